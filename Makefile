@@ -1,0 +1,59 @@
+# make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
+# make test    the tests
+# make lint    ruff, mypy, clang-format
+# make bench   rnnfast beside torch.nn, for the shapes of the README's table
+# make env     the environment in .venv and the compiled extension, no more
+# make clean   takes away what the others made
+
+PYTHON ?= python3
+CXX ?= g++
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu')
+
+.PHONY: demo test lint bench env build tools clean
+.DELETE_ON_ERROR:
+
+demo: env
+	$(BIN)/python -m flows reviews --dataset sample --yardstick --output runs/demo --overwrite
+
+test: env
+	$(BIN)/python -m pytest
+
+lint: env .venv/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
+
+bench: env
+	$(BIN)/python -m benchmarks.layers
+
+env: build
+
+# Ninja knows what is up to date: nothing to do takes a few seconds.
+build: .venv/installed
+	@mkdir -p build
+	@$(BIN)/python setup.py --quiet build_ext --inplace > build/log 2>&1 || { cat build/log >&2; exit 1; }
+
+.venv/installed: pyproject.toml constraints.txt | tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing what constraints.txt pins into .venv (a few minutes the first time) ..."
+	@$(PIP) install --constraint constraints.txt setuptools wheel ninja torch
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,test]'
+	@touch $@
+
+.venv/lint: pyproject.toml constraints.txt | .venv/installed
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[lint]'
+	@touch $@
+
+# What pip cannot install: one sentence each, with the Debian package.
+tools:
+	@command -v $(PYTHON) >/dev/null || { echo "rnnfast needs Python 3.11 or later (Debian package: python3)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rnnfast needs Python 3.11 or later, got: $$($(PYTHON) --version)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "rnnfast needs Python's venv module (Debian package: python3-venv)" >&2; exit 1; }
+	@command -v $(firstword $(CXX)) >/dev/null || { echo "rnnfast needs a C++ compiler (Debian package: g++)" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { echo "rnnfast needs the Python headers (Debian package: python3-dev)" >&2; exit 1; }
+
+clean:
+	rm -rf .venv build dist runs *.egg-info rnnfast/*.so

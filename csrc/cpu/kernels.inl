@@ -1,0 +1,36 @@
+// Everything that is compiled once per target, in order. Included inside the target's region and an anonymous
+// namespace, after kName, kVectorBytes, kTileRows and kTileVectors.
+// clang-format off
+#include "cpu/vec.inl"
+#include "cells/cells.h"
+#include "cpu/tile.inl"
+#include "cpu/sweep.inl"
+// clang-format on
+
+template <typename Real>
+const Kernels<Real>* kernels(const char* cell) {
+#define RNNFAST_CASE(name, Cell) \
+  if (std::strcmp(cell, name) == 0) return &Sweep<Cell, Real>::kernels;
+  RNNFAST_CELLS(RNNFAST_CASE)
+#undef RNNFAST_CASE
+  return nullptr;
+}
+
+/// `rounds` times 12 independent chains of FMAs on float vectors, which is nothing but arithmetic; returns their number
+/// of floating-point operations. The benchmarks divide by the rate of this.
+int64_t burn(int64_t rounds) {
+  Vec<float> chains[12];
+  for (int chain = 0; chain < 12; ++chain) chains[chain] = Vec<float>{} + static_cast<float>(chain);
+  const Vec<float> factor = Vec<float>{} + 0.5f, addend = Vec<float>{} + 1.0f;
+  for (int64_t round = 0; round < rounds; ++round) {
+    RNNFAST_UNROLL
+    for (int chain = 0; chain < 12; ++chain) chains[chain] = chains[chain] * factor + addend;
+  }
+  Vec<float> sum = {};
+  for (int chain = 0; chain < 12; ++chain) sum += chains[chain];
+  float sums[kLanes<float>];
+  store(sums, sum);
+  volatile float sink = sums[0];  // or the compiler would leave it all out
+  (void)sink;
+  return rounds * 12 * kLanes<float> * 2;
+}

@@ -1,0 +1,97 @@
+// What a CPU kernel is told: one layer in one direction, as raw pointers. No torch here.
+//
+// Letters: T time steps, N batch rows, I input size, H hidden size, G gates of the cell.
+// Strides are in elements, not bytes. The innermost dimension of every array is contiguous.
+#pragma once
+
+#include <cstdint>
+
+namespace rnnfast::cpu {
+
+/// The vectors of a padded or packed sequence, addressed by time step and batch row.
+template <typename Real>
+struct Sequence {
+  Real* data;           // null: there is no such sequence
+  int64_t time_stride;  // padded only
+  int64_t row_stride;
+  const int64_t* first_row;  // packed: [T], where each time step begins; padded: null
+
+  Real* at(int64_t t, int64_t n) const {
+    return data + (first_row ? (first_row[t] + n) * row_stride : t * time_stride + n * row_stride);
+  }
+};
+
+/// Batch rows that one thread sweeps together, longest first.
+struct RowGroup {
+  const int64_t* index;   // [size], the row's place in the batch
+  const int64_t* length;  // [size], falling, at least 1
+  int64_t size;
+};
+
+template <typename Real>
+struct Layer {
+  int64_t T, N, I, H;
+  int64_t P;                   // width of the hidden state: H, or that of the projection behind an LSTM
+  bool reverse;                // from the last time step to the first
+  const Real* w_ih;            // [G*H, I]
+  const Real* w_hh;            // [G*H, P]
+  const Real* w_hr;            // [P, H], null without a projection
+  Sequence<const Real> input;  // I wide
+  const Real* h0;              // [N, P]
+  const Real* c0;              // [N, H], null for cells without a cell state
+};
+
+template <typename Real>
+struct Forward : Layer<Real> {
+  const Real* b_ih;        // [G*H], null without bias
+  const Real* b_hh;        // [G*H], null without bias
+  Sequence<Real> output;   // P wide; zero past a row's length
+  Real* h_n;               // [N, P]
+  Real* c_n;               // [N, H], null for cells without a cell state
+  Sequence<Real> reserve;  // saved*H wide, null in inference
+};
+
+template <typename Real>
+struct Backward : Layer<Real> {
+  Sequence<const Real> output;       // P wide, from the forward pass
+  Sequence<const Real> reserve;      // saved*H wide, from the forward pass, null for cells that save nothing
+  Sequence<const Real> grad_output;  // P wide, null where it is zero
+  const Real* grad_h_n;              // [N, P], null where it is zero
+  const Real* grad_c_n;              // [N, H], null where it is zero
+  Sequence<Real> grad_input;         // I wide, null where it is not wanted; zero past a row's length
+  Real* grad_h0;                     // [N, P]
+  Real* grad_c0;                     // [N, H], null for cells without a cell state
+  Real* grad_w_ih;                   // [G*H, I]
+  Real* grad_w_hh;                   // [G*H, P]
+  Real* grad_w_hr;                   // [P, H], null without a projection
+  Real* grad_b_ih;                   // [G*H]
+  Real* grad_b_hh;                   // [G*H]
+};
+
+/// The functions of one cell on one target. A pass packs the weights once, runs every group of rows on some thread,
+/// and, going backward, ends with `reduce`. Sizes are in elements; every buffer begins at a multiple of 64 bytes.
+template <typename Real>
+struct Kernels {
+  int64_t gates;  // G
+  int64_t saved;  // numbers of a hidden unit in the reserve
+  bool has_c;     // whether there is a cell state
+
+  int64_t (*forward_weights_size)(const Layer<Real>&);
+  void (*pack_forward)(const Forward<Real>&, Real* weights);
+  int64_t (*forward_scratch_size)(const Layer<Real>&);
+  /// Returns the name of the target that this very code was compiled for.
+  const char* (*forward)(const Forward<Real>&, const Real* weights, const RowGroup&, Real* scratch);
+
+  int64_t (*backward_weights_size)(const Layer<Real>&);
+  void (*pack_backward)(const Backward<Real>&, Real* weights);
+  int64_t (*backward_scratch_size)(const Layer<Real>&);
+  /// Adds the group's share of the weight gradients to the thread's scratch, which is zero before its first group.
+  const char* (*backward)(const Backward<Real>&, const Real* weights, const RowGroup&, Real* scratch);
+  /// Sums the threads' scratch in order, so that the result is the same bit for bit at a given number of threads.
+  void (*reduce)(const Backward<Real>&, Real* const* scratch, int threads);
+};
+
+/// The most rows a group may have: its vectors of one time step stay in the L2 cache beside the weights.
+inline constexpr int64_t kGroupRows = 96;
+
+}  // namespace rnnfast::cpu

@@ -1,0 +1,434 @@
+// The CPU side of the ops: tensors to raw pointers, work to threads. The arithmetic is in sweep.inl.
+//
+// Letters: T time steps, N batch rows, I input size, H hidden size, G gates of the cell.
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "cpu/rows.h"
+#include "cpu/targets.h"
+
+namespace rnnfast::cpu {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+
+/// Work below this many floating-point operations is not worth waking a second thread for.
+constexpr double kThreadGrain = 1e6;
+
+/// The name of the target that ran last on this thread, from inside its own code.
+thread_local const char* last_target = "";
+
+std::string text(const std::vector<int64_t>& sizes) {
+  std::ostringstream out;
+  out << "(";
+  for (size_t i = 0; i < sizes.size(); ++i) out << (i ? ", " : "") << sizes[i];
+  out << ")";
+  return out.str();
+}
+
+std::vector<int64_t> sizes_of(const Tensor& tensor) {
+  return std::vector<int64_t>(tensor.sizes().begin(), tensor.sizes().end());
+}
+
+/// The tensor with a contiguous memory layout, after a check of its shape and type.
+Tensor expect(const char* name, const Tensor& tensor, const std::vector<int64_t>& sizes, ScalarType type) {
+  STD_TORCH_CHECK(sizes_of(tensor) == sizes, "rnnfast: ", name, " must have the shape ", text(sizes),
+                  ", got: ", text(sizes_of(tensor)));
+  STD_TORCH_CHECK(tensor.is_cpu(), "rnnfast: ", name, " must be on the CPU, as input is");
+  STD_TORCH_CHECK(tensor.scalar_type() == type, "rnnfast: ", name, " must have the dtype of input");
+  return torch::stable::contiguous(tensor);
+}
+
+/// Where the vectors of a sequence stand: (T, N, width), (N, T, width) or, packed, (rows, width).
+struct Layout {
+  int64_t T, N, rows;
+  bool batch_first;
+  std::vector<int64_t> lengths;    // [N], or empty if every row has T steps
+  std::vector<int64_t> first_row;  // packed: [T]; else empty
+  int64_t tokens = 0;              // time steps of all rows
+
+  bool packed() const { return !first_row.empty(); }
+  const int64_t* length_data() const { return lengths.empty() ? nullptr : lengths.data(); }
+
+  std::vector<int64_t> sizes(int64_t width) const {
+    if (packed()) return {rows, width};
+    return batch_first ? std::vector<int64_t>{N, T, width} : std::vector<int64_t>{T, N, width};
+  }
+
+  Layout(const Tensor& input, const OptionalTensor& given_lengths, const OptionalTensor& batch_sizes, bool batch_first)
+      : batch_first(batch_first) {
+    STD_TORCH_CHECK(!given_lengths || !batch_sizes, "rnnfast: lengths and batch_sizes exclude each other");
+    const int64_t rank = batch_sizes ? 2 : 3;
+    STD_TORCH_CHECK(input.dim() == rank, "rnnfast: input must have ", rank, " dimensions, got: ", input.dim());
+    if (batch_sizes) {
+      const std::vector<int64_t> sizes = integers("batch_sizes", *batch_sizes);
+      T = static_cast<int64_t>(sizes.size());
+      STD_TORCH_CHECK(T > 0, "rnnfast: batch_sizes must not be empty");
+      N = sizes[0];
+      rows = input.size(0);
+      lengths.assign(N > 0 ? N : 0, 0);
+      int64_t sum = 0;
+      for (int64_t t = 0; t < T; ++t) {
+        STD_TORCH_CHECK(sizes[t] >= 1 && sizes[t] <= (t ? sizes[t - 1] : N),
+                        "rnnfast: batch_sizes must be at least 1 and never rise, got: ", text(sizes));
+        first_row.push_back(sum);
+        sum += sizes[t];
+        for (int64_t n = 0; n < sizes[t]; ++n) ++lengths[n];
+      }
+      STD_TORCH_CHECK(sum == rows, "rnnfast: batch_sizes must add up to the rows of input (", rows, "), got: ", sum);
+      tokens = sum;
+      return;
+    }
+    T = input.size(batch_first ? 1 : 0);
+    N = input.size(batch_first ? 0 : 1);
+    rows = T * N;
+    tokens = rows;
+    STD_TORCH_CHECK(T > 0, "rnnfast: input must have at least one time step, got: 0");
+    if (!given_lengths) return;
+    lengths = integers("lengths", *given_lengths);
+    STD_TORCH_CHECK(static_cast<int64_t>(lengths.size()) == N, "rnnfast: lengths must have one entry for each of the ",
+                    N, " batch rows, got: ", lengths.size());
+    tokens = 0;
+    for (int64_t length : lengths) {
+      STD_TORCH_CHECK(length >= 1 && length <= T, "rnnfast: lengths must be between 1 and the number of time steps (",
+                      T, "), got: ", length);
+      tokens += length;
+    }
+  }
+
+  template <typename Real>
+  Sequence<Real> sequence(const Tensor& tensor) const {
+    auto* data = static_cast<Real*>(tensor.mutable_data_ptr());
+    if (packed()) return {data, 0, tensor.stride(0), first_row.data()};
+    return {data, tensor.stride(batch_first ? 1 : 0), tensor.stride(batch_first ? 0 : 1), nullptr};
+  }
+
+ private:
+  static std::vector<int64_t> integers(const char* name, const Tensor& tensor) {
+    STD_TORCH_CHECK(tensor.dim() == 1 && tensor.is_cpu() && tensor.scalar_type() == ScalarType::Long, "rnnfast: ", name,
+                    " must be a one-dimensional int64 tensor on the CPU");
+    const Tensor contiguous = torch::stable::contiguous(tensor);
+    const auto* data = contiguous.const_data_ptr<int64_t>();
+    return std::vector<int64_t>(data, data + contiguous.numel());
+  }
+};
+
+/// Memory for the packed weights and the scratch of one call, cut off piece by piece at multiples of 64 bytes. It stays
+/// with the calling thread for the next call: fresh pages cost time, and aligned blocks that come and go between a
+/// program's tensors leave holes that glibc before 2.38 cannot fill again.
+class Workspace {
+ public:
+  explicit Workspace(size_t bytes) {
+    if (bytes > memory_.size) {
+      memory_.data.reset();
+      memory_.size = 0;
+      memory_.data.reset(static_cast<char*>(std::aligned_alloc(64, rounded(bytes))));
+      if (!memory_.data) throw std::bad_alloc();
+      memory_.size = rounded(bytes);
+    }
+  }
+
+  template <typename Real>
+  Real* take(int64_t count) {
+    Real* taken = reinterpret_cast<Real*>(memory_.data.get() + used_);
+    used_ += bytes<Real>(count);
+    return taken;
+  }
+
+  template <typename Real>
+  static size_t bytes(int64_t count) {
+    return rounded(static_cast<size_t>(count) * sizeof(Real));
+  }
+
+ private:
+  struct Free {
+    void operator()(char* data) const { std::free(data); }
+  };
+  struct Memory {
+    std::unique_ptr<char, Free> data;
+    size_t size = 0;
+  };
+
+  static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+  static thread_local Memory memory_;
+  size_t used_ = 0;
+};
+
+thread_local Workspace::Memory Workspace::memory_;
+
+template <typename Real>
+const Kernels<Real>& kernels_of(const std::string& cell) {
+  const Target& chosen = target();
+  const Kernels<Real>* kernels;
+  if constexpr (sizeof(Real) == sizeof(float))
+    kernels = chosen.f32(cell.c_str());
+  else
+    kernels = chosen.f64(cell.c_str());
+  STD_TORCH_CHECK(kernels, "rnnfast: cell must be the name of a cell that the CPU has, got: ", cell);
+  return *kernels;
+}
+
+/// Threads worth waking for a layer whose matrices have so many elements.
+int thread_count(const Layout& layout, int64_t elements) {
+  const double most = 2.0 * layout.tokens * elements / kThreadGrain + 1;
+  const int threads = static_cast<int>(torch::stable::get_num_threads());
+  return most < threads ? static_cast<int>(most) : threads;
+}
+
+/// The input with a contiguous innermost dimension; the outer strides are free.
+Tensor input_rows(const Tensor& input) {
+  const int64_t last = input.dim() - 1;
+  return input.stride(last) == 1 || input.size(last) == 1 ? input : torch::stable::contiguous(input);
+}
+
+template <typename Real>
+Real* data(const Tensor& tensor) {
+  return static_cast<Real*>(tensor.mutable_data_ptr());
+}
+
+template <typename Real>
+Real* data(const OptionalTensor& tensor) {
+  return tensor ? data<Real>(*tensor) : nullptr;
+}
+
+/// The tensors of a layer, checked and contiguous; they live as long as the pointers into them.
+template <typename Real>
+struct Arguments {
+  const Kernels<Real>& kernels;
+  Layout layout;
+  Tensor input, h0, w_ih, w_hh;
+  OptionalTensor c0, b_ih, b_hh, w_hr;
+  int64_t G, I, H, P;
+  bool reverse;
+
+  Arguments(const std::string& cell, const Tensor& input_, const Tensor& h0_, const OptionalTensor& c0_,
+            const Tensor& w_ih_, const Tensor& w_hh_, const OptionalTensor& b_ih_, const OptionalTensor& b_hh_,
+            const OptionalTensor& w_hr_, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
+            bool batch_first, bool reverse)
+      : kernels(kernels_of<Real>(cell)),
+        layout(input_, lengths, batch_sizes, batch_first),
+        input(input_rows(input_)),
+        G(kernels.gates),
+        reverse(reverse) {
+    const ScalarType type = input.scalar_type();
+    I = input.size(input.dim() - 1);
+    STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
+    STD_TORCH_CHECK(w_hh_.size(0) % G == 0, "rnnfast: w_hh must have ", G, " rows for each hidden unit of a ", cell,
+                    ", got: ", w_hh_.size(0));
+    H = w_hh_.size(0) / G;
+    P = w_hr_ ? w_hh_.size(1) : H;
+    h0 = expect("h0", h0_, {layout.N, P}, type);
+    w_ih = expect("w_ih", w_ih_, {G * H, I}, type);
+    w_hh = expect("w_hh", w_hh_, {G * H, P}, type);
+    STD_TORCH_CHECK(c0_.has_value() == kernels.has_c, "rnnfast: c0 must ", kernels.has_c ? "be" : "not be",
+                    " given for the cell ", cell);
+    STD_TORCH_CHECK(!w_hr_ || kernels.has_c, "rnnfast: w_hr must not be given for the cell ", cell);
+    STD_TORCH_CHECK(b_ih_.has_value() == b_hh_.has_value(), "rnnfast: b_ih and b_hh must be given together");
+    if (c0_) c0 = expect("c0", *c0_, {layout.N, H}, type);
+    if (w_hr_) w_hr = expect("w_hr", *w_hr_, {P, H}, type);
+    if (b_ih_) {
+      b_ih = expect("b_ih", *b_ih_, {G * H}, type);
+      b_hh = expect("b_hh", *b_hh_, {G * H}, type);
+    }
+  }
+
+  Layer<Real> layer() const {
+    return {layout.T,
+            layout.N,
+            I,
+            H,
+            P,
+            reverse,
+            data<Real>(w_ih),
+            data<Real>(w_hh),
+            data<Real>(w_hr),
+            layout.sequence<const Real>(input),
+            data<Real>(h0),
+            data<Real>(c0)};
+  }
+
+  RowShares shares() const {
+    return RowShares(layout.length_data(), layout.T, layout.N, thread_count(layout, G * H * (I + P)));
+  }
+
+  Tensor empty(const std::vector<int64_t>& sizes) const { return torch::stable::new_empty(input, sizes); }
+};
+
+/// Packs the weights, and gives each share of the rows to one of torch's threads with scratch memory of its own, which
+/// is zero. Returns the scratch of every share.
+template <typename Real, typename Pack, typename Sweep>
+std::vector<Real*> run(const RowShares& shares, int64_t weights_size, int64_t scratch_size, const Pack& pack,
+                       const Sweep& sweep) {
+  const size_t each = Workspace::bytes<Real>(scratch_size);
+  Workspace workspace(Workspace::bytes<Real>(weights_size) + each * shares.threads());
+  Real* weights = workspace.take<Real>(weights_size);
+  pack(weights);
+  std::vector<Real*> scratch;
+  for (int thread = 0; thread < shares.threads(); ++thread) scratch.push_back(workspace.take<Real>(scratch_size));
+  std::vector<const char*> ran(shares.threads(), last_target);
+  torch::stable::parallel_for(0, shares.threads(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) {
+      std::memset(scratch[thread], 0, each);
+      for (const RowGroup& group : shares.groups(static_cast<int>(thread)))
+        ran[thread] = sweep(weights, group, scratch[thread]);
+    }
+  });
+  last_target = ran[0];
+  return scratch;
+}
+
+void check_type(ScalarType type) {
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double,
+                  "rnnfast: the CPU computes in float32 or float64; convert input and weights to one of them");
+}
+
+using FourTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+using EightTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+template <typename Real>
+FourTensors forward(const Arguments<Real>& a, bool keep) {
+  const Kernels<Real>& kernels = a.kernels;
+  const Layout& layout = a.layout;
+  const bool keeps = keep && kernels.saved > 0;
+  Tensor output = a.empty(layout.sizes(a.P));
+  Tensor h_n = a.empty({layout.N, a.P});
+  Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{layout.N, a.H} : std::vector<int64_t>{0});
+  Tensor reserve = a.empty(keeps ? layout.sizes(kernels.saved * a.H) : std::vector<int64_t>{0});
+  const Forward<Real> f{a.layer(),
+                        data<Real>(a.b_ih),
+                        data<Real>(a.b_hh),
+                        layout.sequence<Real>(output),
+                        data<Real>(h_n),
+                        data<Real>(c_n),
+                        keeps ? layout.sequence<Real>(reserve) : Sequence<Real>{}};
+  run<Real>(
+      a.shares(), kernels.forward_weights_size(f), kernels.forward_scratch_size(f),
+      [&](Real* weights) { kernels.pack_forward(f, weights); },
+      [&](const Real* weights, const RowGroup& group, Real* scratch) {
+        return kernels.forward(f, weights, group, scratch);
+      });
+  return {output, h_n, c_n, reserve};
+}
+
+template <typename Real>
+EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Tensor& reserve_,
+                      const OptionalTensor& grad_output_, const OptionalTensor& grad_h_n_,
+                      const OptionalTensor& grad_c_n_, bool input_gradient) {
+  const Kernels<Real>& kernels = a.kernels;
+  const Layout& layout = a.layout;
+  const ScalarType type = a.input.scalar_type();
+  const Tensor output = expect("output", output_, layout.sizes(a.P), type);
+  OptionalTensor reserve, grad_output, grad_h_n, grad_c_n;
+  if (kernels.saved) reserve = expect("reserve", reserve_, layout.sizes(kernels.saved * a.H), type);
+  if (grad_output_) grad_output = expect("grad_output", *grad_output_, layout.sizes(a.P), type);
+  if (grad_h_n_) grad_h_n = expect("grad_h_n", *grad_h_n_, {layout.N, a.P}, type);
+  if (grad_c_n_ && kernels.has_c) grad_c_n = expect("grad_c_n", *grad_c_n_, {layout.N, a.H}, type);
+
+  const std::vector<int64_t> none{0};
+  Tensor grad_input = a.empty(input_gradient ? layout.sizes(a.I) : none);
+  Tensor grad_h0 = a.empty({layout.N, a.P});
+  Tensor grad_c0 = a.empty(kernels.has_c ? std::vector<int64_t>{layout.N, a.H} : none);
+  Tensor grad_w_ih = a.empty({a.G * a.H, a.I}), grad_w_hh = a.empty({a.G * a.H, a.P});
+  Tensor grad_w_hr = a.empty(a.w_hr ? std::vector<int64_t>{a.P, a.H} : none);
+  Tensor grad_b_ih = a.empty({a.G * a.H}), grad_b_hh = a.empty({a.G * a.H});
+  const auto rows = [&](const OptionalTensor& tensor) {
+    return tensor ? layout.sequence<const Real>(*tensor) : Sequence<const Real>{};
+  };
+  const Backward<Real> b{a.layer(),
+                         layout.sequence<const Real>(output),
+                         rows(reserve),
+                         rows(grad_output),
+                         data<Real>(grad_h_n),
+                         data<Real>(grad_c_n),
+                         input_gradient ? layout.sequence<Real>(grad_input) : Sequence<Real>{},
+                         data<Real>(grad_h0),
+                         data<Real>(grad_c0),
+                         data<Real>(grad_w_ih),
+                         data<Real>(grad_w_hh),
+                         data<Real>(grad_w_hr),
+                         data<Real>(grad_b_ih),
+                         data<Real>(grad_b_hh)};
+  const std::vector<Real*> scratch = run<Real>(
+      a.shares(), kernels.backward_weights_size(b), kernels.backward_scratch_size(b),
+      [&](Real* weights) { kernels.pack_backward(b, weights); },
+      [&](const Real* weights, const RowGroup& group, Real* memory) {
+        return kernels.backward(b, weights, group, memory);
+      });
+  kernels.reduce(b, scratch.data(), static_cast<int>(scratch.size()));
+  return {grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_w_hr};
+}
+
+FourTensors layer(std::string cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
+                  const Tensor& w_hh, const OptionalTensor& b_ih, const OptionalTensor& b_hh,
+                  const OptionalTensor& w_hr, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
+                  bool batch_first, bool reverse, bool keep) {
+  const auto run = [&](auto real) {
+    return forward<decltype(real)>(
+        {cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes, batch_first, reverse}, keep);
+  };
+  check_type(input.scalar_type());
+  return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
+}
+
+EightTensors layer_backward(std::string cell, const OptionalTensor& grad_output, const OptionalTensor& grad_h_n,
+                            const OptionalTensor& grad_c_n, const Tensor& input, const Tensor& h0,
+                            const OptionalTensor& c0, const Tensor& w_ih, const Tensor& w_hh,
+                            const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,
+                            const Tensor& output, const Tensor& reserve, const OptionalTensor& lengths,
+                            const OptionalTensor& batch_sizes, bool batch_first, bool reverse, bool input_gradient) {
+  const auto run = [&](auto real) {
+    return backward<decltype(real)>(
+        {cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes, batch_first, reverse}, output,
+        reserve, grad_output, grad_h_n, grad_c_n, input_gradient);
+  };
+  check_type(input.scalar_type());
+  return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
+}
+
+double cpu_peak(double seconds) {
+  using Clock = std::chrono::steady_clock;
+  double best = 0;
+  for (const auto start = Clock::now(); std::chrono::duration<double>(Clock::now() - start).count() < seconds;) {
+    const auto before = Clock::now();
+    const double operations = static_cast<double>(target().burn(200000));
+    best = std::max(best, operations / std::chrono::duration<double>(Clock::now() - before).count());
+  }
+  return best;
+}
+
+std::string cpu_target() { return target().name; }
+std::string cpu_targets() { return available_targets(); }
+std::string cpu_target_ran() { return last_target; }
+
+}  // namespace
+}  // namespace rnnfast::cpu
+
+STABLE_TORCH_LIBRARY_IMPL(rnnfast, CPU, m) {
+  m.impl("layer", TORCH_BOX(&rnnfast::cpu::layer));
+  m.impl("layer_backward", TORCH_BOX(&rnnfast::cpu::layer_backward));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(rnnfast, CompositeExplicitAutograd, m) {
+  m.impl("cpu_peak", TORCH_BOX(&rnnfast::cpu::cpu_peak));
+  m.impl("cpu_target", TORCH_BOX(&rnnfast::cpu::cpu_target));
+  m.impl("cpu_targets", TORCH_BOX(&rnnfast::cpu::cpu_targets));
+  m.impl("cpu_target_ran", TORCH_BOX(&rnnfast::cpu::cpu_target_ran));
+}

@@ -1,0 +1,527 @@
+// The loop over time, forward and backward, of one group of batch rows.
+//
+// The rows are ordered longest first, so the rows that have a vector at time step t are the first few: nothing is
+// computed for padding, and no step waits for another thread. Letters and layouts as in cpu/layer.h.
+
+/// The number of rows that are longer than t.
+inline int64_t rows_at(const RowGroup& rows, int64_t t) {
+  int64_t count = rows.size;
+  while (count > 0 && rows.length[count - 1] <= t) --count;
+  return count;
+}
+
+/// One time step of a sweep. Of the rows [0, active), the first `linked` were also in the step handled before this one,
+/// and the first `going_on` will be in the one handled after it.
+struct Step {
+  int64_t t, active, linked, going_on;
+};
+
+/// Calls each(step) over the group's time steps, from the first to the last or the other way round.
+template <typename Each>
+RNNFAST_INLINE void for_steps(const RowGroup& rows, bool falling, const Each& each) {
+  const int64_t steps = rows.length[0];
+  int64_t before = 0;
+  for (int64_t s = 0; s < steps; ++s) {
+    const int64_t t = falling ? steps - 1 - s : s, active = rows_at(rows, t);
+    const int64_t after = s == steps - 1 ? 0 : rows_at(rows, falling ? t - 1 : t + 1);
+    each(Step{t, active, least(before, active), least(after, active)});
+    before = active;
+  }
+}
+
+/// Writes zeros past each row's length.
+template <typename Real>
+void clear_padding(const Sequence<Real>& sequence, int64_t T, int64_t width, const RowGroup& rows) {
+  if (sequence.first_row) return;  // packed: there is no padding
+  for (int64_t r = 0; r < rows.size; ++r)
+    for (int64_t t = rows.length[r]; t < T; ++t)
+      __builtin_memset(sequence.at(t, rows.index[r]), 0, width * sizeof(Real));
+}
+
+/// Packs the columns of one panel, column(j) being a pointer to `depth` elements, `step` apart.
+template <typename Real, typename Column>
+void pack_panel(Real* to, int64_t columns, int64_t depth, int64_t step, const Column& column) {
+  for (int64_t j = 0; j < kPanel<Real>; ++j) {
+    const Real* from = j < columns ? column(j) : nullptr;
+    for (int64_t k = 0; k < depth; ++k) to[k * kPanel<Real> + j] = from ? from[k * step] : Real(0);
+  }
+}
+
+/// Packs a matrix: panel after panel of its columns, [depth][kPanel] each; column(j) points to the first element of
+/// column j, whose elements are `step` apart. Returns the end.
+template <typename Real, typename Column>
+Real* pack_panels(Real* to, int64_t columns, int64_t depth, int64_t step, const Column& column) {
+  for (int64_t first = 0; first < columns; first += kPanel<Real>, to += depth * kPanel<Real>)
+    pack_panel(to, least(kPanel<Real>, columns - first), depth, step, [&](int64_t j) { return column(first + j); });
+  return to;
+}
+
+/// to[row] = from[row] times the packed panels, plus what the addends (each null if there is none) hold for the row.
+template <typename Real>
+struct ProductTile {
+  const Real* const* from;  // null: zeros
+  const Real* weights;      // [panels][depth][kPanel]
+  int64_t depth, columns;
+  Real* const* to;
+  const Real* const* addend = nullptr;
+  const Real* const* second_addend = nullptr;
+
+  template <int M, int P>
+  void run(int64_t row, int64_t panel) const {
+    const int64_t stride = depth * kPanel<Real>, first = panel * kPanel<Real>;
+    Totals<M, P, Real> totals;
+    totals.clear();
+    if (from) totals.template add<1>(from + row, weights + panel * stride, stride, depth);
+    const int64_t width = least(P * kPanel<Real>, columns - first);
+    for (int m = 0; m < M; ++m)
+      for (int64_t j = 0; j < width; j += kLanes<Real>) {
+        const int64_t column = first + j, count = least(kLanes<Real>, width - j);
+        Vec<Real> sum = load(totals.at[m] + j);
+        if (addend) sum += load_some(addend[row + m] + column, count);
+        if (second_addend) sum += load_some(second_addend[row + m] + column, count);
+        store_some(to[row + m] + column, sum, count);
+      }
+  }
+};
+
+/// sums[j] += the sum of column j over some rows, four by four and in short chains.
+template <typename Real>
+void add_columns(Real* sums, const Real* const* rows, int64_t count, int64_t columns) {
+  constexpr int64_t chain = 32;
+  for (int64_t j = 0; j < columns; j += kLanes<Real>) {
+    const int64_t lanes = least(kLanes<Real>, columns - j);
+    Vec<Real> total = {};
+    for (int64_t first = 0; first < count; first += chain) {
+      const int64_t end = least(count, first + chain);
+      Vec<Real> sum = {};
+      for (int64_t k = first; k < end; k += 4) {
+        Vec<Real> four[4] = {};
+        for (int64_t i = 0; i < least(4, end - k); ++i) four[i] = load_some(rows[k + i] + j, lanes);
+        sum += (four[0] + four[1]) + (four[2] + four[3]);
+      }
+      total += sum;
+    }
+    store_some(sums + j, load_some(sums + j, lanes) + total, lanes);
+  }
+}
+
+template <typename Cell, typename Real>
+struct Sweep {
+  static constexpr int64_t G = Cell::gates, S = Cell::sums, R = Cell::saved, D = Cell::slots;
+  static constexpr int kSaved = R > 0 ? R : 1;
+
+  static constexpr int64_t count_of(const int (&gate)[S]) {
+    int64_t count = 0;
+    for (int s = 0; s < S; ++s) count += gate[s] >= 0;
+    return count;
+  }
+
+  // ---- forward ----
+  // Weights: for each panel of hidden units, and for each sum in turn, the bias [kPanel], then [I][kPanel] of w_ih and
+  // [P][kPanel] of w_hh if the sum has them. Behind all of it [panels of P][H][kPanel] of w_hr, if there is one.
+
+  static int64_t forward_stride(const Layer<Real>& f) {
+    return (S + count_of(Cell::x_gate) * f.I + count_of(Cell::h_gate) * f.P) * kPanel<Real>;
+  }
+
+  static int64_t forward_weights_size(const Layer<Real>& f) {
+    return panels<Real>(f.H) * forward_stride(f) + (f.w_hr ? panels<Real>(f.P) * f.H * kPanel<Real> : 0);
+  }
+
+  static void pack_forward(const Forward<Real>& f, Real* to) {
+    for (int64_t unit = 0; unit < f.H; unit += kPanel<Real>) {
+      const int64_t units = least(kPanel<Real>, f.H - unit);
+      for (int s = 0; s < S; ++s) {
+        const int x = Cell::x_gate[s], h = Cell::h_gate[s];
+        for (int64_t j = 0; j < kPanel<Real>; ++j) {
+          to[j] = 0;
+          if (j < units && f.b_ih && x >= 0) to[j] += f.b_ih[x * f.H + unit + j];
+          if (j < units && f.b_hh && h >= 0) to[j] += f.b_hh[h * f.H + unit + j];
+        }
+        to += kPanel<Real>;
+        const Real* w_ih = f.w_ih + (x * f.H + unit) * f.I;
+        const Real* w_hh = f.w_hh + (h * f.H + unit) * f.P;
+        if (x >= 0) to = pack_panels(to, units, f.I, 1, [&](int64_t j) { return w_ih + j * f.I; });
+        if (h >= 0) to = pack_panels(to, units, f.P, 1, [&](int64_t j) { return w_hh + j * f.P; });
+      }
+    }
+    if (f.w_hr) pack_panels(to, f.P, f.H, 1, [&](int64_t j) { return f.w_hr + j * f.H; });
+  }
+
+  /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
+  struct ForwardTile {
+    const Forward<Real>& f;
+    const Real* weights;
+    const Real* const* x;
+    const Real* const* h;
+    Real* const* c;  // in and out
+    Real* const* y;  // h_t, before the projection if there is one
+    Real* const* saved;
+
+    template <int M, int P>
+    void run(int64_t row, int64_t panel) const {
+      const int64_t stride = forward_stride(f);
+      const Real* w = weights + panel * stride;
+      Totals<M, P, Real> totals[S];
+      for (int s = 0; s < S; ++s) {
+        totals[s].fill(w, stride);
+        w += kPanel<Real>;
+        if (Cell::x_gate[s] >= 0) {
+          totals[s].template add<1>(x + row, w, stride, f.I);
+          w += f.I * kPanel<Real>;
+        }
+        if (Cell::h_gate[s] >= 0) {
+          totals[s].template add<1>(h + row, w, stride, f.P);
+          w += f.P * kPanel<Real>;
+        }
+      }
+      const int64_t first = panel * kPanel<Real>, width = least(P * kPanel<Real>, f.H - first);
+      for (int m = 0; m < M; ++m)
+        for (int64_t j = 0; j < width; j += kLanes<Real>) {
+          const int64_t unit = first + j, count = least(kLanes<Real>, width - j);
+          Vec<Real> z[S], before = {}, cell = {}, kept[kSaved];
+          for (int s = 0; s < S; ++s) z[s] = load(totals[s].at[m] + j);
+          if (Cell::mixes_h) before = load_some(h[row + m] + unit, count);
+          if (Cell::has_c) cell = load_some(c[row + m] + unit, count);
+          store_some(y[row + m] + unit, Cell::forward(z, before, cell, kept), count);
+          if (Cell::has_c) store_some(c[row + m] + unit, cell, count);
+          if (R > 0 && saved)
+            for (int64_t k = 0; k < R; ++k) store_some(saved[row + m] + k * f.H + unit, kept[k], count);
+        }
+    }
+  };
+
+  /// For the hidden states before their projection.
+  static int64_t forward_scratch_size(const Layer<Real>& f) { return f.w_hr ? kGroupRows * f.H : 0; }
+
+  static const char* forward(const Forward<Real>& f, const Real* weights, const RowGroup& rows, Real* scratch) {
+    const Real *x[kGroupRows], *h[kGroupRows];
+    Real *y[kGroupRows], *c[kGroupRows], *wide[kGroupRows], *saved[kGroupRows];
+    for (int64_t r = 0; r < rows.size; ++r) {
+      const int64_t n = rows.index[r];
+      if (f.w_hr) wide[r] = scratch + r * f.H;
+      if (!Cell::has_c) continue;
+      c[r] = f.c_n + n * f.H;
+      __builtin_memcpy(c[r], f.c0 + n * f.H, f.H * sizeof(Real));
+    }
+    for_steps(rows, f.reverse, [&](const Step& step) {
+      for (int64_t r = 0; r < step.active; ++r) {
+        const int64_t n = rows.index[r];
+        x[r] = f.input.at(step.t, n);
+        h[r] = r < step.linked ? y[r] : f.h0 + n * f.P;
+        y[r] = f.output.at(step.t, n);
+        if (f.reserve.data) saved[r] = f.reserve.at(step.t, n);
+      }
+      cover(ForwardTile{f, weights, x, h, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr}, 0, step.active,
+            panels<Real>(f.H));
+      if (f.w_hr)
+        cover(ProductTile<Real>{wide, weights + panels<Real>(f.H) * forward_stride(f), f.H, f.P, y}, 0, step.active,
+              panels<Real>(f.P));
+      for (int64_t r = step.going_on; r < step.active; ++r)
+        __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Real));
+    });
+    clear_padding(f.output, f.T, f.P, rows);
+    if (f.reserve.data) clear_padding(f.reserve, f.T, R * f.H, rows);
+    return kName;
+  }
+
+  // ---- backward ----
+  // dz holds, for each row and time step, the gradients of the cell's sums, slot after slot of H; W_ih belongs to the
+  // slots from x_slot on, W_hh to those from h_slot on. Weights: [panels of P][G*H][kPanel] of w_hh, [panels of
+  // I][G*H][kPanel] of w_ih, [panels of H][P][kPanel] of w_hr; the rows of the first two in the order of the slots.
+
+  static int64_t hh_size(const Layer<Real>& b) { return panels<Real>(b.P) * G * b.H * kPanel<Real>; }
+  static int64_t ih_size(const Layer<Real>& b) { return panels<Real>(b.I) * G * b.H * kPanel<Real>; }
+
+  static int64_t backward_weights_size(const Layer<Real>& b) {
+    return hh_size(b) + ih_size(b) + (b.w_hr ? panels<Real>(b.H) * b.P * kPanel<Real> : 0);
+  }
+
+  static void pack_backward(const Backward<Real>& b, Real* weights) {
+    const auto pack = [&](Real* to, const Real* w, int64_t width, const int (&order)[G]) {
+      for (int64_t first = 0; first < width; first += kPanel<Real>)
+        for (int64_t k = 0; k < G; ++k, to += b.H * kPanel<Real>) {
+          const Real* gate = w + order[k] * b.H * width + first;
+          pack_panel(to, least(kPanel<Real>, width - first), b.H, width, [&](int64_t j) { return gate + j; });
+        }
+    };
+    pack(weights, b.w_hh, b.P, Cell::h_order);
+    if (b.grad_input.data) pack(weights + hh_size(b), b.w_ih, b.I, Cell::x_order);
+    if (b.w_hr) pack_panels(weights + hh_size(b) + ih_size(b), b.H, b.P, b.H, [&](int64_t j) { return b.w_hr + j; });
+  }
+
+  // Rows of dz that are gathered before they go into the weight gradients: enough for the tiles, few enough for the L2
+  // cache. Room for three steps, so that a step never overwrites the one before it.
+  static constexpr int64_t kChunkRows = 3 * kGroupRows;
+
+  /// The gradient of a matrix, in the order in which the tiles add to it.
+  struct MatrixGradient {
+    Real* tiles;  // [panels of columns][blocks][kTileRows][kPanel]
+    int64_t rows, columns;
+
+    int64_t blocks() const { return divide_up(rows, kTileRows); }
+    int64_t size() const { return panels<Real>(columns) * blocks() * kTileRows * kPanel<Real>; }
+    Real at(int64_t row, int64_t column) const {
+      const int64_t tile = column / kPanel<Real> * blocks() + row / kTileRows;
+      return tiles[(tile * kTileRows + row % kTileRows) * kPanel<Real> + column % kPanel<Real>];
+    }
+  };
+
+  /// A thread's part of the weight gradients and its working memory, one array after another.
+  struct Scratch {
+    MatrixGradient w_ih, w_hh, w_hr;
+    Real* slot_sums;  // [D*H], dz summed over rows and time, for the biases
+    Real* dz;         // [kChunkRows][D*H]
+    Real* wide;       // [kChunkRows][H], with a projection: the hidden state before it
+    Real* dh;         // [kChunkRows][P], with a projection: the gradient of the hidden state behind it
+    Real* blocks;   // [blocks][kChunkRows][kTileRows], the rows of a product in the order in which the tiles read them
+    Real* columns;  // [kChunkRows][kPanel], one panel of its columns
+    Real* end;
+
+    Scratch(const Layer<Real>& b, Real* start) {
+      const auto take = [&](int64_t size) {
+        Real* taken = start;
+        start += divide_up(size, kPanel<Real>) * kPanel<Real>;
+        return taken;
+      };
+      w_ih = {nullptr, G * b.H, b.I};
+      w_hh = {nullptr, G * b.H, b.P};
+      w_hr = {nullptr, b.w_hr ? b.P : 0, b.H};
+      w_ih.tiles = take(w_ih.size());
+      w_hh.tiles = take(w_hh.size());
+      w_hr.tiles = take(w_hr.size());
+      slot_sums = take(D * b.H);
+      dz = take(kChunkRows * D * b.H);
+      wide = take(b.w_hr ? kChunkRows * b.H : 0);
+      dh = take(b.w_hr ? kChunkRows * b.P : 0);
+      blocks = take((w_ih.blocks() > w_hr.blocks() ? w_ih.blocks() : w_hr.blocks()) * kChunkRows * kTileRows);
+      columns = take(kChunkRows * kPanel<Real>);
+      end = start;
+    }
+  };
+
+  static int64_t backward_scratch_size(const Layer<Real>& b) {
+    Real* start = nullptr;
+    return Scratch(b, start).end - start;
+  }
+
+  /// From the gradient of h_t and c_t to dz and the gradient of c_(t-1), for some rows and some panels of hidden units.
+  struct BackwardTile {
+    const Backward<Real>& b;
+    bool begins;              // the rows have no later step
+    const Real* const* from;  // what the gradient of h_t is a product of; null: zeros
+    const Real* weights;
+    int64_t depth;
+    const Real* const* dy;      // null where it is zero
+    const Real* const* dh_n;    // null where it is zero
+    const Real* const* dc_n;    // null where it is zero
+    Real* const* mix;           // in: its direct part from the later step; out: that for the step before
+    Real* const* dc;            // in and out
+    const Real* const* h;       // h_t
+    const Real* const* before;  // h_(t-1)
+    const Real* const* c_before;
+    const Real* const* saved;
+    Real* const* dz;
+    Real* const* wide;  // h_t before the projection, made again; null without one
+
+    template <int M, int P>
+    void run(int64_t row, int64_t panel) const {
+      const int64_t stride = depth * kPanel<Real>;
+      Totals<M, P, Real> totals;
+      totals.clear();
+      if (from) totals.template add<1>(from + row, weights + panel * stride, stride, depth);
+      const int64_t first = panel * kPanel<Real>, width = least(P * kPanel<Real>, b.H - first);
+      for (int m = 0; m < M; ++m)
+        for (int64_t j = 0; j < width; j += kLanes<Real>) {
+          const int64_t unit = first + j, count = least(kLanes<Real>, width - j);
+          const auto at = [&](const Real* const* rows) { return rows[row + m] + unit; };
+          Vec<Real> dh = load(totals.at[m] + j), cell = {}, later = {}, old = {}, old_c = {};
+          Vec<Real> kept[kSaved], gradients[D];
+          if (dy) dh += load_some(at(dy), count);
+          if (dh_n) dh += load_some(at(dh_n), count);
+          if (Cell::mixes_h) {
+            if (!begins) dh += load_some(mix[row + m] + unit, count);
+            old = load_some(at(before), count);
+          }
+          if (Cell::has_c) {
+            if (!begins) cell = load_some(dc[row + m] + unit, count);
+            if (dc_n) cell += load_some(at(dc_n), count);
+            old_c = load_some(at(c_before), count);
+          }
+          for (int64_t k = 0; k < R; ++k) kept[k] = load_some(saved[row + m] + k * b.H + unit, count);
+          const Vec<Real> now = R > 0 ? Vec<Real>{} : load_some(at(h), count);
+          Cell::backward(dh, later, cell, now, old, old_c, kept, gradients);
+          for (int64_t d = 0; d < D; ++d) store_some(dz[row + m] + d * b.H + unit, gradients[d], count);
+          if (Cell::mixes_h) store_some(mix[row + m] + unit, later, count);
+          if (Cell::has_c) store_some(dc[row + m] + unit, cell, count);
+          if constexpr (Cell::has_c)
+            if (wide) store_some(wide[row + m] + unit, Cell::output(kept), count);
+        }
+    }
+  };
+
+  /// Rows of dz beside the input and the state before them, waiting for `flush`.
+  struct Chunk {
+    const Real *dz_x[kChunkRows], *dz_h[kChunkRows];  // the slots of W_ih and those of W_hh
+    const Real *x[kChunkRows], *h[kChunkRows];
+    const Real *dh[kChunkRows], *wide[kChunkRows];  // with a projection
+    Real* dx[kChunkRows];
+    int64_t rows = 0;
+  };
+
+  /// grad[i][j] += sum over `count` rows of left[i] right[j]. The left side stands in scratch.blocks.
+  static void add_product(const Scratch& scratch, const MatrixGradient& grad, const Real* const* right, int64_t count) {
+    Real* tile = grad.tiles;
+    for (int64_t first = 0; first < grad.columns; first += kPanel<Real>) {
+      const int64_t width = least(kPanel<Real>, grad.columns - first);
+      for (int64_t k = 0; k < count; ++k) {
+        Real* to = scratch.columns + k * kPanel<Real>;
+        if (width == kPanel<Real>) {
+          __builtin_memcpy(to, right[k] + first, kPanel<Real> * sizeof(Real));
+        } else {
+          __builtin_memset(to, 0, kPanel<Real> * sizeof(Real));
+          __builtin_memcpy(to, right[k] + first, width * sizeof(Real));
+        }
+      }
+      for (int64_t block = 0; block < grad.blocks(); ++block, tile += kTileRows * kPanel<Real>) {
+        const Real* left[kTileRows];
+        for (int m = 0; m < kTileRows; ++m) left[m] = scratch.blocks + block * kChunkRows * kTileRows + m;
+        reinterpret_cast<Totals<kTileRows, 1, Real>*>(tile)->template add<kTileRows>(left, scratch.columns, 0, count);
+      }
+    }
+  }
+
+  /// Puts `width` columns of the rows into scratch.blocks.
+  static void pack_blocks(const Scratch& scratch, const Real* const* rows, int64_t count, int64_t width) {
+    for (int64_t first = 0; first < width; first += kTileRows) {
+      Real* to = scratch.blocks + first * kChunkRows;
+      const int64_t size = least(kTileRows, width - first);
+      if (size == kTileRows) {
+        for (int64_t k = 0; k < count; ++k, to += kTileRows)
+          __builtin_memcpy(to, rows[k] + first, kTileRows * sizeof(Real));
+      } else {
+        for (int64_t k = 0; k < count; ++k, to += kTileRows)
+          for (int64_t m = 0; m < kTileRows; ++m) to[m] = m < size ? rows[k][first + m] : Real(0);
+      }
+    }
+  }
+
+  /// Takes the chunk's rows into the weight gradients and writes their grad_input.
+  static void flush(const Backward<Real>& b, const Real* weights, const Scratch& scratch, Chunk& chunk) {
+    const Real* dz[kChunkRows];
+    for (int64_t k = 0; k < chunk.rows; ++k) dz[k] = chunk.dz_x[k] - Cell::x_slot * b.H;
+    add_columns(scratch.slot_sums, dz, chunk.rows, D * b.H);
+
+    pack_blocks(scratch, chunk.dz_x, chunk.rows, G * b.H);
+    add_product(scratch, scratch.w_ih, chunk.x, chunk.rows);
+    if (Cell::h_slot != Cell::x_slot) pack_blocks(scratch, chunk.dz_h, chunk.rows, G * b.H);
+    add_product(scratch, scratch.w_hh, chunk.h, chunk.rows);
+    if (b.w_hr) {
+      pack_blocks(scratch, chunk.dh, chunk.rows, b.P);
+      add_product(scratch, scratch.w_hr, chunk.wide, chunk.rows);
+    }
+    if (b.grad_input.data)
+      cover(ProductTile<Real>{chunk.dz_x, weights + hh_size(b), G * b.H, b.I, chunk.dx}, 0, chunk.rows,
+            panels<Real>(b.I));
+    chunk.rows = 0;
+  }
+
+  static const char* backward(const Backward<Real>& b, const Real* weights, const RowGroup& rows, Real* start) {
+    const Scratch scratch(b, start);
+    const Real* w_hr = weights + hh_size(b) + ih_size(b);
+    Chunk chunk;
+    const Real *dz_later[kGroupRows], *dz_now[kGroupRows], *h[kGroupRows], *before[kGroupRows], *c_before[kGroupRows];
+    const Real *saved[kGroupRows], *dy[kGroupRows], *dh_n[kGroupRows], *dc_n[kGroupRows];
+    Real *dz[kGroupRows], *dh0[kGroupRows], *dc0[kGroupRows], *dh[kGroupRows], *wide[kGroupRows];
+    for_steps(rows, !b.reverse, [&](const Step& step) {
+      if (chunk.rows + step.active > kChunkRows) flush(b, weights, scratch, chunk);
+      for (int64_t r = 0; r < step.active; ++r) {
+        const int64_t n = rows.index[r], k = chunk.rows + r, t_before = step.t + (b.reverse ? 1 : -1);
+        const bool goes_on = r < step.going_on;
+        dz_later[r] = dz_now[r];
+        dz[r] = scratch.dz + k * D * b.H;
+        dz_now[r] = dz[r] + Cell::h_slot * b.H;
+        h[r] = b.output.at(step.t, n);
+        before[r] = goes_on ? b.output.at(t_before, n) : b.h0 + n * b.P;
+        if (R > 0) saved[r] = b.reserve.at(step.t, n);
+        if (Cell::has_c) c_before[r] = goes_on ? b.reserve.at(t_before, n) + (R - 1) * b.H : b.c0 + n * b.H;
+        if (b.grad_output.data) dy[r] = b.grad_output.at(step.t, n);
+        if (b.grad_h_n) dh_n[r] = b.grad_h_n + n * b.P;
+        if (b.grad_c_n) dc_n[r] = b.grad_c_n + n * b.H;
+        dh0[r] = b.grad_h0 + n * b.P;
+        if (Cell::has_c) dc0[r] = b.grad_c0 + n * b.H;
+        if (b.w_hr) dh[r] = scratch.dh + k * b.P;
+        if (b.w_hr) wide[r] = scratch.wide + k * b.H;
+
+        chunk.dz_x[k] = dz[r] + Cell::x_slot * b.H;
+        chunk.dz_h[k] = dz_now[r];
+        chunk.x[k] = b.input.at(step.t, n);
+        chunk.h[k] = before[r];
+        chunk.dh[k] = dh[r];
+        chunk.wide[k] = wide[r];
+        if (b.grad_input.data) chunk.dx[k] = b.grad_input.at(step.t, n);
+      }
+      // First the rows that have a later step, then those whose last one this is, in the order of the forward pass.
+      for (const bool begins : {false, true}) {
+        const int64_t first = begins ? step.linked : 0, count = begins ? step.active - step.linked : step.linked;
+        const Real* const* from = begins ? nullptr : dz_later;
+        const Real* const* from_output = b.grad_output.data ? dy : nullptr;
+        const Real* const* from_last = begins && b.grad_h_n ? dh_n : nullptr;
+        if (b.w_hr)
+          cover(ProductTile<Real>{from, weights, G * b.H, b.P, dh, from_output, from_last}, first, count,
+                panels<Real>(b.P));
+        BackwardTile tile{b,   begins, from, weights, G * b.H,  from_output, from_last, nullptr,
+                          dh0, dc0,    h,    before,  c_before, saved,       dz,        nullptr};
+        if (begins && b.grad_c_n) tile.dc_n = dc_n;
+        if (b.w_hr) {
+          tile.from = dh;
+          tile.weights = w_hr;
+          tile.depth = b.P;
+          tile.dy = tile.dh_n = nullptr;
+          tile.wide = wide;
+        }
+        cover(tile, first, count, panels<Real>(b.H));
+      }
+      cover(ProductTile<Real>{dz_now, weights, G * b.H, b.P, dh0, Cell::mixes_h ? dh0 : nullptr}, step.going_on,
+            step.active - step.going_on, panels<Real>(b.P));
+      chunk.rows += step.active;
+    });
+    flush(b, weights, scratch, chunk);
+    if (b.grad_input.data) clear_padding(b.grad_input, b.T, b.I, rows);
+    return kName;
+  }
+
+  static void reduce(const Backward<Real>& b, Real* const* starts, int threads) {
+    for (int thread = 0; thread < threads; ++thread) {
+      const Scratch scratch(b, starts[thread]);
+      const auto add = [&](Real* to, Real value) { *to = thread == 0 ? value : *to + value; };
+      const auto add_block = [&](Real* to, const MatrixGradient& from, int64_t first_row, int64_t rows) {
+        for (int64_t row = 0; row < rows; ++row)
+          for (int64_t column = 0; column < from.columns; ++column, ++to) add(to, from.at(first_row + row, column));
+      };
+      for (int64_t k = 0; k < G; ++k) {
+        const int64_t x = Cell::x_order[k] * b.H, h = Cell::h_order[k] * b.H;
+        add_block(b.grad_w_ih + x * b.I, scratch.w_ih, k * b.H, b.H);
+        add_block(b.grad_w_hh + h * b.P, scratch.w_hh, k * b.H, b.H);
+        for (int64_t unit = 0; unit < b.H; ++unit) {
+          add(b.grad_b_ih + x + unit, scratch.slot_sums[(Cell::x_slot + k) * b.H + unit]);
+          add(b.grad_b_hh + h + unit, scratch.slot_sums[(Cell::h_slot + k) * b.H + unit]);
+        }
+      }
+      if (b.w_hr) add_block(b.grad_w_hr, scratch.w_hr, 0, b.P);
+    }
+  }
+
+  static constexpr Kernels<Real> kernels = {G,
+                                            R,
+                                            Cell::has_c,
+                                            forward_weights_size,
+                                            pack_forward,
+                                            forward_scratch_size,
+                                            forward,
+                                            backward_weights_size,
+                                            pack_backward,
+                                            backward_scratch_size,
+                                            backward,
+                                            reduce};
+};

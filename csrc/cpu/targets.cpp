@@ -1,0 +1,41 @@
+#include "cpu/targets.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+namespace rnnfast::cpu {
+
+namespace {
+
+// Best first.
+const Target* const kTargets[] = {
+#if defined(__x86_64__)
+    &kAvx512,
+    &kAvx2,
+#endif
+    &kGeneric,
+};
+
+const Target& choose() {
+  const char* forced = std::getenv("RNNFAST_CPU_TARGET");
+  for (const Target* candidate : kTargets)
+    if (candidate->available() && (!forced || !*forced || std::string(forced) == candidate->name)) return *candidate;
+  throw std::runtime_error("RNNFAST_CPU_TARGET must be one of the targets that this machine has (" +
+                           available_targets() + "), got: " + forced);
+}
+
+}  // namespace
+
+const Target& target() {
+  static const Target& chosen = choose();
+  return chosen;
+}
+
+std::string available_targets() {
+  std::string names;
+  for (const Target* candidate : kTargets)
+    if (candidate->available()) names += (names.empty() ? "" : ", ") + std::string(candidate->name);
+  return names;
+}
+
+}  // namespace rnnfast::cpu

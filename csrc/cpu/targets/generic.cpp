@@ -1,0 +1,20 @@
+// The baseline of the compiler: SSE2 on x86-64, NEON on 64-bit Arm. Runs everywhere.
+#include "cpu/targets/prelude.h"
+
+namespace rnnfast::cpu {
+namespace {
+
+constexpr char kName[] = "generic";
+constexpr int kVectorBytes = 16;
+constexpr int kTileRows = 6;
+constexpr int kTileVectors = 2;
+
+#include "cpu/kernels.inl"
+
+bool available() { return true; }
+
+}  // namespace
+
+const Target kGeneric = {kName, available, kernels<float>, kernels<double>, burn};
+
+}  // namespace rnnfast::cpu

@@ -1,0 +1,29 @@
+// The schemas of the ops, and the Python module rnnfast._C, whose import registers them.
+//
+// What an argument means is said in rnnfast/ops.py, which is the only caller.
+
+// Compiled with Py_LIMITED_API (setup.py): the module has no content, so one build serves every Python from 3.11.
+#include <Python.h>
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(rnnfast, m) {
+  m.def(
+      "layer(str cell, Tensor input, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, "
+      "Tensor? w_hr, Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool keep) "
+      "-> (Tensor output, Tensor h_n, Tensor c_n, Tensor reserve)");
+  m.def(
+      "layer_backward(str cell, Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor input, Tensor h0, "
+      "Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, Tensor output, Tensor reserve, "
+      "Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool input_gradient) "
+      "-> (Tensor grad_input, Tensor grad_h0, Tensor grad_c0, Tensor grad_w_ih, Tensor grad_w_hh, Tensor grad_b_ih, "
+      "Tensor grad_b_hh, Tensor grad_w_hr)");
+  m.def("cpu_peak(float seconds) -> float");
+  m.def("cpu_target() -> str");
+  m.def("cpu_targets() -> str");
+  m.def("cpu_target_ran() -> str");
+}
+
+PyMODINIT_FUNC PyInit__C(void) {
+  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+  return PyModule_Create(&module);
+}

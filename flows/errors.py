@@ -1,0 +1,31 @@
+"""What can go wrong through no fault of the program; the command line ends with code 2.
+
+A message names the argument, the rule and the value, and where it is known the place.
+"""
+
+
+class FlowError(Exception):
+    """Base of the errors that whoever started the job can put right."""
+
+
+class InputError(FlowError):
+    """An argument, a file or its content breaks a rule."""
+
+
+class ArchiveError(InputError):
+    """An archive holds what it must not hold, or lacks what it should."""
+
+
+class ChecksumError(InputError):
+    """A file is not the one that was asked for."""
+
+    def __init__(self, file: str, expected: str, found: str) -> None:
+        super().__init__(f"{file} must have the SHA-256 {expected}, found {found}")
+        self.file, self.expected, self.found = file, expected, found
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.file, self.expected, self.found)
+
+
+class TransferError(FlowError):
+    """A download broke off or the server did not answer; trying again may help."""

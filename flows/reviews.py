@@ -1,0 +1,94 @@
+"""The reviews job: from labelled reviews to a trained model, its figures and its scores."""
+
+from pathlib import Path
+from time import perf_counter
+
+from prefect import flow
+
+from flows import cache_folder
+from flows.datasets.readers import Columns
+from flows.engine import as_task
+from flows.parameters import ReviewsData
+from flows.progress import stage
+from flows.steps.download import download
+from flows.steps.evaluate import evaluate
+from flows.steps.prepare import prepare
+from flows.steps.publish import PARTS, new_run, publish
+from flows.steps.score import score_files
+from flows.steps.train import train
+from flows.steps.vocabulary import build_vocabulary
+from rnnfast.models import PRESETS, ModelConfig
+from rnnfast.training import TrainingSettings
+
+download_task = as_task(download, retries=4)
+prepare_task = as_task(prepare)
+vocabulary_task = as_task(build_vocabulary)
+train_task = as_task(train)
+evaluate_task = as_task(evaluate)
+score_task = as_task(score_files)
+publish_task = as_task(publish)
+
+DATA, MODEL, TRAINING = ReviewsData(), ModelConfig(), TrainingSettings()
+
+
+@flow(name="reviews", persist_result=False)
+def reviews(
+    output: Path,
+    data: ReviewsData = DATA,
+    model: ModelConfig = MODEL,
+    training: TrainingSettings = TRAINING,
+    yardstick: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Trains a classifier of reviews and leaves a folder that scoring needs nothing beside.
+
+    Args:
+        output: The folder to leave; new, or empty.
+        data: What to learn from.
+        model: What to train.
+        training: How to train it.
+        yardstick: Whether to set a linear model of words and pairs of words beside it.
+        overwrite: Whether to replace a run that is at `output`.
+
+    Returns:
+        `output`. Where anything fails there is no such folder.
+    """
+    started = perf_counter()
+    output = output.absolute()
+    cache = cache_folder()
+    seconds: dict[str, float] = {}
+    with new_run(output, overwrite) as run:
+        parts = run / PARTS
+        # Extract: the archive, checked, and the rows of its three parts.
+        with stage("download", seconds):
+            archive = download_task(data.archive, cache, data.mirror) if data.archive else None
+        with stage("prepare", seconds):
+            prepare_task(data, archive, cache, parts)
+        # Transform: words, weights, figures.
+        with stage("vocabulary", seconds):
+            vocabulary = vocabulary_task(parts, model, parts)
+        with stage("train", seconds):
+            train_task(parts, vocabulary, model, training, run)
+        beside = None
+        if yardstick and model.cell != "ngrams":
+            with stage("yardstick", seconds):
+                beside = _measured_ngrams(parts)
+        with stage("evaluate", seconds):
+            evaluate_task(parts, run, beside)
+        # Load: the scores of the test rows, the report, and the folder in its place.
+        with stage("score", seconds):
+            score_task(run, str(parts / "test.parquet"), Columns(id="id"), run / "scores")
+        seconds["total"] = perf_counter() - started
+        return publish_task(run, output, seconds, overwrite)
+
+
+def _measured_ngrams(parts: Path) -> Path:
+    """The folder, below `parts`, of the n-gram model, trained and evaluated on the same rows."""
+    folder = parts / "yardstick"
+    folder.mkdir()
+    preset = PRESETS["default"]["ngrams"]
+    model = ModelConfig(cell="ngrams", **preset["model"])
+    vocabulary = vocabulary_task(parts, model, folder)
+    train_task(parts, vocabulary, model, TrainingSettings(**preset["training"]), folder)
+    evaluate_task(parts, folder)
+    return folder

@@ -1,0 +1,50 @@
+"""Splits a table of reviews in two, the same way every time."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from flows.errors import InputError
+
+
+def split(table: pa.Table, share: float, seed: int, purpose: str) -> tuple[pa.Table, pa.Table]:
+    """Splits off a share of the rows, both parts in the order of the table.
+
+    Where rows have groups, whole groups are drawn, so that no group is on both sides; a row without
+    a group is one by itself. Otherwise rows are drawn, as many of each label as its part of all.
+
+    Args:
+        table: rows of `flows.datasets.base.SCHEMA`.
+        share: of the rows, or of the groups, for the second part.
+        seed: of the draw.
+        purpose: what the second part is for, in the error.
+
+    Raises:
+        InputError: a part would lack one of the two labels, or all rows.
+    """
+    groups = table["group"]
+    try:
+        if groups.null_count < len(groups):
+            keys = pc.coalesce(groups, pc.binary_join_element_wise("row", table["id"], " "))
+            splitter = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+            rest, part = next(splitter.split(keys, groups=keys.to_numpy()))
+        else:
+            rest, part = train_test_split(
+                range(table.num_rows),
+                test_size=share,
+                random_state=seed,
+                stratify=table["label"].to_numpy(),
+            )
+    except ValueError as error:
+        raise _too_few(table, purpose) from error
+    parts = table.take(pa.array(sorted(rest))), table.take(pa.array(sorted(part)))
+    if any(len(pc.unique(side["label"])) < 2 for side in parts):
+        raise _too_few(table, purpose)
+    return parts
+
+
+def _too_few(table: pa.Table, purpose: str) -> InputError:
+    return InputError(
+        f"--dataset must hold enough rows of both labels to set some aside for {purpose}, "
+        f"found {table.num_rows}: {pc.sum(table['label'])} of label 1"
+    )

@@ -1,0 +1,336 @@
+"""Classifiers of token ids: the recurrent model, and the ideas that it is measured against.
+
+Every model maps ids (N, L) int32 or int64 and lengths (N,) int64, as ``rnnfast.text.vectorize``
+gives them, to logits (N,): the sigmoid of a logit is the probability of the positive label.
+
+Dimensions: N batch, L tokens in a row, T steps (L, or the longest true length), E embedding,
+H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnnfast.layers import GRU, LSTM, RNN
+from rnnfast.text import Padding
+
+Cell = Literal["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"]
+RECURRENT = ("rnn", "gru", "lstm")
+Pooling = Literal["last", "mean", "max", "mean+max"]
+
+
+class ModelConfig(BaseModel):
+    """All that is needed to build a model, beside its vocabulary. Immutable; unknown names fail."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: Cell = Field("rnn", description="The idea: rnn, gru, lstm, mlp, cnn or ngrams.")
+    nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cell rnn.")
+    max_tokens: int = Field(20_000, ge=3, description="Vocabulary size with [UNK] and pad.")
+    min_frequency: int = Field(1, ge=1, description="A known word occurs this often in training.")
+    sequence_length: int = Field(600, ge=1, description="Tokens read of a text; the rest is cut.")
+    padding: Padding = Field("after", description="Where a short text is padded: after, before.")
+    read_padding: bool = Field(
+        False, description="Whether padding is read as if it were text, by the recurrent model."
+    )
+    embedding_size: int = Field(128, ge=1, description="Size of a word vector.")
+    embedding_scale: float = Field(
+        0.1, gt=0, description="Standard deviation of the initial word vectors."
+    )
+    hidden_size: int = Field(
+        128, ge=1, description="Size of a recurrent state or hidden layer; filters of the cnn."
+    )
+    num_layers: int = Field(1, ge=1, le=16, description="Recurrent layers.")
+    bidirectional: bool = Field(False, description="Also read the text from its end.")
+    pooling: Pooling = Field("mean+max", description="What of the recurrent states is classified.")
+    window: int = Field(3, ge=1, description="Words that a filter of the cnn sees; odd.")
+    max_pairs: int = Field(300_000, ge=1, description="Pairs of words that ngrams knows.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of features, in training.")
+    word_dropout: float = Field(
+        0.2, ge=0, lt=1, description="Share of the words that training replaces by [UNK]."
+    )
+    channel_dropout: float = Field(
+        0.5, ge=0, lt=1, description="Dropout of whole channels of a text's vectors, in training."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelConfig:
+        if self.window % 2 == 0:
+            raise ValueError(f"window must be odd, got: {self.window}")
+        if self.read_padding and self.cell not in RECURRENT:
+            raise ValueError(f"read_padding must be false for cell {self.cell!r}, got: true")
+        return self
+
+
+def build_model(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> nn.Module:
+    """The untrained model: logits (N,) from ids (N, L) and lengths (N,).
+
+    The same seed gives the same initial weights; torch's global random state is left as it was.
+    Raises ValueError for a vocabulary_size below 3.
+    """
+    if vocabulary_size < 3:
+        raise ValueError(f"vocabulary_size must be at least 3, got: {vocabulary_size}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _MODELS[config.cell](config, vocabulary_size)
+
+
+class WordVectors(nn.Embedding):
+    """Ids (N, T) -> word vectors (N, T, E), with the noise that keeps training from learning by heart.
+
+    In training, a share of the words becomes ``[UNK]``, and a share of the E channels is zero in
+    all of a text's vectors. The vector of the padding is zero and stays so, unless it is read.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        padding_id = None if config.read_padding else 1
+        super().__init__(vocabulary_size, config.embedding_size, padding_idx=padding_id)
+        self.word_dropout = config.word_dropout
+        self.channel_dropout = config.channel_dropout
+        with torch.no_grad():
+            self.weight.mul_(config.embedding_scale)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if self.training and self.word_dropout:
+            ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.word_dropout, 0)
+        vectors = super().forward(ids)
+        if self.training and self.channel_dropout:
+            channels = vectors.new_ones(len(ids), 1, vectors.shape[2])
+            vectors = vectors * F.dropout(channels, self.channel_dropout)
+        return vectors
+
+
+class RecurrentClassifier(nn.Module):
+    """Embedding -> recurrent layers -> pooling over the true steps -> linear.
+
+    With ``read_padding`` all L steps count as true ones.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = WordVectors(config, vocabulary_size)
+        layers: dict[str, Any] = {
+            "rnn": partial(RNN, nonlinearity=config.nonlinearity),
+            "gru": GRU,
+            "lstm": LSTM,
+        }
+        self.rnn = layers[config.cell](
+            config.embedding_size,
+            config.hidden_size,
+            config.num_layers,
+            batch_first=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+            bidirectional=config.bidirectional,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        directions = 2 if config.bidirectional else 1
+        pools = len(config.pooling.split("+"))
+        self.head = nn.Linear(config.hidden_size * directions * pools, 1)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        if self.config.read_padding:
+            lengths = torch.full_like(lengths, ids.shape[1])
+        else:
+            ids = _without_padding(ids, lengths, self.config.padding)
+        output, last = self.rnn(self.embedding(ids), lengths=lengths)
+        h_n = last[0] if self.config.cell == "lstm" else last
+        return self.head(self.dropout(self._pool(output, h_n, lengths))).squeeze(1)
+
+    def _pool(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        """(N, T, D*H) outputs, zero past the lengths, and (layers*D, N, H) states -> features."""
+        pooled = []
+        for name in self.config.pooling.split("+"):
+            if name == "last":
+                directions = 2 if self.config.bidirectional else 1
+                pooled.append(torch.cat(h_n[-directions:].unbind(), dim=1))
+            elif name == "mean":
+                pooled.append(output.sum(1) / lengths[:, None])
+            else:
+                pooled.append(_max_over_time(output, lengths))
+        return torch.cat(pooled, dim=1)
+
+
+class ConcatenatedMLP(nn.Module):
+    """The word vectors of a text, one after the other, into one hidden layer.
+
+    Each position has weights of its own, so nothing learned at one place helps at another.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = WordVectors(config, vocabulary_size)
+        self.hidden = nn.Linear(config.sequence_length * config.embedding_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        features = torch.relu(self.hidden(self.embedding(ids).flatten(1)))
+        return self.head(self.dropout(features)).squeeze(1)
+
+
+class ConvolutionalClassifier(nn.Module):
+    """One layer of filters over a window of words, the same at every step, and the maximum of each.
+
+    After Kim, "Convolutional Neural Networks for Sentence Classification" (2014), with a single
+    width of window and without pretrained word vectors.
+    """
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = WordVectors(config, vocabulary_size)
+        self.filters = nn.Conv1d(
+            config.embedding_size, config.hidden_size, config.window, padding=config.window // 2
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        ids = _without_padding(ids, lengths, self.config.padding)
+        steps = self.filters(self.embedding(ids).transpose(1, 2)).transpose(1, 2)
+        pooled = torch.relu(_max_over_time(steps, lengths))
+        return self.head(self.dropout(pooled)).squeeze(1)
+
+
+class NGrams(nn.Module):
+    """A linear model of which words and pairs of neighbouring words a text holds.
+
+    A text is the set F of its features, words (id > 1) and known pairs of words; its logit is
+    ``sum_F(weight * scale) / sqrt(sum_F(scale^2)) + bias``. ``rnnfast.training.fit`` fits it
+    by scikit-learn.
+
+    Buffers: ``pairs`` (P,) int64, the known pairs as ``first * V + second`` in rising order, filled
+    up with the largest int64; ``scale`` and ``weight`` (V + P,) float32; ``bias`` () float32.
+    """
+
+    pairs: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary_size = vocabulary_size
+        size = vocabulary_size + config.max_pairs
+        no_pair = torch.iinfo(torch.int64).max
+        self.register_buffer("pairs", torch.full((config.max_pairs,), no_pair))
+        self.register_buffer("scale", torch.zeros(size))
+        self.register_buffer("weight", torch.zeros(size))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        rows, columns = self.features(ids, lengths)
+        scale = self.scale[columns]
+        zeros = self.scale.new_zeros(len(ids))
+        total = zeros.index_add(0, rows, scale * self.weight[columns])
+        squares = zeros.index_add(0, rows, scale.square())
+        return total / squares.sqrt().clamp(min=1e-12) + self.bias
+
+    def features(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and feature number of every feature that each text holds, once each, in order."""
+        rows, words = self._words(ids, lengths)
+        pair_rows, keys = self._pairs(rows, words)
+        places = torch.searchsorted(self.pairs, keys).clamp(max=len(self.pairs) - 1)
+        known = self.pairs[places] == keys
+        size = len(self.scale)
+        single = (rows * size + words)[words > 1]
+        double = pair_rows[known] * size + self.vocabulary_size + places[known]
+        both = torch.cat([single, double]).unique()
+        return both // size, both % size
+
+    def learn_pairs(self, ids: Tensor, lengths: Tensor) -> None:
+        """Take the most frequent pairs of these texts as the known ones, ties by their ids."""
+        keys, counts = self._pairs(*self._words(ids, lengths))[1].unique(return_counts=True)
+        most = counts.sort(descending=True, stable=True).indices[: len(self.pairs)]
+        self.pairs.fill_(torch.iinfo(torch.int64).max)
+        self.pairs[: len(most)] = keys[most].sort().values
+
+    def _words(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and id of each word of the texts, in reading order."""
+        columns = torch.arange(ids.shape[1], device=ids.device)
+        if self.config.padding == "before":
+            columns = columns.flip(0)
+        is_word = columns < lengths[:, None]
+        rows = torch.arange(len(ids), device=ids.device).repeat_interleave(lengths)
+        return rows, ids[is_word].long()
+
+    def _pairs(self, rows: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and key of each pair of neighbours that are both in the vocabulary."""
+        first, second = words[:-1], words[1:]
+        valid = (rows[:-1] == rows[1:]) & (first > 1) & (second > 1)
+        return rows[1:][valid], (first * self.vocabulary_size + second)[valid]
+
+
+def _without_padding(ids: Tensor, lengths: Tensor, padding: Padding) -> Tensor:
+    """Ids (N, T) with each text at the start of its row, T the longest of the lengths."""
+    steps = torch.arange(int(lengths.max()), device=ids.device)
+    if padding == "after":
+        return ids[:, : len(steps)]
+    start = ids.shape[1] - lengths[:, None]
+    return ids.gather(1, (start + steps) % ids.shape[1]).where(steps < lengths[:, None], 1)
+
+
+def _max_over_time(steps: Tensor, lengths: Tensor) -> Tensor:
+    """(N, T, C) -> (N, C), the maximum of each channel over a row's true steps."""
+    padding = torch.arange(steps.shape[1], device=steps.device) >= lengths[:, None]
+    # max() and not amax(): its gradient goes to one step and costs no pass over all of them.
+    return steps.masked_fill(padding[:, :, None], -torch.inf).max(1).values
+
+
+_MODELS: dict[Cell, type[nn.Module]] = {
+    "rnn": RecurrentClassifier,
+    "gru": RecurrentClassifier,
+    "lstm": RecurrentClassifier,
+    "mlp": ConcatenatedMLP,
+    "cnn": ConvolutionalClassifier,
+    "ngrams": NGrams,
+}
+
+# Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
+PRESETS: dict[str, dict[Cell, dict[str, dict[str, Any]]]] = {
+    "default": {
+        "rnn": {"model": {}, "training": {}},
+        "gru": {"model": {}, "training": {}},
+        "lstm": {"model": {}, "training": {}},
+        "mlp": {"model": {"embedding_size": 32}, "training": {}},
+        "cnn": {
+            "model": {"word_dropout": 0.1, "channel_dropout": 0.2},
+            "training": {"epochs": 3, "vector_learning_rate": 0.005, "vector_epsilon": 1e-6},
+        },
+        "ngrams": {"model": {"sequence_length": 1000}, "training": {}},
+    },
+    # The model that people are taught, with what it reads of the padding.
+    "lecture": {
+        "rnn": {
+            "model": {
+                "sequence_length": 500,
+                "padding": "before",
+                "read_padding": True,
+                "embedding_scale": 1.0,
+                "hidden_size": 64,
+                "num_layers": 2,
+                "pooling": "last",
+                "dropout": 0.0,
+                "word_dropout": 0.0,
+                "channel_dropout": 0.0,
+            },
+            "training": {
+                "epochs": 20,
+                "learning_rate": 0.01,
+                "vector_learning_rate": 0.01,
+                "vector_epsilon": 1e-8,
+                "schedule": "constant",
+                "averaging": 0.0,
+            },
+        },
+    },
+}

@@ -1,0 +1,235 @@
+"""The recurrent layer as an operator of torch: the only caller of ``torch.ops.rnnfast``.
+
+One call is one layer in one direction. The kernels are in ``csrc``; this file adds what tracing and differentiation
+need. It leaves stacking, directions and dropout to :mod:`rnnfast.layers`.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnfast import _C  # noqa: F401  (registers the operators)
+
+CELLS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
+"""The cells that the kernels have, and the number of gates of each, G."""
+
+COMPUTED_DTYPES = (torch.float32, torch.float64)
+"""What the CPU computes in; float16 and bfloat16 are computed in float32 and rounded at the end."""
+
+_NARROW_DTYPES = (torch.float16, torch.bfloat16)
+
+
+def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    """The reason why the kernels cannot serve this device and dtype, or None if they can."""
+    if device.type not in ("cpu", "meta"):
+        return f"device must be cpu, got: {device.type} (torch.nn.RNN runs there)"
+    if dtype not in COMPUTED_DTYPES + _NARROW_DTYPES:
+        return f"dtype must be float32, float64, float16 or bfloat16, got: {dtype}"
+    return None
+
+
+def layer(
+    cell: str,
+    input: Tensor,
+    h0: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+    w_hr: Tensor | None = None,
+    *,
+    c0: Tensor | None = None,
+    lengths: Tensor | None = None,
+    batch_sizes: Tensor | None = None,
+    batch_first: bool = False,
+    reverse: bool = False,
+) -> tuple[Tensor, ...]:
+    """One recurrent layer in one direction.
+
+    T is the number of time steps, N that of batch rows, I the input size, H the hidden size, G the number of gates, and
+    P the width of the hidden state, which is H unless an LSTM has a projection.
+
+    Args:
+        cell: one of :data:`CELLS`.
+        input: (T, N, I), or (N, T, I) with ``batch_first``, or (rows, I) with ``batch_sizes``. Any strides will do;
+            if the last dimension is not contiguous they cost a copy.
+        h0: (N, P), the hidden state before the first step.
+        w_ih: (G*H, I), the gates in torch's order.
+        w_hh: (G*H, P).
+        b_ih: (G*H,), or None, and then b_hh too.
+        b_hh: (G*H,).
+        w_hr: (P, H), the projection of an LSTM; None: it has none.
+        c0: (N, H), the cell state of an LSTM before the first step; None for other cells.
+        lengths: (N,) int64 on the CPU, each in 1..T, in any order: the true length of each row. What is past it costs
+            nothing and is 0 in the output.
+        batch_sizes: (T,) int64 on the CPU, those of a ``PackedSequence``.
+        batch_first: the batch is the first dimension of input and output.
+        reverse: from the last true step to the first.
+
+    Returns:
+        The hidden states, shaped like the input with P in the place of I, and the last one of each row, (N, P); for an
+        LSTM also the last cell state, (N, H).
+
+    Raises:
+        RuntimeError: an argument has the wrong shape, dtype or device, or a length is out of range.
+    """
+    reason = why_not(input.device, input.dtype)
+    if reason is not None:
+        raise RuntimeError(f"rnnfast: {reason}")
+    tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
+    narrow = input.dtype in _NARROW_DTYPES
+    if narrow:
+        tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
+    # In inference no gate is kept, so memory does not grow with T beyond the output.
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    output, h_n, c_n, _ = torch.ops.rnnfast.layer(
+        cell, *tensors, lengths, batch_sizes, batch_first, reverse, keep
+    )
+    results = (output, h_n) if c0 is None else (output, h_n, c_n)
+    return tuple(t.to(input.dtype) for t in results) if narrow else results
+
+
+def cpu_target() -> str:
+    """Name of the instruction set that the CPU kernels use: the best that this machine has, or RNNFAST_CPU_TARGET.
+
+    Raises:
+        RuntimeError: RNNFAST_CPU_TARGET names one that this machine does not have; the message lists those it has.
+    """
+    return torch.ops.rnnfast.cpu_target()
+
+
+def cpu_peak(seconds: float = 0.2) -> float:
+    """Most floating-point operations a second that this thread reached, doing nothing but FMAs."""
+    return torch.ops.rnnfast.cpu_peak(seconds)
+
+
+def cpu_targets() -> tuple[str, ...]:
+    """Names of the instruction sets that this machine can run, best first."""
+    return tuple(torch.ops.rnnfast.cpu_targets().split(", "))
+
+
+def cpu_target_ran() -> str:
+    """Name of the instruction set whose kernel ran last on this thread, as the kernel itself reported it."""
+    return torch.ops.rnnfast.cpu_target_ran()
+
+
+_SAVED = {"gru": 4, "lstm": 5}
+"""Numbers of a hidden unit that the forward pass keeps for the backward pass, beside the output."""
+
+
+@torch.library.register_fake("rnnfast::layer")
+def _layer_fake(
+    cell: str,
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    batch_first: bool,
+    reverse: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    hidden = w_hh.shape[0] // CELLS[cell]
+    steps = input.shape[:-1]
+    return (
+        input.new_empty((*steps, h0.shape[1])),
+        h0.new_empty(h0.shape),
+        input.new_empty(0) if c0 is None else c0.new_empty(c0.shape),
+        input.new_empty((*steps, _SAVED[cell] * hidden) if keep and cell in _SAVED else 0),
+    )
+
+
+@torch.library.register_fake("rnnfast::layer_backward")
+def _layer_backward_fake(
+    cell: str,
+    grad_output: Tensor | None,
+    grad_h_n: Tensor | None,
+    grad_c_n: Tensor | None,
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    output: Tensor,
+    reserve: Tensor,
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    batch_first: bool,
+    reverse: bool,
+    input_gradient: bool,
+) -> tuple[Tensor, ...]:
+    def like(tensor: Tensor | None) -> Tensor:
+        return input.new_empty(0 if tensor is None else tensor.shape)
+
+    bias = w_ih.shape[:1]
+    return (
+        like(input if input_gradient else None),
+        like(h0),
+        like(c0),
+        like(w_ih),
+        like(w_hh),
+        w_ih.new_empty(bias),
+        w_ih.new_empty(bias),
+        like(w_hr),
+    )
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    (
+        cell,
+        input,
+        h0,
+        c0,
+        w_ih,
+        w_hh,
+        b_ih,
+        b_hh,
+        w_hr,
+        lengths,
+        batch_sizes,
+        batch_first,
+        reverse,
+        _,
+    ) = inputs
+    ctx.cell, ctx.batch_first, ctx.reverse = cell, batch_first, reverse
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(
+        input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, output[0], output[3], lengths, batch_sizes
+    )
+
+
+def _backward(
+    ctx: Any,
+    grad_output: Tensor | None,
+    grad_h_n: Tensor | None,
+    grad_c_n: Tensor | None,
+    grad_reserve: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    *saved, lengths, batch_sizes = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    grads = torch.ops.rnnfast.layer_backward(
+        ctx.cell,
+        grad_output,
+        grad_h_n,
+        grad_c_n,
+        *saved,
+        lengths,
+        batch_sizes,
+        ctx.batch_first,
+        ctx.reverse,
+        needs[1],
+    )
+    wanted = [grad if need else None for grad, need in zip(grads, needs[1:9], strict=True)]
+    return None, *wanted, None, None, None, None, None
+
+
+torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_save_for_backward)

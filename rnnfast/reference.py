@@ -1,0 +1,76 @@
+"""The mathematics of the layers in a few plain lines of PyTorch: the oracle of every test.
+
+It is slow on purpose: nothing is fused, nothing is skipped. In float64 it is what the kernels are held against.
+
+One step of a cell takes x = W_ih x_t + b_ih and h = W_hh h_(t-1) + b_hh, the gates side by side, and the state.
+"""
+
+import torch
+from torch import Tensor
+
+State = tuple[Tensor, ...]
+
+
+def rnn_tanh(x: Tensor, h: Tensor, state: State) -> State:
+    """h_t = tanh(x + h) (Elman, 1990)."""
+    return (torch.tanh(x + h),)
+
+
+def rnn_relu(x: Tensor, h: Tensor, state: State) -> State:
+    """h_t = max(x + h, 0)."""
+    return (torch.relu(x + h),)
+
+
+def gru(x: Tensor, h: Tensor, state: State) -> State:
+    """h_t = (1 - z) n + z h_(t-1) (Cho et al., 2014, in torch's form)."""
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = x.chunk(3, dim=1), h.chunk(3, dim=1)
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    n = torch.tanh(x_n + r * h_n)
+    return ((1 - z) * n + z * state[0],)
+
+
+def lstm(x: Tensor, h: Tensor, state: State) -> State:
+    """c_t = f c_(t-1) + i g, h_t = o tanh(c_t) (Hochreiter and Schmidhuber, 1997)."""
+    i, f, g, o = (x + h).chunk(4, dim=1)
+    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+CELLS = {"rnn_tanh": rnn_tanh, "rnn_relu": rnn_relu, "gru": gru, "lstm": lstm}
+
+
+def layer(
+    cell: str,
+    input: Tensor,
+    h0: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+    w_hr: Tensor | None = None,
+    *,
+    c0: Tensor | None = None,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> State:
+    """The layer of :func:`rnnfast.ops.layer`, with its arguments, for an input of (T, N, I).
+
+    Rows are swept over their first ``lengths`` steps; past them the output is 0.
+    """
+    steps = range(input.shape[0])
+    state: State = (h0,) if c0 is None else (h0, c0)
+    outputs = {}
+    for t in reversed(steps) if reverse else steps:
+        x, h = input[t] @ w_ih.T, state[0] @ w_hh.T
+        if b_ih is not None and b_hh is not None:
+            x, h = x + b_ih, h + b_hh
+        new = CELLS[cell](x, h, state)
+        if w_hr is not None:
+            new = (new[0] @ w_hr.T, *new[1:])
+        if lengths is None:
+            state, outputs[t] = new, new[0]
+        else:
+            here = (t < lengths).unsqueeze(1)
+            state = tuple(torch.where(here, a, b) for a, b in zip(new, state, strict=True))
+            outputs[t] = torch.where(here, new[0], 0.0)
+    return torch.stack([outputs[t] for t in steps]), *state

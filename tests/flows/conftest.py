@@ -1,0 +1,102 @@
+"""One Prefect server for all tests of the flows, a cache of their own, and small things to read."""
+
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+# Before anything imports `flows`, which settles where Prefect keeps its state.
+_STATE = tempfile.TemporaryDirectory(prefix="rnnfast-tests-")
+os.environ["PREFECT_HOME"] = str(Path(_STATE.name, "prefect"))
+os.environ["RNNFAST_CACHE"] = str(Path(_STATE.name, "cache"))
+_MIRROR = os.environ.pop("RNNFAST_MIRROR", "")
+
+Member = tuple[str, bytes] | tarfile.TarInfo
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """Options for the smallest model: tests of the flows are not about accuracy."""
+    settings = ("embedding_size=4", "hidden_size=4", "sequence_length=16", "max_tokens=50")
+    return ["--epochs", "1", *(word for setting in settings for word in ("--set", setting))]
+
+
+@pytest.fixture
+def pack() -> Callable[[Path, list[Member]], Path]:
+    """Writes a .tar.gz archive of members, each a name and its content, or a header alone."""
+
+    def write(path: Path, members: list[Member]) -> Path:
+        with tarfile.open(path, "w:gz") as archive:
+            for member in members:
+                if isinstance(member, tarfile.TarInfo):
+                    archive.addfile(member)
+                    continue
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                archive.addfile(info, io.BytesIO(member[1]))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[None]:
+    """Prefect's server, in this process and on a database of its own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=300):
+        yield
+
+
+@pytest.fixture
+def mirror() -> Path:
+    """The folder that RNNFAST_MIRROR names, where it has the real data; else the test is skipped."""
+    if not Path(_MIRROR, "aclImdb_v1.tar.gz").is_file():
+        pytest.skip("RNNFAST_MIRROR names no folder with aclImdb_v1.tar.gz")
+    return Path(_MIRROR)
+
+
+@pytest.fixture
+def run_cli() -> Callable[..., Result]:
+    """Calls the command line in this process, in a wide terminal, so that no message is wrapped."""
+    from flows.__main__ import app
+
+    def call(*arguments: object) -> Result:
+        return CliRunner(env={"COLUMNS": "500"}).invoke(app, [str(item) for item in arguments])
+
+    return call
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """The folder of a run with a small model that nobody has trained."""
+    from rnnfast.models import ModelConfig, build_model
+    from rnnfast.scoring import save_run
+    from rnnfast.text import Vocabulary
+    from rnnfast.training import TrainingSettings
+
+    config = ModelConfig(embedding_size=4, hidden_size=4, sequence_length=8)
+    words = Vocabulary(["[UNK]", "pad", "good", "bad"])
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = build_model(config, len(words))
+    settings = TrainingSettings()
+    save_run(folder, model, words, config=config, training=settings, labels=("neg", "pos"), data={})
+    return folder
+
+
+@pytest.fixture
+def reviews_csv(tmp_path: Path) -> Path:
+    """120 labelled reviews of 12 movies."""
+    path = tmp_path / "reviews.csv"
+    lines = ["id,text,label,movie"]
+    for i in range(120):
+        word, label = (("good", "pos"), ("bad", "neg"))[i % 2]
+        lines.append(f'r{i},"A {word} one, number {i}",{label},m{i // 10}')
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

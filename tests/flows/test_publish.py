@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.errors import InputError
+from flows.steps.publish import PARTS, check_output, new_run, publish
+
+METRICS = {"test": {"rows": 2, "accuracy": 0.5, "confusion_matrix": [[1, 0], [1, 0]]}}
+
+
+def build(run: Path, mark: str = "new") -> None:
+    (run / "metrics.json").write_text(json.dumps(METRICS))
+    (run / "config.json").write_text(json.dumps({"labels": ["neg", "pos"], "mark": mark}))
+    (run / PARTS / "train.parquet").write_bytes(b"rows")
+
+
+def test_a_run_appears_whole(tmp_path: Path) -> None:
+    output = tmp_path / "new folder" / "run"
+    with new_run(output, overwrite=False) as run:
+        build(run)
+        assert not output.exists()
+        assert publish(run, output, {"train": 1.5, "total": 2.0}, overwrite=False) == output
+    assert sorted(path.name for path in output.iterdir()) == [
+        "config.json", "metrics.json", "report.html"
+    ]  # fmt: skip
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics == METRICS | {"seconds": {"train": 1.5, "total": 2.0}}
+    assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_run_that_fails_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    def fail() -> None:
+        with new_run(tmp_path / "run", overwrite=False) as run:
+            build(run)
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with new_run(tmp_path / "run", overwrite=False) as run:
+        build(run)
+        publish(run, tmp_path / "run", {}, overwrite=False)
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_what_is_there_is_replaced_only_on_request(tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    for mark, overwrite in (("old", False), ("new", True)):
+        with new_run(output, overwrite) as run:
+            build(run, mark)
+            publish(run, output, {}, overwrite)
+    assert json.loads((output / "config.json").read_text())["mark"] == "new"
+    assert list(tmp_path.iterdir()) == [output]
+    with pytest.raises(InputError, match="--output must be new or an empty folder"):
+        check_output(output, overwrite=False)
+
+
+def test_only_runs_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    for path in (tmp_path, tmp_path / "photo.jpg"):
+        with pytest.raises(InputError, match="--overwrite only replaces the folder of a run"):
+            check_output(path, overwrite=True)

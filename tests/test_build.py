@@ -1,0 +1,95 @@
+"""What the build makes, and what it says when something is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OBJECTS = sorted((ROOT / "build").glob("*/csrc/cpu/targets/*.o"))
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    everything = {**os.environ, **environment}
+    return subprocess.run(
+        command, cwd=ROOT, env=everything, capture_output=True, text=True, timeout=600
+    )
+
+
+def test_nothing_to_do_is_seen_at_once() -> None:
+    result = run(sys.executable, "setup.py", "build_ext", "--inplace")
+    assert result.returncode == 0, result.stderr
+    result = run(sys.executable, "setup.py", "build_ext", "--inplace")
+    assert "ninja: no work to do" in result.stdout + result.stderr
+
+
+def test_the_wheel_serves_every_python_and_holds_all_it_needs(tmp_path: Path) -> None:
+    options = ["--no-build-isolation", "--no-deps", "--wheel-dir", str(tmp_path)]
+    result = run(sys.executable, "-m", "pip", "wheel", *options, ".")
+    assert result.returncode == 0, result.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "-cp311-abi3-" in wheel.name
+    names = set(zipfile.ZipFile(wheel).namelist())
+    templates = (ROOT / "rnnfast" / "templates").rglob("*.*")
+    expected = {str(path.relative_to(ROOT)) for path in templates}
+    expected |= {"rnnfast/_C.abi3.so", "rnnfast/py.typed", "flows/__main__.py"}
+    assert expected <= names
+    assert not {name for name in names if name.startswith(("tests/", "benchmarks/"))}
+
+    # It runs from somewhere else, where the sources are not.
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    program = "import rnnfast, torch; print(rnnfast.__file__, rnnfast.RNN(2, 3)(torch.ones(4, 1, 2))[0].shape)"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.startswith(str(site)), result.stderr
+    assert "[4, 1, 3]" in result.stdout
+
+
+def test_no_instruction_set_but_the_baseline_is_asked_for_globally() -> None:
+    (commands,) = (ROOT / "build").glob("*/build.ninja")
+    flags = commands.read_text().split()
+    assert not [flag for flag in flags if flag.startswith(("-march", "-mavx", "-mfma", "-mcpu"))]
+
+
+@pytest.mark.skipif(not shutil.which("nm"), reason="needs nm (Debian package: binutils)")
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_a_target_hands_no_function_to_other_machines(path: Path) -> None:
+    """A weak function compiled for AVX could replace the baseline's copy when all is linked."""
+    symbols = run("nm", "--defined-only", str(path)).stdout.splitlines()
+    assert symbols
+    assert not [line for line in symbols if line.split()[-2] in "WVu"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"CXX": "no-such-compiler"}, "a C++ compiler (Debian package: g++)"),
+        ({"FORCE_CUDA": "yes"}, "FORCE_CUDA must be 0 or 1, got: yes"),
+    ],
+)
+def test_setup_says_in_one_sentence_what_is_wrong(change: dict[str, str], message: str) -> None:
+    result = run(sys.executable, "setup.py", "--version", **change)
+    assert result.returncode != 0
+    (line,) = result.stderr.strip().splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "package"),
+    [("CXX", "no-such-compiler", "g++"), ("PYTHON", "no-such-python", "python3")],
+)
+def test_make_says_in_one_sentence_what_is_missing(variable: str, value: str, package: str) -> None:
+    result = run("make", "tools", f"{variable}={value}")
+    assert result.returncode != 0
+    assert result.stderr.splitlines()[0].startswith("rnnfast needs")
+    assert f"(Debian package: {package})" in result.stderr.splitlines()[0]

@@ -1,0 +1,222 @@
+"""The operator itself: torch's own checks of it, exact gradients, accuracy beside torch.nn, and what it refuses."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import rnnfast
+from rnnfast import ops, reference
+
+pytestmark = pytest.mark.usefixtures("nan_filled")
+
+CASES = [(cell, 0) for cell in ops.CELLS] + [("lstm", 3)]
+"""Every cell, and the LSTM also with a projection."""
+
+
+def tensors(
+    cell: str,
+    steps: int,
+    batch: int,
+    inputs: int,
+    hidden: int,
+    dtype: torch.dtype,
+    projection: int = 0,
+) -> dict[str, Tensor]:
+    """The arguments of a layer by name, all with gradients."""
+    gates, width = ops.CELLS[cell], projection or hidden
+    shapes = {
+        "input": (steps, batch, inputs),
+        "h0": (batch, width),
+        "w_ih": (gates * hidden, inputs),
+        "w_hh": (gates * hidden, width),
+        "b_ih": (gates * hidden,),
+        "b_hh": (gates * hidden,),
+    }
+    if cell == "lstm":
+        shapes["c0"] = (batch, hidden)
+    if projection:
+        shapes["w_hr"] = (projection, hidden)
+    scale = hidden**-0.5  # the usual one: it keeps relu from growing without bound over the steps
+    return {
+        name: (torch.randn(shape, dtype=dtype) * scale).requires_grad_()
+        for name, shape in shapes.items()
+    }
+
+
+@pytest.mark.parametrize(("cell", "projection"), CASES)
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradients_are_exact_in_float64(
+    cell: str, projection: int, ragged: bool, reverse: bool
+) -> None:
+    lengths = torch.tensor([3, 4, 1]) if ragged else None
+    arguments = tensors(cell, 4, 3, 2, 5, torch.float64, projection)
+
+    def run(*values: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(arguments, values, strict=True))
+        return ops.layer(cell, **named, lengths=lengths, reverse=reverse)
+
+    assert torch.autograd.gradcheck(run, tuple(arguments.values()))
+
+
+@pytest.mark.parametrize(("cell", "projection"), CASES)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_equals_the_reference_to_the_last_digits_of_float64(
+    cell: str, projection: int, reverse: bool, ragged: bool
+) -> None:
+    arguments = tensors(cell, 11, 70, 9, 37, torch.float64, projection)
+    options = {"lengths": torch.randint(1, 12, (70,)) if ragged else None, "reverse": reverse}
+    expected = reference.layer(cell, **arguments, **options)
+    output = ops.layer(cell, **arguments, **options)
+    torch.testing.assert_close(output, expected, rtol=1e-13, atol=1e-13)
+    seeds = [torch.randn_like(y) for y in expected]
+    wanted = torch.autograd.grad(expected, list(arguments.values()), seeds)
+    gradients = torch.autograd.grad(output, list(arguments.values()), seeds)
+    torch.testing.assert_close(gradients, wanted, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 16, 16, 64), (50, 32, 128, 128), (100, 9, 40, 200)], ids=str
+)
+@pytest.mark.parametrize("kind", ["tanh", "relu", "gru", "lstm"])
+def test_error_against_float64_is_at_most_that_of_torch(
+    shape: tuple[int, int, int, int], kind: str
+) -> None:
+    """Root mean square over each output and gradient; the largest single error is a matter of luck."""
+    steps, batch, inputs, hidden = shape
+
+    def made(package: Any, **options: Any) -> nn.RNNBase:
+        if kind in ("tanh", "relu"):
+            return package.RNN(inputs, hidden, nonlinearity=kind, **options)
+        return getattr(package, kind.upper())(inputs, hidden, **options)
+
+    theirs, ours, truth = made(nn), made(rnnfast), made(nn, dtype=torch.float64)
+    ours.load_state_dict(theirs.state_dict())
+    truth.load_state_dict(theirs.state_dict())
+    x, seed = torch.randn(steps, batch, inputs), torch.randn(steps, batch, hidden)
+
+    def run(layer: nn.Module, dtype: torch.dtype) -> list[Tensor]:
+        leaf = x.to(dtype, copy=True).requires_grad_()
+        output = layer(leaf)[0]
+        return [output, *torch.autograd.grad(output, (leaf, *layer.parameters()), seed.to(dtype))]
+
+    def error(value: Tensor, exact: Tensor) -> float:
+        return (value.double() - exact).square().mean().sqrt().item()
+
+    exact = run(truth, torch.float64)
+    for mine, other, right in zip(
+        run(ours, torch.float32), run(theirs, torch.float32), exact, strict=True
+    ):
+        rounding = right.square().mean().sqrt().item() * torch.finfo(torch.float32).eps
+        assert error(mine, right) <= max(error(other, right) * 1.05, rounding)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tanh_is_right_to_two_units_in_the_last_place(dtype: torch.dtype) -> None:
+    magnitudes = torch.logspace(-30, 1.4, 20_001, dtype=torch.float64)
+    z = torch.cat([magnitudes, -magnitudes, torch.zeros(1)]).to(dtype)
+    one, nothing = torch.ones(1, 1, dtype=dtype), torch.zeros(1, 1, dtype=dtype)
+    h0 = torch.zeros(len(z), 1, dtype=dtype)
+    output, _ = ops.layer("rnn_tanh", z[None, :, None], h0, one, nothing)
+    # In float64 torch's own tanh stands for the truth, and may be off by a unit itself.
+    units = 2 if dtype == torch.float32 else 4
+    exact = torch.tanh(z.double())
+    relative = ((output.flatten().double() - exact) / exact).nan_to_num().abs()
+    assert relative.max() <= units * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize(("cell", "projection"), CASES)
+@pytest.mark.parametrize("kind", ["plain", "no bias", "lengths", "packed", "batch first, reverse"])
+def test_opcheck(cell: str, projection: int, kind: str) -> None:
+    t: dict[str, Tensor | None] = {**tensors(cell, 4, 3, 2, 5, torch.float64, projection)}
+    other_way = kind == "batch first, reverse"
+    lengths = torch.tensor([3, 4, 1]) if kind == "lengths" else None
+    batch_sizes = torch.tensor([3, 2, 1, 1]) if kind == "packed" else None
+    if kind == "packed":
+        t["input"] = torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
+    if other_way:
+        t["input"] = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    if kind == "no bias":
+        t["b_ih"] = t["b_hh"] = None
+    names = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+    arguments = (cell, *map(t.get, names), lengths, batch_sizes, other_way, other_way, True)
+    torch.library.opcheck(torch.ops.rnnfast.layer.default, arguments)
+
+
+def test_rows_do_not_depend_on_each_other_or_on_their_place() -> None:
+    t = {
+        name: value.detach() for name, value in tensors("gru", 9, 50, 3, 21, torch.float32).items()
+    }
+    lengths = torch.randint(1, 10, (50,))
+    output, h_n = ops.layer("gru", **t, lengths=lengths)
+    order = torch.randperm(50)
+    shuffled = {**t, "input": t["input"][:, order], "h0": t["h0"][order]}
+    again = ops.layer("gru", **shuffled, lengths=lengths[order])
+    torch.testing.assert_close(again, (output[:, order], h_n[order]), rtol=0, atol=1e-6)
+
+
+def test_inference_keeps_no_gates() -> None:
+    sizes = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            if func is torch.ops.rnnfast.layer.default:
+                sizes.append(result[3].numel())
+            return result
+
+    layer, x = rnnfast.LSTM(4, 8), torch.randn(50, 2, 4)
+    with Watch():
+        layer(x)
+        with torch.no_grad():
+            layer(x)
+    assert sizes == [50 * 2 * 5 * 8, 0]
+
+
+@pytest.mark.parametrize("kind", [rnnfast.RNN, rnnfast.GRU, rnnfast.LSTM])
+def test_several_python_threads_at_once(kind: type[nn.RNNBase]) -> None:
+    layer = kind(20, 40)
+    inputs = [torch.randn(30, 20 + i, 20) for i in range(16)]
+    expected = [layer(x)[0] for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda x: layer(x)[0], inputs))
+    assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
+
+
+def bad_arguments() -> dict[str, tuple[str, dict[str, Any]]]:
+    packed = torch.zeros(5, 2)
+    return {
+        "w_ih": (r"w_ih must have the shape \(5, 2\), got: \(5, 3\)", {"w_ih": torch.zeros(5, 3)}),
+        "w_hh": ("w_hh must have 2 dimensions, got: 1", {"w_hh": torch.zeros(5)}),
+        "h0": (r"h0 must have the shape \(3, 5\)", {"h0": torch.zeros(2, 5)}),
+        "one bias": ("b_ih and b_hh must be given together", {"b_ih": None}),
+        "cell": ("name of a cell .* got: rnn_sine", {"cell": "rnn_sine"}),
+        "gates": ("3 rows for each hidden unit of a gru, got: 5", {"cell": "gru"}),
+        "c0": ("c0 must not be given for the cell rnn_tanh", {"c0": torch.zeros(3, 5)}),
+        "no c0": (
+            "c0 must be given for the cell lstm",
+            {"cell": "lstm", "w_ih": torch.zeros(20, 2), "w_hh": torch.zeros(20, 5)},
+        ),
+        "w_hr": ("w_hr must not be given", {"w_hr": torch.zeros(5, 5)}),
+        "both lengths": (
+            "exclude each other",
+            {"lengths": torch.tensor([1, 1, 1]), "batch_sizes": torch.tensor([3])},
+        ),
+        "batch sizes rise": ("never rise", {"input": packed, "batch_sizes": torch.tensor([2, 3])}),
+        "batch sizes add up": ("add up", {"input": packed, "batch_sizes": torch.tensor([3, 1])}),
+        "complex": ("dtype must be", {"input": torch.zeros(4, 3, 2, dtype=torch.complex64)}),
+    }
+
+
+@pytest.mark.parametrize("case", bad_arguments())
+def test_bad_arguments_are_named(case: str) -> None:
+    message, changes = bad_arguments()[case]
+    values = tensors("rnn_tanh", 4, 3, 2, 5, torch.float32)
+    arguments = {"cell": "rnn_tanh", **{name: t.detach() for name, t in values.items()}, **changes}
+    with pytest.raises(RuntimeError, match=message):
+        ops.layer(**arguments)

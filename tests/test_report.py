@@ -1,0 +1,377 @@
+"""The report is one whole, escaped, well-formed page that says what the dictionaries hold."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnnfast import report
+from rnnfast.report import write_report
+
+RUN = json.loads(Path(__file__).with_name("report_run.json").read_text(encoding="utf-8"))
+CONFIG: dict[str, Any] = RUN["config"]
+METRICS: dict[str, Any] = RUN["metrics"]
+
+
+class Page(HTMLParser):
+    """A page as its elements, each (tag, attributes, tags around it), and its text outside <style>.
+
+    Fails on an element that is closed out of turn.
+    """
+
+    VOID = frozenset({"meta", "link", "br", "img"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
+        self.elements: list[tuple[str, dict[str, str | None], tuple[str, ...]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert not self._open, f"never closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"an attribute twice: {tag} {names}"
+        self.elements.append((tag, dict(attrs), tuple(self._open)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), tuple(self._open)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open, f"closed but never opened: {tag}"
+        assert self._open.pop() == tag, f"closed out of turn: {tag}"
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes, _ in self.elements if name == tag]
+
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+def written(
+    tmp_path: Path, config: dict[str, Any] = CONFIG, metrics: dict[str, Any] = METRICS
+) -> Page:
+    path = tmp_path / "report.html"
+    write_report(path, config, metrics)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def changed(**parts: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(METRICS), **parts}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return written(tmp_path_factory.mktemp("report"))
+
+
+def test_figures_of_the_run_are_told_in_words(page: Page) -> None:
+    words = page.words()
+    for told in (
+        "tanh RNN on imdb",
+        "88.3% of the test reviews are labelled correctly",
+        "That is 22,085 of 25,000",
+        "expect 87.9% to 88.7%",
+        "would be right for 50.0%",
+        "AUC 0.9512",
+        "F1 0.8829",
+        "2 min 52 s for the whole run",
+        "123 test reviews occur in the training data as well",
+        "Without duplicates the test accuracy is 88.29%, with them 88.34%",
+        "it reaches 90.47%",
+        "Of the 12,399 reviews called positive, 88.7% are",
+        "differ by 0.0170 on average, the expected calibration error",
+        "Score reviews per second 2,104",
+        "hidden_size 128",
+        "split.by movie",
+        "patience none",
+        "torch 2.13.0",
+    ):
+        assert told in words
+
+
+def test_every_figure_has_words_a_caption_and_a_table(page: Page) -> None:
+    figures = re.findall(r"<figure>.*?</figure>", page.source, re.DOTALL)
+    assert len(figures) == len(page.all("svg")) == 5
+    for figure in figures:
+        inner = Page(figure)
+        assert all(inner.all(tag) for tag in ("figcaption", "details", "table", "caption"))
+        (svg,) = inner.all("svg")
+        assert svg["role"] == "img"
+        assert len(svg["aria-label"] or "") > 40
+        assert "  " not in (svg["aria-label"] or "")
+
+
+def test_nothing_is_loaded_and_nothing_runs(page: Page) -> None:
+    assert not page.all("script")
+    for tag, attributes, _ in page.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in {"src", "href", "xlink:href", "action", "data", "srcset"}:
+                assert (value or "").startswith(("#", "data:,")), (tag, name, value)
+    assert not re.search(r"url\((?!#)|@import|https?:", page.source)
+
+
+def test_references_meet_one_id_each(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    referred = set(re.findall(r"url\(#([^)]*)\)", page.source))
+    for _, attributes, _ in page.elements:
+        referred |= {attributes[key] for key in ("aria-labelledby",) if key in attributes}
+        if (attributes.get("href") or "").startswith("#"):
+            referred.add((attributes["href"] or "")[1:])
+    assert referred <= set(ids)
+
+
+def test_headings_never_skip_a_level(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+    assert {"main", "header", "nav", "footer"} <= {tag for tag, _, _ in page.elements}
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_plots_have_no_colour_of_their_own(page: Page) -> None:
+    for svg in re.findall(r"<svg.*?</svg>", page.source, re.DOTALL):
+        assert not re.search(r"#[0-9a-f]{6}", svg.replace("href=", ""))
+        assert "font-family" not in svg
+        assert "<style" not in svg
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb, as the WCAG define it."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["ink", "muted", "first", "second"])
+def test_contrast_is_at_least_aa(page: Page, theme: int, name: str) -> None:
+    roots = re.findall(r":root \{(.*?)\}", page.source, re.DOTALL)
+    assert len(roots) == 2
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", roots[theme]))
+    low, high = sorted(luminance(colours[key]) for key in ("page", name))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_data_without_duplicates_is_said_to_be_so(tmp_path: Path) -> None:
+    page = written(tmp_path, metrics=changed(data={"duplicates_in_train_and_test": 0}))
+    assert "No test review occurs in the training data." in page.words()
+    assert "Without duplicates the test accuracy" not in page.words()
+
+
+def test_texts_are_escaped_and_keep_their_language(page: Page) -> None:
+    assert "&lt;script&gt;alert(&#39;not a word of it was bad&#39;)&lt;/script&gt;" in page.source
+    assert "<script>alert('not a word of it was bad')</script> & still \"fun\"" in page.text
+    assert "فيلم رائع" in page.text
+    assert "正直に言うと" in page.text
+    assert all(quote == {"dir": "auto", "lang": ""} for quote in page.all("blockquote"))
+
+
+def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=y>\"'"
+    config = {
+        "model": {"cell": evil, evil: evil},
+        "data": {"dataset": evil},
+        "labels": [evil, evil + "$"],
+        "versions": {evil: [evil]},
+    }
+    metrics = changed(
+        baseline={evil: METRICS["test"]},
+        data={evil: 1},
+        seconds={"a": 1.0},
+        throughput={evil: evil},
+    )
+    page = written(tmp_path, config, metrics)
+    assert not page.all("img")
+    assert evil in page.text
+
+
+def test_line_breaks_are_kept_and_long_texts_are_cut(tmp_path: Path) -> None:
+    long = "word " * 400
+    examples = {
+        "right": [{"text": "one<br /><BR>two\x00\x1b", "label": "positive", "score": 0.9}],
+        "wrong": [{"text": long, "label": 0, "score": 0.9}] * (report.MAX_EXAMPLES + 1),
+    }
+    page = written(tmp_path, metrics=changed(examples=examples))
+    assert ">one\ntwo</blockquote>" in page.source
+    assert long[: report.MAX_EXAMPLE_CHARACTERS].rstrip() + "…</blockquote>" in page.source
+    assert page.source.count("…</blockquote>") == report.MAX_EXAMPLES
+
+
+def test_no_examples_make_no_section(tmp_path: Path) -> None:
+    page = written(tmp_path, metrics=changed(examples={"right": [], "wrong": []}))
+    assert "#examples" not in page.source
+
+
+def test_a_single_epoch_is_one_tick(tmp_path: Path) -> None:
+    page = written(tmp_path, metrics=changed(history=METRICS["history"][:1]))
+    (plot, *_) = re.findall(r"<svg.*?Epoch</text>", page.source, re.DOTALL)
+    assert re.findall(r"text-anchor: middle[^>]*>([^<]*)<", plot) == ["1", "Epoch"]
+
+
+def test_a_total_alone_makes_no_section_of_stages(tmp_path: Path) -> None:
+    metrics = {"test": METRICS["test"], "seconds": {"total": 3.0}}
+    page = written(tmp_path, metrics=metrics)
+    assert "#time" not in page.source
+    assert "3.00 s for the whole run" in page.words()
+
+
+def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = tmp_path / "1.html", tmp_path / "2.html"
+    write_report(first, CONFIG, METRICS)
+    write_report(second, json.loads(json.dumps(CONFIG)), json.loads(json.dumps(METRICS)))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_input_is_left_as_it_was(tmp_path: Path) -> None:
+    config, metrics = copy.deepcopy(CONFIG), copy.deepcopy(METRICS)
+    write_report(tmp_path / "report.html", config, metrics)
+    assert (config, metrics) == (CONFIG, METRICS)
+
+
+def test_a_usual_page_is_small(page: Page) -> None:
+    assert len(page.source.encode()) < 150_000
+
+
+def test_a_long_run_with_long_reviews_stays_small(tmp_path: Path) -> None:
+    example = {"text": "審" * 20_000, "label": 1, "score": 0.5}
+    metrics = changed(
+        history=METRICS["history"] * 40, examples={"right": [example] * 50, "wrong": [example] * 50}
+    )
+    assert len(written(tmp_path, metrics=metrics).source.encode()) < 500_000
+
+
+@pytest.mark.parametrize("part", [key for key in METRICS if key != "test"])
+def test_any_part_may_be_absent(tmp_path: Path, part: str) -> None:
+    metrics = {key: value for key, value in METRICS.items() if key != part}
+    page = written(tmp_path, metrics=metrics)
+    anchors = {"history": "training", "examples": "examples"}
+    if part in anchors:
+        assert f'id="{anchors[part]}"' not in page.source
+        assert f'href="#{anchors[part]}"' not in page.source
+    assert "88.3%" in page.text
+
+
+def test_test_figures_alone_make_a_page(tmp_path: Path) -> None:
+    page = written(tmp_path, {}, {"test": {"accuracy": 0.5, "rows": 10}})
+    assert "50.0% of the test reviews" in page.words()
+    assert not page.all("svg")
+    assert "nan" not in page.text.lower()
+
+
+def test_values_that_are_no_numbers_read_na(tmp_path: Path) -> None:
+    nan, inf = float("nan"), float("inf")
+    calibration = {
+        "bin_edges": [0.0, 0.5, 1.0],
+        "mean_score": [None, nan],
+        "fraction_positive": [None, nan],
+        "count": [0, 0],
+        "expected_calibration_error": nan,
+    }
+    metrics = {
+        "test": {
+            **METRICS["test"],
+            **{"accuracy": nan, "auc": None, "f1": inf, "calibration": calibration},
+            "confusion_matrix": [[0, 0], [0, 0]],
+        },
+        "history": [{"loss": nan, "validation_loss": inf, "validation_accuracy": None}],
+        "seconds": {"train": nan, "total": inf},
+        "examples": {"right": [{"text": "", "label": 1, "score": nan}], "wrong": []},
+    }
+    page = written(tmp_path, metrics=metrics)
+    words = page.words()
+    for told in ("n/a of the test reviews", "AUC n/a", "F1 n/a", "n/a for the whole run"):
+        assert told in words
+    assert not re.search(r"\b(nan|inf|None)\b", page.source)
+
+
+def test_without_test_figures_there_is_no_page(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"metrics must hold .* 'test', got: history, seconds"):
+        write_report(tmp_path / "report.html", CONFIG, {"history": [], "seconds": {}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_page_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(path, CONFIG, METRICS)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("share", "rows", "expected"),
+    [
+        # Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I
+        (81 / 263, 263, (0.2553, 0.3662)),
+        (15 / 148, 148, (0.0624, 0.1605)),
+        (0 / 20, 20, (0.0, 0.1611)),
+        (1 / 29, 29, (0.0061, 0.1718)),
+    ],
+)
+def test_wilson_gives_the_published_intervals(
+    share: float, rows: int, expected: tuple[float, float]
+) -> None:
+    assert report.wilson(share, rows) == pytest.approx(expected, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.418, "0.42 s"),
+        (9.996, "10.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (192, "3 min 12 s"),
+        (3599.6, "1 h 00 min"),
+        (3720, "1 h 02 min"),
+        (float("nan"), "n/a"),
+        (None, "n/a"),
+    ],
+)
+def test_durations_read_as_people_say_them(seconds: float | None, words: str) -> None:
+    assert report.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (20_000, "20,000"),
+        (248_113.7, "248,114"),
+        (0.00012345, "0.0001234"),
+        (True, "yes"),
+        ((1, 0.5), "1, 0.5"),
+        ([], "none"),
+        ("mean+max", "mean+max"),
+        (None, "n/a"),
+        (float("-inf"), "n/a"),
+    ],
+)
+def test_numbers_read_as_in_a_table(value: object, words: str) -> None:
+    assert report.number(value) == words

@@ -1,0 +1,162 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import safetensors.torch
+import torch
+
+from rnnfast.models import ModelConfig, build_model
+from rnnfast.scoring import CHUNK, RunFolderError, Scorer, save_run
+from rnnfast.text import Vocabulary, vectorize
+from rnnfast.training import TrainingSettings, predict
+
+WORDS = Vocabulary(["[UNK]", "pad", "good", "bad", "not"])
+TEXTS = ["Good!", "not good", "bad bad bad bad bad bad bad", "", "something else"]
+
+
+def make_run(folder: Path, cell: str = "rnn", seed: int = 0) -> Path:
+    config = ModelConfig.model_validate(
+        {"cell": cell, "embedding_size": 4, "hidden_size": 8, "sequence_length": 6}
+        | ({"max_pairs": 10} if cell == "ngrams" else {})
+    )
+    folder.mkdir()
+    save_run(
+        folder,
+        build_model(config, len(WORDS), seed),
+        WORDS,
+        config=config,
+        training=TrainingSettings(),
+        labels=("sad", "glad"),
+        data={"dataset": "made up"},
+    )
+    return folder
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"])
+def test_scores_as_the_model_that_was_saved(tmp_path: Path, cell: str) -> None:
+    scorer = Scorer.load(make_run(tmp_path / "run", cell))
+    model = build_model(scorer.config, len(WORDS), 0)
+    ids, lengths = vectorize(TEXTS, WORDS, 6)
+    expected = predict(model, ids, lengths)
+    scores = scorer.score(TEXTS)
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores, expected)
+    assert scorer.labels == ("sad", "glad")
+    assert not scorer.model.training
+
+
+def test_scores_arrow_strings_and_many(tmp_path: Path) -> None:
+    scorer = Scorer.load(make_run(tmp_path / "run"))
+    expected = scorer.score(TEXTS)
+    np.testing.assert_array_equal(scorer.score(pa.array(TEXTS)), expected)
+    chunked = pa.chunked_array([TEXTS[:2], TEXTS[2:]])
+    np.testing.assert_array_equal(scorer.score(chunked), expected)
+    many = scorer.score(TEXTS * (CHUNK // len(TEXTS) + 1))
+    np.testing.assert_allclose(many.reshape(-1, len(TEXTS)) - expected, 0, atol=1e-6)
+    assert scorer.score([]).shape == (0,)
+
+
+def test_equal_runs_have_equal_files_and_digests(tmp_path: Path) -> None:
+    one, two, other = (make_run(tmp_path / name, seed=i // 2) for i, name in enumerate("abc"))
+    for name in ("model.safetensors", "config.json", "vocabulary.txt"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert Scorer.load(one).digest == Scorer.load(two).digest != Scorer.load(other).digest
+
+
+def test_digest_knows_all_that_decides_and_no_more(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    digest = Scorer.load(run).digest
+    config = json.loads((run / "config.json").read_text())
+    config["versions"]["torch"] = "another"
+    (run / "config.json").write_text(json.dumps(config))
+    assert Scorer.load(run).digest == digest
+    config["labels"] = ["sad", "happy"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert Scorer.load(run).digest != digest
+    words = (run / "vocabulary.txt").read_text()
+    (run / "config.json").write_text(json.dumps(config | {"labels": ["sad", "glad"]}))
+    (run / "vocabulary.txt").write_text(words.replace("bad", "worse"))
+    assert Scorer.load(run).digest != digest
+
+
+def test_config_tells_how_the_model_came_to_be(tmp_path: Path) -> None:
+    config = json.loads((make_run(tmp_path / "run") / "config.json").read_text())
+    assert set(config) == {"format", "model", "training", "data", "labels", "versions"}
+    assert config["model"]["hidden_size"] == 8
+    assert config["training"]["seed"] == 0
+    assert config["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.txt"])
+def test_a_file_is_missing(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path / "run")
+    (run / name).unlink()
+    with pytest.raises(RunFolderError, match=f"must be the folder of a run.*it has no {name}"):
+        Scorer.load(run)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.txt"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1, 2]"])
+def test_a_file_is_broken(tmp_path: Path, name: str, content: bytes) -> None:
+    run = make_run(tmp_path / "run")
+    (run / name).write_bytes(content)
+    with pytest.raises(RunFolderError, match=re.escape(str(run / name))):
+        Scorer.load(run)
+
+
+def test_weights_that_are_cut_off(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(RunFolderError, match=r"model\.safetensors must hold the weights"):
+        Scorer.load(path.parent)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, run / "model.safetensors")
+    with pytest.raises(RunFolderError, match=r"model\.safetensors must hold the weights"):
+        Scorer.load(run)
+
+
+def test_a_vocabulary_of_another_model(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    Vocabulary([*WORDS.words, "more"]).save(run / "vocabulary.txt")
+    with pytest.raises(RunFolderError, match=r"model\.safetensors must hold the weights"):
+        Scorer.load(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, r"format: .*got: 99"),
+        ({"labels": ["only one"]}, r"labels\.1: Field required"),
+        ({"labels": None}, "labels: .*got: None"),
+        ({"model": {"cell": "transformer"}}, r"model\.cell: .*got: 'transformer'"),
+        ({"model": {"surprise": 1}}, r"model\.surprise: "),
+        ({"model": {"hidden_size": 0}}, r"model\.hidden_size: .*got: 0"),
+    ],
+)
+def test_a_config_that_cannot_be_used(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = make_run(tmp_path / "run") / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunFolderError, match=message):
+        Scorer.load(path.parent)
+
+
+def test_a_config_without_a_model(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run") / "config.json"
+    path.write_text('{"format": 1, "labels": ["a", "b"]}')
+    with pytest.raises(RunFolderError, match="model: Field required"):
+        Scorer.load(path.parent)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    torch.save(build_model(Scorer.load(run).config, len(WORDS)), run / "model.safetensors")
+    with pytest.raises(RunFolderError, match=r"model\.safetensors must hold the weights"):
+        Scorer.load(run)

@@ -1,0 +1,61 @@
+"""Each instruction set: the forced one is the one that runs, and it is right; one that is not there is an error."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import rnnfast
+
+PROGRAM = """
+import torch, rnnfast
+from rnnfast import ops
+torch.manual_seed(0)
+worst = 0.0
+for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+    for steps, batch, inputs, hidden in ((5, 7, 3, 63), (4, 100, 17, 33), (6, 1, 65, 130), (3, 5, 1, 1)):
+        for cell in ("tanh", "relu"):
+            theirs = torch.nn.RNN(inputs, hidden, 2, cell, bidirectional=True, dtype=dtype)
+            ours = rnnfast.RNN(inputs, hidden, 2, cell, bidirectional=True, dtype=dtype)
+            ours.load_state_dict(theirs.state_dict())
+            x = torch.randn(steps, batch, inputs, dtype=dtype, requires_grad=True)
+            results = []
+            for layer in (ours, theirs):
+                y, h = layer(x)
+                results.append([y, h, *torch.autograd.grad((y, h), (x, *layer.parameters()), (y, h))])
+            for mine, right in zip(*results):
+                error = ((mine - right).abs().max() / right.abs().max().clamp(min=1)).item()
+                assert error < tolerance, (cell, dtype, steps, batch, inputs, hidden, error)
+print(ops.cpu_target(), ops.cpu_target_ran())
+"""
+
+
+def run(target: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RNNFAST_CPU_TARGET": target}
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2", "generic"])
+def test_a_forced_target_is_the_one_that_runs(target: str) -> None:
+    if target not in rnnfast.cpu_targets():
+        pytest.skip(f"this machine has no {target}")
+    result = run(target)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [target, target]
+
+
+def test_the_first_available_target_is_the_default() -> None:
+    result = run("")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [rnnfast.cpu_targets()[0]] * 2
+
+
+def test_a_target_that_is_not_there_is_an_error_with_the_names_of_those_that_are() -> None:
+    result = run("avx1024")
+    assert result.returncode != 0
+    assert (
+        f"targets that this machine has ({', '.join(rnnfast.cpu_targets())}), got: avx1024"
+        in result.stderr
+    )

@@ -1,0 +1,195 @@
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from rnnfast.models import ModelConfig, build_model
+from rnnfast.training import DivergedError, Progress, Reviews, TrainingSettings, fit, predict
+
+SIZE, LENGTH = 20, 12
+GOOD, BAD, NOT = 2, 3, 4
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def reviews(n: int, seed: int) -> Reviews:
+    """Texts with "good" or "bad" somewhere, which a "not" before it turns around."""
+    generator = np.random.default_rng(seed)
+    ids = np.ones((n, LENGTH), np.int32)
+    lengths = generator.integers(4, LENGTH + 1, n)
+    labels = np.empty(n, np.int64)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = generator.integers(5, SIZE, length)
+        place = generator.integers(1, length)
+        good, negated = generator.integers(0, 2, 2)
+        ids[row, place] = GOOD if good else BAD
+        if negated:
+            ids[row, place - 1] = NOT
+        labels[row] = good ^ negated
+    return Reviews(*(torch.from_numpy(a) for a in (ids, lengths, labels)))
+
+
+TRAIN, VALIDATION, TEST = reviews(1200, 0), reviews(300, 1), reviews(500, 2)
+SETTINGS = TrainingSettings(epochs=8, learning_rate=0.02, batch_size=32)
+
+
+def small(cell: str = "rnn", **changes: object) -> ModelConfig:
+    sizes = {"sequence_length": LENGTH, "embedding_size": 16, "hidden_size": 16, "max_pairs": 1000}
+    noise = {"dropout": 0.1, "word_dropout": 0.0, "channel_dropout": 0.0}
+    return ModelConfig(cell=cell, **{**sizes, **noise, **changes})  # type: ignore[arg-type]
+
+
+def accuracy(model: torch.nn.Module, rows: Reviews) -> float:
+    return float(((predict(model, rows.ids, rows.lengths) >= 0.5) == rows.labels.numpy()).mean())
+
+
+@pytest.mark.parametrize(
+    ("cell", "changes", "least"),
+    [
+        ("rnn", {}, 0.95),
+        ("rnn", {"pooling": "max", "bidirectional": True}, 0.95),
+        ("cnn", {"window": 3}, 0.95),
+        ("ngrams", {}, 0.95),
+    ],
+)
+def test_learns_what_depends_on_word_order(
+    cell: str, changes: dict[str, object], least: float
+) -> None:
+    model = build_model(small(cell, **changes), SIZE)
+    history = fit(model, TRAIN, VALIDATION, SETTINGS)
+    assert accuracy(model, TEST) >= least
+    assert history[-1]["loss"] < 0.3
+    assert not model.training
+
+
+def test_mlp_learns() -> None:
+    model = build_model(small("mlp"), SIZE)
+    fit(model, TRAIN, VALIDATION, SETTINGS)
+    assert accuracy(model, TEST) >= 0.6
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"])
+def test_same_seed_same_weights_bit_for_bit(cell: str) -> None:
+    settings = SETTINGS.model_copy(update={"epochs": 2, "averaging": 0.9})
+    states = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        model = build_model(small(cell, word_dropout=0.1, channel_dropout=0.1), SIZE, seed=7)
+        fit(model, TRAIN, VALIDATION, settings)
+        assert torch.equal(torch.get_rng_state(), before)
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_another_seed_other_weights() -> None:
+    states = []
+    for seed in (1, 2):
+        model = build_model(small(), SIZE, seed=0)
+        fit(model, TRAIN, None, SETTINGS.model_copy(update={"epochs": 1, "seed": seed}))
+        states.append(model.state_dict())
+    assert not torch.equal(states[0]["head.weight"], states[1]["head.weight"])
+
+
+def test_history_and_progress() -> None:
+    seen: list[Progress] = []
+    model = build_model(small(), SIZE)
+    settings = TrainingSettings(epochs=2, batch_size=500)
+    history = fit(model, TRAIN, VALIDATION, settings, seen.append)
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    for entry in history:
+        assert set(entry) == {
+            "epoch",
+            "loss",
+            "seconds",
+            "tokens_per_second",
+            "validation_loss",
+            "validation_accuracy",
+        }
+        assert all(math.isfinite(value) for value in entry.values())
+    assert [p.epoch for p in seen] == [1, 1, 1, 2, 2, 2]
+    assert sorted(p.rows_done for p in seen) == [p.rows_done for p in seen]
+    assert seen[-1].rows_done == seen[-1].rows_total == 2400
+    assert seen[-1].loss == pytest.approx(history[-1]["loss"])
+
+
+def test_without_validation_the_last_weights_stay() -> None:
+    history = fit(build_model(small(), SIZE), TRAIN, None, TrainingSettings(epochs=1))
+    assert set(history[0]) == {"epoch", "loss", "seconds", "tokens_per_second"}
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_training() -> None:
+    # Labels by chance: the model can only learn them by heart, so validation is chance.
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (len(TRAIN),), generator=generator)
+    noise = Reviews(TRAIN.ids, TRAIN.lengths, labels)
+    model = build_model(small(dropout=0.0), SIZE)
+    settings = TrainingSettings(epochs=50, learning_rate=0.02, schedule="constant", patience=2)
+    history = fit(model, noise, VALIDATION, settings)
+    accuracies = [entry["validation_accuracy"] for entry in history]
+    best = max(i for i, value in enumerate(accuracies) if value == max(accuracies))
+    assert len(history) == best + 1 + 2 < 50
+    assert accuracy(model, VALIDATION) == accuracies[best]
+
+
+def test_divergence_is_an_error() -> None:
+    model = build_model(small(), SIZE)
+    with torch.no_grad():
+        model.head.weight.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(
+        DivergedError, match=r"diverged in epoch 1, step 1 of 304, at learning rate"
+    ):
+        fit(model, TRAIN, None, SETTINGS)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "ngrams"])
+def test_one_label_only_is_an_error(cell: str) -> None:
+    ones = Reviews(TRAIN.ids, TRAIN.lengths, torch.ones(len(TRAIN), dtype=torch.int64))
+    with pytest.raises(ValueError, match="labels must hold both 0 and 1, got only: 1"):
+        fit(build_model(small(cell), SIZE), ones, None, SETTINGS)
+
+
+def test_predict_keeps_the_order_of_the_rows() -> None:
+    model = build_model(small(), SIZE)
+    scores = predict(model, TEST.ids, TEST.lengths, batch_size=7)
+    assert scores.dtype == np.float32
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        expected = model(TEST.ids, TEST.lengths).sigmoid()
+    torch.testing.assert_close(torch.from_numpy(scores), expected)
+    assert predict(model, TEST.ids[:0], TEST.lengths[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lengths": TRAIN.lengths[1:]}, r"got: \[\(1200, 12\), \(1199,\), \(1200,\)\]"),
+        ({"labels": TRAIN.labels + 1}, r"labels must be 0 or 1, got: \[1, 2\]"),
+        ({"ids": TRAIN.ids[0]}, r"must be \(N, L\), \(N,\), \(N,\)"),
+    ],
+)
+def test_reviews_check_themselves(change: dict[str, torch.Tensor], message: str) -> None:
+    parts = {"ids": TRAIN.ids, "lengths": TRAIN.lengths, "labels": TRAIN.labels}
+    with pytest.raises(ValueError, match=message):
+        Reviews(**{**parts, **change})
+
+
+def test_no_reviews_are_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one row, got none"):
+        Reviews(TRAIN.ids[:0], TRAIN.lengths[:0], TRAIN.labels[:0])
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"learning_rate": 0.0}, {"momentum": 0.9}])
+def test_bad_settings(change: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        TrainingSettings(**change)  # type: ignore[arg-type]
