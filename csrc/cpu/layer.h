@@ -16,9 +16,9 @@ struct Sequence {
   int64_t row_stride;
   const int64_t* first_row;  // packed: [T], where each time step begins; padded: null
 
-  Real* at(int64_t t, int64_t n) const {
-    return data + (first_row ? (first_row[t] + n) * row_stride : t * time_stride + n * row_stride);
-  }
+  /// The vector of batch row 0 at time step t; that of row n stands n * row_stride behind it.
+  Real* at(int64_t t) const { return data + (first_row ? first_row[t] * row_stride : t * time_stride); }
+  Real* at(int64_t t, int64_t n) const { return at(t) + n * row_stride; }
 };
 
 /// Batch rows that one thread sweeps together, longest first.

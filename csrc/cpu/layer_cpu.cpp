@@ -2,6 +2,9 @@
 //
 // Letters: T time steps, N batch rows, I input size, H hidden size, G gates of the cell.
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -130,6 +133,18 @@ struct Layout {
   }
 };
 
+/// Asks for large pages where a block is larger than one, as torch does with THP_MEM_ALLOC_ENABLE=1. A fresh block is
+/// zeroed by the system page by page as it is written; by small pages that alone can take a tenth of a forward pass.
+void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  constexpr uintptr_t page = 2 << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+  // A system without large pages refuses, and nothing is lost.
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 /// Memory for the packed weights and the scratch of one call, cut off piece by piece at multiples of 64 bytes. It stays
 /// with the calling thread for the next call: fresh pages cost time, and aligned blocks that come and go between a
 /// program's tensors leave holes that glibc before 2.38 cannot fill again.
@@ -141,6 +156,7 @@ class Workspace {
       memory_.size = 0;
       memory_.data.reset(static_cast<char*>(std::aligned_alloc(64, rounded(bytes))));
       if (!memory_.data) throw std::bad_alloc();
+      prefer_huge_pages(memory_.data.get(), rounded(bytes));
       memory_.size = rounded(bytes);
     }
   }
@@ -269,7 +285,11 @@ struct Arguments {
     return RowShares(layout.length_data(), layout.T, layout.N, thread_count(layout, G * H * (I + P)));
   }
 
-  Tensor empty(const std::vector<int64_t>& sizes) const { return torch::stable::new_empty(input, sizes); }
+  Tensor empty(const std::vector<int64_t>& sizes) const {
+    Tensor tensor = torch::stable::new_empty(input, sizes);
+    prefer_huge_pages(tensor.mutable_data_ptr(), tensor.numel() * sizeof(Real));
+    return tensor;
+  }
 };
 
 /// Packs the weights, and gives each share of the rows to one of torch's threads with scratch memory of its own, which

@@ -29,6 +29,13 @@ RNNFAST_INLINE void for_steps(const RowGroup& rows, bool falling, const Each& ea
   }
 }
 
+/// Points to the step's vectors of a sequence.
+template <typename Real, typename Pointer>
+void place(Pointer* to, const Sequence<Real>& sequence, const Step& step, const RowGroup& rows) {
+  const Pointer first = sequence.at(step.t);
+  for (int64_t r = 0; r < step.active; ++r) to[r] = first + rows.index[r] * sequence.row_stride;
+}
+
 /// Writes zeros past each row's length.
 template <typename Real>
 void clear_padding(const Sequence<Real>& sequence, int64_t T, int64_t width, const RowGroup& rows) {
@@ -38,48 +45,47 @@ void clear_padding(const Sequence<Real>& sequence, int64_t T, int64_t width, con
       __builtin_memset(sequence.at(t, rows.index[r]), 0, width * sizeof(Real));
 }
 
-/// Packs the columns of one panel, column(j) being a pointer to `depth` elements, `step` apart.
-template <typename Real, typename Column>
-void pack_panel(Real* to, int64_t columns, int64_t depth, int64_t step, const Column& column) {
-  for (int64_t j = 0; j < kPanel<Real>; ++j) {
-    const Real* from = j < columns ? column(j) : nullptr;
-    for (int64_t k = 0; k < depth; ++k) to[k * kPanel<Real> + j] = from ? from[k * step] : Real(0);
-  }
-}
-
-/// Packs a matrix: panel after panel of its columns, [depth][kPanel] each; column(j) points to the first element of
+/// Packs a matrix: panel after panel of its columns, [depth][width] each; column(j) points to the first element of
 /// column j, whose elements are `step` apart. Returns the end.
 template <typename Real, typename Column>
 Real* pack_panels(Real* to, int64_t columns, int64_t depth, int64_t step, const Column& column) {
-  for (int64_t first = 0; first < columns; first += kPanel<Real>, to += depth * kPanel<Real>)
-    pack_panel(to, least(kPanel<Real>, columns - first), depth, step, [&](int64_t j) { return column(first + j); });
+  for (int64_t first = 0, width; first < columns; first += width, to += depth * width) {
+    width = panel_width<Real>(columns - first);
+    for (int64_t j = 0; j < width; ++j) {
+      const Real* from = first + j < columns ? column(first + j) : nullptr;
+      for (int64_t k = 0; k < depth; ++k) to[k * width + j] = from ? from[k * step] : Real(0);
+    }
+  }
   return to;
 }
 
 /// to[row] = from[row] times the packed panels, plus what the addends (each null if there is none) hold for the row.
 template <typename Real>
 struct ProductTile {
+  typedef Real Element;
   const Real* const* from;  // null: zeros
-  const Real* weights;      // [panels][depth][kPanel]
+  const Real* weights;      // panels of [depth][width]
   int64_t depth, columns;
   Real* const* to;
   const Real* const* addend = nullptr;
   const Real* const* second_addend = nullptr;
 
-  template <int M, int P>
-  void run(int64_t row, int64_t panel) const {
-    const int64_t stride = depth * kPanel<Real>, first = panel * kPanel<Real>;
-    Totals<M, P, Real> totals;
-    totals.clear();
-    if (from) totals.template add<1>(from + row, weights + panel * stride, stride, depth);
-    const int64_t width = least(P * kPanel<Real>, columns - first);
-    for (int m = 0; m < M; ++m)
+  template <int M, int P, int V>
+  void run(int64_t row, int64_t column) const {
+    Totals<M, P, V, Real> totals;
+    totals.product(from ? from + row : nullptr, depth, weights + column * depth);
+    finish(totals.at[0], totals.width, row, M, column);
+  }
+
+  void finish(const Real* sums, int64_t stride, int64_t row, int64_t rows, int64_t first) const {
+    const int64_t width = least(stride, columns - first);
+    for (const int64_t end = row + rows; row < end; ++row, sums += stride)
       for (int64_t j = 0; j < width; j += kLanes<Real>) {
         const int64_t column = first + j, count = least(kLanes<Real>, width - j);
-        Vec<Real> sum = load(totals.at[m] + j);
-        if (addend) sum += load_some(addend[row + m] + column, count);
-        if (second_addend) sum += load_some(second_addend[row + m] + column, count);
-        store_some(to[row + m] + column, sum, count);
+        Vec<Real> sum = load(sums + j);
+        if (addend) sum += load_some(addend[row] + column, count);
+        if (second_addend) sum += load_some(second_addend[row] + column, count);
+        store_some(to[row] + column, sum, count);
       }
   }
 };
@@ -117,28 +123,31 @@ struct Sweep {
   }
 
   // ---- forward ----
-  // Weights: for each panel of hidden units, and for each sum in turn, the bias [kPanel], then [I][kPanel] of w_ih and
-  // [P][kPanel] of w_hh if the sum has them. Behind all of it [panels of P][H][kPanel] of w_hr, if there is one.
+  // Weights: for each panel of hidden units, and for each sum in turn, the bias [width], then [I][width] of w_ih and
+  // [P][width] of w_hh if the sum has them. Behind all of it panels of [H][width] of w_hr, if there is one.
 
-  static int64_t forward_stride(const Layer<Real>& f) {
-    return (S + count_of(Cell::x_gate) * f.I + count_of(Cell::h_gate) * f.P) * kPanel<Real>;
+  /// Packed numbers of one hidden unit.
+  static int64_t forward_unit_size(const Layer<Real>& f) {
+    return S + count_of(Cell::x_gate) * f.I + count_of(Cell::h_gate) * f.P;
   }
 
+  static int64_t cell_size(const Layer<Real>& f) { return padded<Real>(f.H) * forward_unit_size(f); }
+
   static int64_t forward_weights_size(const Layer<Real>& f) {
-    return panels<Real>(f.H) * forward_stride(f) + (f.w_hr ? panels<Real>(f.P) * f.H * kPanel<Real> : 0);
+    return cell_size(f) + (f.w_hr ? padded<Real>(f.P) * f.H : 0);
   }
 
   static void pack_forward(const Forward<Real>& f, Real* to) {
     for (int64_t unit = 0; unit < f.H; unit += kPanel<Real>) {
-      const int64_t units = least(kPanel<Real>, f.H - unit);
+      const int64_t units = least(kPanel<Real>, f.H - unit), width = panel_width<Real>(units);
       for (int s = 0; s < S; ++s) {
         const int x = Cell::x_gate[s], h = Cell::h_gate[s];
-        for (int64_t j = 0; j < kPanel<Real>; ++j) {
+        for (int64_t j = 0; j < width; ++j) {
           to[j] = 0;
           if (j < units && f.b_ih && x >= 0) to[j] += f.b_ih[x * f.H + unit + j];
           if (j < units && f.b_hh && h >= 0) to[j] += f.b_hh[h * f.H + unit + j];
         }
-        to += kPanel<Real>;
+        to += width;
         const Real* w_ih = f.w_ih + (x * f.H + unit) * f.I;
         const Real* w_hh = f.w_hh + (h * f.H + unit) * f.P;
         if (x >= 0) to = pack_panels(to, units, f.I, 1, [&](int64_t j) { return w_ih + j * f.I; });
@@ -150,6 +159,7 @@ struct Sweep {
 
   /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
   struct ForwardTile {
+    typedef Real Element;
     const Forward<Real>& f;
     const Real* weights;
     const Real* const* x;
@@ -158,35 +168,47 @@ struct Sweep {
     Real* const* y;  // h_t, before the projection if there is one
     Real* const* saved;
 
-    template <int M, int P>
-    void run(int64_t row, int64_t panel) const {
-      const int64_t stride = forward_stride(f);
-      const Real* w = weights + panel * stride;
-      Totals<M, P, Real> totals[S];
+    template <int M, int P, int V>
+    void run(int64_t row, int64_t unit) const {
+      const int64_t stride = forward_unit_size(f) * kPanel<Real>;
+      const Real* w = weights + unit * forward_unit_size(f);
+      Totals<M, P, V, Real> totals[S];
+      const Real* sums[S];
       for (int s = 0; s < S; ++s) {
-        totals[s].fill(w, stride);
-        w += kPanel<Real>;
-        if (Cell::x_gate[s] >= 0) {
-          totals[s].template add<1>(x + row, w, stride, f.I);
-          w += f.I * kPanel<Real>;
-        }
-        if (Cell::h_gate[s] >= 0) {
-          totals[s].template add<1>(h + row, w, stride, f.P);
-          w += f.P * kPanel<Real>;
-        }
+        const bool from_x = Cell::x_gate[s] >= 0, from_h = Cell::h_gate[s] >= 0;
+        const Real* panel = w + V * kLanes<Real>;
+        if (from_x) totals[s].set(w, stride, x + row, f.I, panel, stride);
+        if (from_x) panel += f.I * V * kLanes<Real>;
+        if (from_x && from_h)
+          totals[s].template add<1>(h + row, 0, f.P, panel, stride);
+        else if (from_h)
+          totals[s].set(w, stride, h + row, f.P, panel, stride);
+        w = panel + (from_h ? f.P * V * kLanes<Real> : 0);
+        sums[s] = totals[s].at[0];
       }
-      const int64_t first = panel * kPanel<Real>, width = least(P * kPanel<Real>, f.H - first);
-      for (int m = 0; m < M; ++m)
+      const int64_t width = least(totals[0].width, f.H - unit);
+      if (width % kLanes<Real> == 0)
+        finish<true>(sums, totals[0].width, row, M, unit, width);
+      else
+        finish<false>(sums, totals[0].width, row, M, unit, width);
+    }
+
+    /// From the sums, `stride` apart for each row, to h_t and c_t of `width` hidden units from `first` on. whole: they
+    /// fill their vectors.
+    template <bool whole>
+    void finish(const Real* const (&sums)[S], int64_t stride, int64_t row, int64_t rows, int64_t first,
+                int64_t width) const {
+      for (int64_t m = 0; m < rows; ++m)
         for (int64_t j = 0; j < width; j += kLanes<Real>) {
           const int64_t unit = first + j, count = least(kLanes<Real>, width - j);
           Vec<Real> z[S], before = {}, cell = {}, kept[kSaved];
-          for (int s = 0; s < S; ++s) z[s] = load(totals[s].at[m] + j);
-          if (Cell::mixes_h) before = load_some(h[row + m] + unit, count);
-          if (Cell::has_c) cell = load_some(c[row + m] + unit, count);
-          store_some(y[row + m] + unit, Cell::forward(z, before, cell, kept), count);
-          if (Cell::has_c) store_some(c[row + m] + unit, cell, count);
+          for (int s = 0; s < S; ++s) z[s] = load(sums[s] + m * stride + j);
+          if (Cell::mixes_h) before = load_some<whole>(h[row + m] + unit, count);
+          if (Cell::has_c) cell = load_some<whole>(c[row + m] + unit, count);
+          store_some<whole>(y[row + m] + unit, Cell::forward(z, before, cell, kept), count);
+          if (Cell::has_c) store_some<whole>(c[row + m] + unit, cell, count);
           if (R > 0 && saved)
-            for (int64_t k = 0; k < R; ++k) store_some(saved[row + m] + k * f.H + unit, kept[k], count);
+            for (int64_t k = 0; k < R; ++k) store_some<whole>(saved[row + m] + k * f.H + unit, kept[k], count);
         }
     }
   };
@@ -205,18 +227,13 @@ struct Sweep {
       __builtin_memcpy(c[r], f.c0 + n * f.H, f.H * sizeof(Real));
     }
     for_steps(rows, f.reverse, [&](const Step& step) {
-      for (int64_t r = 0; r < step.active; ++r) {
-        const int64_t n = rows.index[r];
-        x[r] = f.input.at(step.t, n);
-        h[r] = r < step.linked ? y[r] : f.h0 + n * f.P;
-        y[r] = f.output.at(step.t, n);
-        if (f.reserve.data) saved[r] = f.reserve.at(step.t, n);
-      }
-      cover(ForwardTile{f, weights, x, h, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr}, 0, step.active,
-            panels<Real>(f.H));
-      if (f.w_hr)
-        cover(ProductTile<Real>{wide, weights + panels<Real>(f.H) * forward_stride(f), f.H, f.P, y}, 0, step.active,
-              panels<Real>(f.P));
+      for (int64_t r = 0; r < step.linked; ++r) h[r] = y[r];
+      for (int64_t r = step.linked; r < step.active; ++r) h[r] = f.h0 + rows.index[r] * f.P;
+      place(x, f.input, step, rows);
+      place(y, f.output, step, rows);
+      if (f.reserve.data) place(saved, f.reserve, step, rows);
+      cover(ForwardTile{f, weights, x, h, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr}, 0, step.active, f.H);
+      if (f.w_hr) cover(ProductTile<Real>{wide, weights + cell_size(f), f.H, f.P, y}, 0, step.active, f.P);
       for (int64_t r = step.going_on; r < step.active; ++r)
         __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Real));
     });
@@ -227,23 +244,25 @@ struct Sweep {
 
   // ---- backward ----
   // dz holds, for each row and time step, the gradients of the cell's sums, slot after slot of H; W_ih belongs to the
-  // slots from x_slot on, W_hh to those from h_slot on. Weights: [panels of P][G*H][kPanel] of w_hh, [panels of
-  // I][G*H][kPanel] of w_ih, [panels of H][P][kPanel] of w_hr; the rows of the first two in the order of the slots.
+  // slots from x_slot on, W_hh to those from h_slot on. Weights: panels of [G*H][width] of w_hh, then of w_ih, both
+  // with their rows in the order of the slots, then panels of [P][width] of w_hr.
 
-  static int64_t hh_size(const Layer<Real>& b) { return panels<Real>(b.P) * G * b.H * kPanel<Real>; }
-  static int64_t ih_size(const Layer<Real>& b) { return panels<Real>(b.I) * G * b.H * kPanel<Real>; }
+  static int64_t hh_size(const Layer<Real>& b) { return padded<Real>(b.P) * G * b.H; }
+  static int64_t ih_size(const Layer<Real>& b) { return padded<Real>(b.I) * G * b.H; }
 
   static int64_t backward_weights_size(const Layer<Real>& b) {
-    return hh_size(b) + ih_size(b) + (b.w_hr ? panels<Real>(b.H) * b.P * kPanel<Real> : 0);
+    return hh_size(b) + ih_size(b) + (b.w_hr ? padded<Real>(b.H) * b.P : 0);
   }
 
   static void pack_backward(const Backward<Real>& b, Real* weights) {
-    const auto pack = [&](Real* to, const Real* w, int64_t width, const int (&order)[G]) {
-      for (int64_t first = 0; first < width; first += kPanel<Real>)
-        for (int64_t k = 0; k < G; ++k, to += b.H * kPanel<Real>) {
-          const Real* gate = w + order[k] * b.H * width + first;
-          pack_panel(to, least(kPanel<Real>, width - first), b.H, width, [&](int64_t j) { return gate + j; });
+    const auto pack = [&](Real* to, const Real* w, int64_t columns, const int (&order)[G]) {
+      for (int64_t first = 0; first < columns; first += kPanel<Real>) {
+        const int64_t width = least(kPanel<Real>, columns - first);
+        for (int64_t k = 0; k < G; ++k) {
+          const Real* gate = w + order[k] * b.H * columns + first;
+          to = pack_panels(to, width, b.H, columns, [&](int64_t j) { return gate + j; });
         }
+      }
     };
     pack(weights, b.w_hh, b.P, Cell::h_order);
     if (b.grad_input.data) pack(weights + hh_size(b), b.w_ih, b.I, Cell::x_order);
@@ -256,14 +275,14 @@ struct Sweep {
 
   /// The gradient of a matrix, in the order in which the tiles add to it.
   struct MatrixGradient {
-    Real* tiles;  // [panels of columns][blocks][kTileRows][kPanel]
+    Real* tiles;  // for each panel of columns [blocks][kTileRows][width]
     int64_t rows, columns;
 
     int64_t blocks() const { return divide_up(rows, kTileRows); }
-    int64_t size() const { return panels<Real>(columns) * blocks() * kTileRows * kPanel<Real>; }
+    int64_t size() const { return padded<Real>(columns) * blocks() * kTileRows; }
     Real at(int64_t row, int64_t column) const {
-      const int64_t tile = column / kPanel<Real> * blocks() + row / kTileRows;
-      return tiles[(tile * kTileRows + row % kTileRows) * kPanel<Real> + column % kPanel<Real>];
+      const int64_t first = column - column % kPanel<Real>, width = panel_width<Real>(columns - first);
+      return tiles[first * blocks() * kTileRows + row * width + column - first];
     }
   };
 
@@ -307,6 +326,7 @@ struct Sweep {
 
   /// From the gradient of h_t and c_t to dz and the gradient of c_(t-1), for some rows and some panels of hidden units.
   struct BackwardTile {
+    typedef Real Element;
     const Backward<Real>& b;
     bool begins;              // the rows have no later step
     const Real* const* from;  // what the gradient of h_t is a product of; null: zeros
@@ -324,38 +344,45 @@ struct Sweep {
     Real* const* dz;
     Real* const* wide;  // h_t before the projection, made again; null without one
 
-    template <int M, int P>
-    void run(int64_t row, int64_t panel) const {
-      const int64_t stride = depth * kPanel<Real>;
-      Totals<M, P, Real> totals;
-      totals.clear();
-      if (from) totals.template add<1>(from + row, weights + panel * stride, stride, depth);
-      const int64_t first = panel * kPanel<Real>, width = least(P * kPanel<Real>, b.H - first);
-      for (int m = 0; m < M; ++m)
+    template <int M, int P, int V>
+    void run(int64_t row, int64_t unit) const {
+      Totals<M, P, V, Real> totals;
+      totals.product(from ? from + row : nullptr, depth, weights + unit * depth);
+      const int64_t width = least(totals.width, b.H - unit);
+      if (width % kLanes<Real> == 0)
+        finish<true>(totals.at[0], totals.width, row, M, unit, width);
+      else
+        finish<false>(totals.at[0], totals.width, row, M, unit, width);
+    }
+
+    /// From the sums, `stride` apart for each row, to dz of `width` hidden units from `first` on. whole: they fill
+    /// their vectors.
+    template <bool whole>
+    void finish(const Real* sums, int64_t stride, int64_t row, int64_t rows, int64_t first, int64_t width) const {
+      for (const int64_t end = row + rows; row < end; ++row, sums += stride)
         for (int64_t j = 0; j < width; j += kLanes<Real>) {
           const int64_t unit = first + j, count = least(kLanes<Real>, width - j);
-          const auto at = [&](const Real* const* rows) { return rows[row + m] + unit; };
-          Vec<Real> dh = load(totals.at[m] + j), cell = {}, later = {}, old = {}, old_c = {};
+          Vec<Real> dh = load(sums + j), cell = {}, later = {}, old = {}, old_c = {};
           Vec<Real> kept[kSaved], gradients[D];
-          if (dy) dh += load_some(at(dy), count);
-          if (dh_n) dh += load_some(at(dh_n), count);
+          if (dy) dh += load_some<whole>(dy[row] + unit, count);
+          if (dh_n) dh += load_some<whole>(dh_n[row] + unit, count);
           if (Cell::mixes_h) {
-            if (!begins) dh += load_some(mix[row + m] + unit, count);
-            old = load_some(at(before), count);
+            if (!begins) dh += load_some<whole>(mix[row] + unit, count);
+            old = load_some<whole>(before[row] + unit, count);
           }
           if (Cell::has_c) {
-            if (!begins) cell = load_some(dc[row + m] + unit, count);
-            if (dc_n) cell += load_some(at(dc_n), count);
-            old_c = load_some(at(c_before), count);
+            if (!begins) cell = load_some<whole>(dc[row] + unit, count);
+            if (dc_n) cell += load_some<whole>(dc_n[row] + unit, count);
+            old_c = load_some<whole>(c_before[row] + unit, count);
           }
-          for (int64_t k = 0; k < R; ++k) kept[k] = load_some(saved[row + m] + k * b.H + unit, count);
-          const Vec<Real> now = R > 0 ? Vec<Real>{} : load_some(at(h), count);
+          for (int64_t k = 0; k < R; ++k) kept[k] = load_some<whole>(saved[row] + k * b.H + unit, count);
+          const Vec<Real> now = R > 0 ? Vec<Real>{} : load_some<whole>(h[row] + unit, count);
           Cell::backward(dh, later, cell, now, old, old_c, kept, gradients);
-          for (int64_t d = 0; d < D; ++d) store_some(dz[row + m] + d * b.H + unit, gradients[d], count);
-          if (Cell::mixes_h) store_some(mix[row + m] + unit, later, count);
-          if (Cell::has_c) store_some(dc[row + m] + unit, cell, count);
+          for (int64_t d = 0; d < D; ++d) store_some<whole>(dz[row] + d * b.H + unit, gradients[d], count);
+          if (Cell::mixes_h) store_some<whole>(mix[row] + unit, later, count);
+          if (Cell::has_c) store_some<whole>(dc[row] + unit, cell, count);
           if constexpr (Cell::has_c)
-            if (wide) store_some(wide[row + m] + unit, Cell::output(kept), count);
+            if (wide) store_some<whole>(wide[row] + unit, Cell::output(kept), count);
         }
     }
   };
@@ -371,23 +398,36 @@ struct Sweep {
 
   /// grad[i][j] += sum over `count` rows of left[i] right[j]. The left side stands in scratch.blocks.
   static void add_product(const Scratch& scratch, const MatrixGradient& grad, const Real* const* right, int64_t count) {
-    Real* tile = grad.tiles;
-    for (int64_t first = 0; first < grad.columns; first += kPanel<Real>) {
-      const int64_t width = least(kPanel<Real>, grad.columns - first);
+    Real* tiles = grad.tiles;
+    for (int64_t first = 0, width; first < grad.columns; first += width) {
+      width = panel_width<Real>(grad.columns - first);
+      const int64_t columns = least(width, grad.columns - first);
       for (int64_t k = 0; k < count; ++k) {
-        Real* to = scratch.columns + k * kPanel<Real>;
-        if (width == kPanel<Real>) {
-          __builtin_memcpy(to, right[k] + first, kPanel<Real> * sizeof(Real));
-        } else {
-          __builtin_memset(to, 0, kPanel<Real> * sizeof(Real));
-          __builtin_memcpy(to, right[k] + first, width * sizeof(Real));
+        Real* to = scratch.columns + k * width;
+        for (int64_t j = 0; j < width; j += kLanes<Real>) {
+          const int64_t lanes = least(kLanes<Real>, columns - j);
+          store(to + j, lanes > 0 ? load_some(right[k] + first + j, lanes) : Vec<Real>{});
         }
       }
-      for (int64_t block = 0; block < grad.blocks(); ++block, tile += kTileRows * kPanel<Real>) {
-        const Real* left[kTileRows];
-        for (int m = 0; m < kTileRows; ++m) left[m] = scratch.blocks + block * kChunkRows * kTileRows + m;
-        reinterpret_cast<Totals<kTileRows, 1, Real>*>(tile)->template add<kTileRows>(left, scratch.columns, 0, count);
-      }
+      if (width == kPanel<Real>)
+        add_panel<kTileVectors>(scratch, tiles, grad.blocks(), count);
+      else if (width > kLanes<Real>)
+        add_panel<kHalfPanelVectors>(scratch, tiles, grad.blocks(), count);
+      else
+        add_panel<1>(scratch, tiles, grad.blocks(), count);
+      tiles += grad.blocks() * kTileRows * width;
+    }
+  }
+
+  /// The same for one panel, whose columns stand in scratch.columns.
+  template <int V>
+  static void add_panel(const Scratch& scratch, Real* tiles, int64_t blocks, int64_t count) {
+    typedef Totals<kTileRows, 1, V, Real> Tile;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const Real* left[kTileRows];
+      for (int m = 0; m < kTileRows; ++m) left[m] = scratch.blocks + block * kChunkRows * kTileRows + m;
+      reinterpret_cast<Tile*>(tiles + block * kTileRows * Tile::width)
+          ->template add<kTileRows>(left, 0, count, scratch.columns, 0);
     }
   }
 
@@ -421,8 +461,7 @@ struct Sweep {
       add_product(scratch, scratch.w_hr, chunk.wide, chunk.rows);
     }
     if (b.grad_input.data)
-      cover(ProductTile<Real>{chunk.dz_x, weights + hh_size(b), G * b.H, b.I, chunk.dx}, 0, chunk.rows,
-            panels<Real>(b.I));
+      cover(ProductTile<Real>{chunk.dz_x, weights + hh_size(b), G * b.H, b.I, chunk.dx}, 0, chunk.rows, b.I);
     chunk.rows = 0;
   }
 
@@ -468,8 +507,7 @@ struct Sweep {
         const Real* const* from_output = b.grad_output.data ? dy : nullptr;
         const Real* const* from_last = begins && b.grad_h_n ? dh_n : nullptr;
         if (b.w_hr)
-          cover(ProductTile<Real>{from, weights, G * b.H, b.P, dh, from_output, from_last}, first, count,
-                panels<Real>(b.P));
+          cover(ProductTile<Real>{from, weights, G * b.H, b.P, dh, from_output, from_last}, first, count, b.P);
         BackwardTile tile{b,   begins, from, weights, G * b.H,  from_output, from_last, nullptr,
                           dh0, dc0,    h,    before,  c_before, saved,       dz,        nullptr};
         if (begins && b.grad_c_n) tile.dc_n = dc_n;
@@ -480,10 +518,10 @@ struct Sweep {
           tile.dy = tile.dh_n = nullptr;
           tile.wide = wide;
         }
-        cover(tile, first, count, panels<Real>(b.H));
+        cover(tile, first, count, b.H);
       }
       cover(ProductTile<Real>{dz_now, weights, G * b.H, b.P, dh0, Cell::mixes_h ? dh0 : nullptr}, step.going_on,
-            step.active - step.going_on, panels<Real>(b.P));
+            step.active - step.going_on, b.P);
       chunk.rows += step.active;
     });
     flush(b, weights, scratch, chunk);

@@ -24,19 +24,19 @@ RNNFAST_INLINE void store(Real* to, Vec<Real> v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
-/// The first `count` lanes, the others zero.
-template <typename Real>
+/// The first `count` lanes, the others zero; all lanes if `whole`.
+template <bool whole = false, typename Real>
 RNNFAST_INLINE Vec<Real> load_some(const Real* from, int64_t count) {
-  if (count == kLanes<Real>) return load(from);
+  if (whole || count == kLanes<Real>) return load(from);
   Vec<Real> v = {};
   __builtin_memcpy(&v, from, count * sizeof(Real));
   return v;
 }
 
-/// Writes the first `count` lanes only.
-template <typename Real>
+/// Writes the first `count` lanes only; all lanes if `whole`.
+template <bool whole = false, typename Real>
 RNNFAST_INLINE void store_some(Real* to, Vec<Real> v, int64_t count) {
-  if (count == kLanes<Real>) return store(to, v);
+  if (whole || count == kLanes<Real>) return store(to, v);
   __builtin_memcpy(to, &v, count * sizeof(Real));
 }
 
@@ -48,25 +48,27 @@ template <>
 struct Exp<float> {
   typedef int32_t Bits;
   static constexpr int mantissa = 23, bias = 127;
-  static constexpr int terms = 7;              // of the series; the next is under 2^-25 of the sum
+  // (expm1(r) - r) / r^2 for |r| <= ln 2 / 2: a minimax polynomial, 1.4e-8 r away at most
+  static constexpr float series[] = {0.5000000062f, 0.1666654243f, 0.04166628035f, 0.008366659625f, 0.0013946575f};
   static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
   static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // the high part times n is exact
   static constexpr float tanh_is_one = 10.0f;                                 // beyond it tanh is 1 to the last bit
-  static constexpr float sigmoid_is_zero = 87.0f;                             // beyond it exp(-x) is no normal number
+  static constexpr float exp_is_normal = 87.0f;                               // of numbers up to this magnitude
 };
 
 template <>
 struct Exp<double> {
   typedef int64_t Bits;
   static constexpr int mantissa = 52, bias = 1023;
-  static constexpr int terms = 13;
+  // the same by Taylor's series; its next term is under 2^-54 of the sum
+  static constexpr double series[] = {1.0 / 2,       1.0 / 6,        1.0 / 24,        1.0 / 120,
+                                      1.0 / 720,     1.0 / 5040,     1.0 / 40320,     1.0 / 362880,
+                                      1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
   static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
   static constexpr double tanh_is_one = 20.0;
-  static constexpr double sigmoid_is_zero = 708.0;
+  static constexpr double exp_is_normal = 708.0;
 };
-
-constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
 
 /// exp of some number y, in two factors that lose nothing: exp(y) = power (1 + expm1), power being a power of two.
 template <typename Real>
@@ -82,10 +84,11 @@ struct Exponential {
     const Vec<Real> n = shifted - E::round;
     const Vec<Real> r = y - n * E::ln2_high - n * E::ln2_low;
     power = (Vec<Real>)(((Bits)shifted << E::mantissa) + (typename E::Bits(E::bias) << E::mantissa));
-    // 2. expm1(r) by its series: r + r^2 (1/2! + r/3! + ...), which keeps every bit of a small r
-    Vec<Real> series = Real(1 / factorial(E::terms)) - Vec<Real>{};
+    // 2. expm1(r) = r + r^2 (1/2! + r/3! + ...), which keeps every bit of a small r
+    constexpr int terms = sizeof E::series / sizeof(Real);
+    Vec<Real> series = E::series[terms - 1] - Vec<Real>{};
     RNNFAST_UNROLL
-    for (int term = E::terms - 1; term >= 2; --term) series = series * r + Real(1 / factorial(term));
+    for (int term = terms - 2; term >= 0; --term) series = series * r + E::series[term];
     expm1 = series * (r * r) + r;
   }
 };
@@ -102,27 +105,21 @@ RNNFAST_INLINE Vec<Real> exclusive_or(Vec<Real> a, Vec<Real> b) {
   return (Vec<Real>)((Bits)a ^ (Bits)b);
 }
 
-/// The lesser of |x| and a bound. NaN goes through.
-template <typename Real>
-RNNFAST_INLINE Vec<Real> bounded_magnitude(Vec<Real> x, Real bound) {
-  const Vec<Real> magnitude = exclusive_or<Real>(x, sign_bit<Real>(x));
-  return magnitude > bound ? bound - Vec<Real>{} : magnitude;
-}
-
 /// tanh(x) = expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x; under 2 units in the last place. NaN goes through.
 template <typename Real>
 RNNFAST_INLINE Vec<Real> tanh_of(Vec<Real> x) {
-  const Exponential<Real> e(bounded_magnitude<Real>(x, Exp<Real>::tanh_is_one) * 2);
+  const Vec<Real> magnitude = lesser(Exp<Real>::tanh_is_one - Vec<Real>{}, exclusive_or<Real>(x, sign_bit<Real>(x)));
+  const Exponential<Real> e(magnitude + magnitude);
   const Vec<Real> expm1 = e.power * e.expm1 + (e.power - 1);
   return exclusive_or<Real>(expm1 / (expm1 + 2), sign_bit<Real>(x));
 }
 
-/// 1 / (1 + exp(-x)), as exp(-|x|) / (1 + exp(-|x|)) where x is negative. NaN goes through.
+/// 1 / (1 + exp(-x)); NaN goes through. Beyond the numbers whose exp is a normal one it is 1, or that of the last one.
 template <typename Real>
 RNNFAST_INLINE Vec<Real> sigmoid_of(Vec<Real> x) {
-  const Exponential<Real> e(-bounded_magnitude<Real>(x, Exp<Real>::sigmoid_is_zero));
-  const Vec<Real> exp = e.power * e.expm1 + e.power;
-  return (x < 0 ? exp : 1 - Vec<Real>{}) / (1 + exp);
+  const Vec<Real> bound = Exp<Real>::exp_is_normal - Vec<Real>{};
+  const Exponential<Real> e(-greater(-bound, lesser(bound, x)));
+  return 1 / (e.power * e.expm1 + (e.power + 1));
 }
 
 RNNFAST_INLINE Vec<float> tanh(Vec<float> x) { return tanh_of<float>(x); }

@@ -1,6 +1,8 @@
 // AVX2 with FMA: Intel since Haswell, AMD since Zen.
 #if defined(__x86_64__)
 
+#include <immintrin.h>
+
 #include "cpu/targets/prelude.h"
 
 namespace rnnfast::cpu {
@@ -20,6 +22,12 @@ constexpr char kName[] = "avx2";
 constexpr int kVectorBytes = 32;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;  // 12 of the 16 registers hold sums
+
+// The second argument where either is NaN.
+RNNFAST_INLINE __m256 lesser(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
+RNNFAST_INLINE __m256d lesser(__m256d a, __m256d b) { return _mm256_min_pd(a, b); }
+RNNFAST_INLINE __m256 greater(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+RNNFAST_INLINE __m256d greater(__m256d a, __m256d b) { return _mm256_max_pd(a, b); }
 
 #include "cpu/kernels.inl"
 

@@ -1,6 +1,8 @@
 // AVX-512 (F, BW, DQ, VL): Intel since Skylake-SP, AMD since Zen 4.
 #if defined(__x86_64__)
 
+#include <immintrin.h>
+
 #include "cpu/targets/prelude.h"
 
 namespace rnnfast::cpu {
@@ -23,6 +25,12 @@ constexpr char kName[] = "avx512";
 constexpr int kVectorBytes = 64;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 4;  // 24 of the 32 registers hold sums
+
+// The second argument where either is NaN.
+RNNFAST_INLINE __m512 lesser(__m512 a, __m512 b) { return _mm512_min_ps(a, b); }
+RNNFAST_INLINE __m512d lesser(__m512d a, __m512d b) { return _mm512_min_pd(a, b); }
+RNNFAST_INLINE __m512 greater(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+RNNFAST_INLINE __m512d greater(__m512d a, __m512d b) { return _mm512_max_pd(a, b); }
 
 #include "cpu/kernels.inl"
 

@@ -9,6 +9,16 @@ constexpr int kVectorBytes = 16;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 
+// The second argument where either is NaN.
+template <typename V>
+RNNFAST_INLINE V lesser(V a, V b) {
+  return a < b ? a : b;
+}
+template <typename V>
+RNNFAST_INLINE V greater(V a, V b) {
+  return a > b ? a : b;
+}
+
 #include "cpu/kernels.inl"
 
 bool available() { return true; }
