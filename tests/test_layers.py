@@ -346,6 +346,25 @@ def test_export_with_a_free_batch_size() -> None:
     assert_all_close(list(program.module()(x)), list(layer(x)))
 
 
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_rows_share_their_hidden_units(kind: str, batch: int, ragged: bool) -> None:
+    """Four threads and fewer rows: the same bits as on one thread, since no sum is cut."""
+    lengths = torch.tensor([5, 7][:batch]) if ragged else None
+    _, ours = pair(kind, 31, 300)
+    x = torch.randn(7, batch, 31)
+    results = []
+    for count in (1, 4):
+        with threads(count):
+            leaf = x.clone().requires_grad_()
+            outputs = flat(*ours(leaf, lengths=lengths))
+            results.append([*outputs, *gradients(ours, outputs, [leaf])])
+    for alone, shared in zip(*results, strict=True):
+        assert torch.equal(alone, shared)
+
+
+
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_same_result_bit_for_bit_at_a_given_number_of_threads(kind: str) -> None:
     layer = getattr(rnnfast, kind)(33, 70, bidirectional=True)

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "cpu/team.h"
+
 namespace rnnfast::cpu {
 
 /// The vectors of a padded or packed sequence, addressed by time step and batch row.
@@ -79,14 +81,15 @@ struct Kernels {
   int64_t (*forward_weights_size)(const Layer<Real>&);
   void (*pack_forward)(const Forward<Real>&, Real* weights);
   int64_t (*forward_scratch_size)(const Layer<Real>&);
-  /// Returns the name of the target that this very code was compiled for.
-  const char* (*forward)(const Forward<Real>&, const Real* weights, const RowGroup&, Real* scratch);
+  /// Returns the name of the target that this very code was compiled for. With a member, the group's work is shared
+  /// with the rest of its team, which is given the same weights, group and scratch.
+  const char* (*forward)(const Forward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
 
   int64_t (*backward_weights_size)(const Layer<Real>&);
   void (*pack_backward)(const Backward<Real>&, Real* weights);
-  int64_t (*backward_scratch_size)(const Layer<Real>&);
-  /// Adds the group's share of the weight gradients to the thread's scratch, which is zero before its first group.
-  const char* (*backward)(const Backward<Real>&, const Real* weights, const RowGroup&, Real* scratch);
+  int64_t (*backward_scratch_size)(const Layer<Real>&, bool team);
+  /// Adds the group's share of the weight gradients to the scratch, which is zero before its first group.
+  const char* (*backward)(const Backward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
   /// Sums the threads' scratch in order, so that the result is the same bit for bit at a given number of threads.
   void (*reduce)(const Backward<Real>&, Real* const* scratch, int threads);
 };

@@ -35,6 +35,10 @@ using OptionalTensor = std::optional<Tensor>;
 /// Work below this many floating-point operations is not worth waking a second thread for.
 constexpr double kThreadGrain = 1e6;
 
+/// Operations and hidden units of a time step, for each member of a team, below which meeting costs more than it saves.
+constexpr double kStepGrain = 5e4;
+constexpr int64_t kLeastUnits = 64;
+
 /// The name of the target that ran last on this thread, from inside its own code.
 thread_local const char* last_target = "";
 
@@ -202,12 +206,26 @@ const Kernels<Real>& kernels_of(const std::string& cell) {
   return *kernels;
 }
 
-/// Threads worth waking for a layer whose matrices have so many elements.
-int thread_count(const Layout& layout, int64_t elements) {
-  const double most = 2.0 * layout.tokens * elements / kThreadGrain + 1;
-  const int threads = static_cast<int>(torch::stable::get_num_threads());
-  return most < threads ? static_cast<int>(most) : threads;
-}
+/// Who does what: threads that sweep batch rows of their own, or, where there are fewer rows than threads, a team that
+/// shares the hidden units of every time step.
+struct Plan {
+  bool team;
+  int members;       // of the team, or 1
+  RowShares shares;  // with a team, of one thread
+
+  /// elements: of all matrices of the layer; H: hidden units.
+  Plan(const Layout& layout, int64_t elements, int64_t H) {
+    const int threads = static_cast<int>(torch::stable::get_num_threads());
+    const double operations = 2.0 * elements * layout.tokens;
+    const double whole = std::min<double>(threads, operations / kThreadGrain + 1);
+    const double shared = std::min<double>(
+        {static_cast<double>(threads), operations / layout.T / kStepGrain, static_cast<double>(H) / kLeastUnits});
+    members = std::max(1, static_cast<int>(shared));
+    team = layout.N > 0 && members > layout.N && layout.N <= kGroupRows;
+    if (!team) members = 1;
+    shares = RowShares(layout.length_data(), layout.T, layout.N, team ? 1 : static_cast<int>(whole));
+  }
+};
 
 /// The input with a contiguous innermost dimension; the outer strides are free.
 Tensor input_rows(const Tensor& input) {
@@ -281,9 +299,7 @@ struct Arguments {
             data<Real>(c0)};
   }
 
-  RowShares shares() const {
-    return RowShares(layout.length_data(), layout.T, layout.N, thread_count(layout, G * H * (I + P)));
-  }
+  Plan plan() const { return Plan(layout, G * H * (I + P), H); }
 
   Tensor empty(const std::vector<int64_t>& sizes) const {
     Tensor tensor = torch::stable::new_empty(input, sizes);
@@ -292,25 +308,39 @@ struct Arguments {
   }
 };
 
-/// Packs the weights, and gives each share of the rows to one of torch's threads with scratch memory of its own, which
-/// is zero. Returns the scratch of every share.
+/// Packs the weights and runs the plan on torch's threads. Each share of the rows has scratch memory of its own, which
+/// is zero at first. Returns the scratch of every share.
 template <typename Real, typename Pack, typename Sweep>
-std::vector<Real*> run(const RowShares& shares, int64_t weights_size, int64_t scratch_size, const Pack& pack,
+std::vector<Real*> run(const Plan& plan, int64_t weights_size, int64_t scratch_size, const Pack& pack,
                        const Sweep& sweep) {
+  const int shares = plan.shares.threads();
   const size_t each = Workspace::bytes<Real>(scratch_size);
-  Workspace workspace(Workspace::bytes<Real>(weights_size) + each * shares.threads());
+  Workspace workspace(Workspace::bytes<Real>(weights_size) + each * shares);
   Real* weights = workspace.take<Real>(weights_size);
   pack(weights);
   std::vector<Real*> scratch;
-  for (int thread = 0; thread < shares.threads(); ++thread) scratch.push_back(workspace.take<Real>(scratch_size));
-  std::vector<const char*> ran(shares.threads(), last_target);
-  torch::stable::parallel_for(0, shares.threads(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t thread = begin; thread < end; ++thread) {
-      std::memset(scratch[thread], 0, each);
-      for (const RowGroup& group : shares.groups(static_cast<int>(thread)))
-        ran[thread] = sweep(weights, group, scratch[thread]);
-    }
-  });
+  for (int share = 0; share < shares; ++share) scratch.push_back(workspace.take<Real>(scratch_size));
+  std::vector<const char*> ran(shares, last_target);
+  if (plan.team) {
+    std::memset(scratch[0], 0, each);
+    const RowGroup group = plan.shares.groups(0).at(0);
+    Team team;
+    torch::stable::parallel_for(0, plan.members, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t each_member = begin; each_member < end; ++each_member) {
+        Member member(team);
+        const char* name = sweep(weights, group, scratch[0], &member);
+        if (each_member == 0) ran[0] = name;
+      }
+    });
+  } else {
+    torch::stable::parallel_for(0, shares, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t share = begin; share < end; ++share) {
+        std::memset(scratch[share], 0, each);
+        for (const RowGroup& group : plan.shares.groups(static_cast<int>(share)))
+          ran[share] = sweep(weights, group, scratch[share], nullptr);
+      }
+    });
+  }
   last_target = ran[0];
   return scratch;
 }
@@ -340,10 +370,10 @@ FourTensors forward(const Arguments<Real>& a, bool keep) {
                         data<Real>(c_n),
                         keeps ? layout.sequence<Real>(reserve) : Sequence<Real>{}};
   run<Real>(
-      a.shares(), kernels.forward_weights_size(f), kernels.forward_scratch_size(f),
+      a.plan(), kernels.forward_weights_size(f), kernels.forward_scratch_size(f),
       [&](Real* weights) { kernels.pack_forward(f, weights); },
-      [&](const Real* weights, const RowGroup& group, Real* scratch) {
-        return kernels.forward(f, weights, group, scratch);
+      [&](const Real* weights, const RowGroup& group, Real* scratch, Member* member) {
+        return kernels.forward(f, weights, group, scratch, member);
       });
   return {output, h_n, c_n, reserve};
 }
@@ -386,11 +416,12 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
                          data<Real>(grad_w_hr),
                          data<Real>(grad_b_ih),
                          data<Real>(grad_b_hh)};
+  const Plan plan = a.plan();
   const std::vector<Real*> scratch = run<Real>(
-      a.shares(), kernels.backward_weights_size(b), kernels.backward_scratch_size(b),
+      plan, kernels.backward_weights_size(b), kernels.backward_scratch_size(b, plan.team),
       [&](Real* weights) { kernels.pack_backward(b, weights); },
-      [&](const Real* weights, const RowGroup& group, Real* memory) {
-        return kernels.backward(b, weights, group, memory);
+      [&](const Real* weights, const RowGroup& group, Real* memory, Member* member) {
+        return kernels.backward(b, weights, group, memory, member);
       });
   kernels.reduce(b, scratch.data(), static_cast<int>(scratch.size()));
   return {grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_w_hr};

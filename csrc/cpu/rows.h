@@ -10,6 +10,7 @@ namespace rnnfast::cpu {
 
 class RowShares {
  public:
+  RowShares() = default;
   /// lengths: [N], or null if every row has T time steps. Shares differ in tokens, not in rows, as little as whole rows
   /// allow, and follow from the arguments alone.
   RowShares(const int64_t* lengths, int64_t T, int64_t N, int threads);

@@ -29,20 +29,23 @@ RNNFAST_INLINE void for_steps(const RowGroup& rows, bool falling, const Each& ea
   }
 }
 
-/// Points to the step's vectors of a sequence.
-template <typename Real, typename Pointer>
-void place(Pointer* to, const Sequence<Real>& sequence, const Step& step, const RowGroup& rows) {
-  const Pointer first = sequence.at(step.t);
-  for (int64_t r = 0; r < step.active; ++r) to[r] = first + rows.index[r] * sequence.row_stride;
+/// Points to what belongs to the rows [first, end) of the group, `stride` apart for neighbours in the batch.
+template <typename Pointer>
+void place(Pointer* to, Pointer from, int64_t stride, const RowGroup& rows, int64_t first, int64_t end) {
+  for (int64_t r = first; r < end; ++r) to[r] = from + rows.index[r] * stride;
 }
 
-/// Writes zeros past each row's length.
+/// Points to the vectors of a sequence at time step t, if there is such a sequence.
+template <typename Pointer, typename Real>
+void place(Pointer* to, const Sequence<Real>& sequence, int64_t t, const RowGroup& rows, int64_t end) {
+  if (sequence.data) place<Pointer>(to, sequence.at(t), sequence.row_stride, rows, 0, end);
+}
+
+/// Writes zeros past the length of the group's row r.
 template <typename Real>
-void clear_padding(const Sequence<Real>& sequence, int64_t T, int64_t width, const RowGroup& rows) {
+void clear_padding(const Sequence<Real>& sequence, int64_t T, int64_t width, const RowGroup& rows, int64_t r) {
   if (sequence.first_row) return;  // packed: there is no padding
-  for (int64_t r = 0; r < rows.size; ++r)
-    for (int64_t t = rows.length[r]; t < T; ++t)
-      __builtin_memset(sequence.at(t, rows.index[r]), 0, width * sizeof(Real));
+  for (int64_t t = rows.length[r]; t < T; ++t) __builtin_memset(sequence.at(t, rows.index[r]), 0, width * sizeof(Real));
 }
 
 /// Packs a matrix: panel after panel of its columns, [depth][width] each; column(j) points to the first element of
@@ -51,9 +54,12 @@ template <typename Real, typename Column>
 Real* pack_panels(Real* to, int64_t columns, int64_t depth, int64_t step, const Column& column) {
   for (int64_t first = 0, width; first < columns; first += width, to += depth * width) {
     width = panel_width<Real>(columns - first);
-    for (int64_t j = 0; j < width; ++j) {
-      const Real* from = first + j < columns ? column(first + j) : nullptr;
-      for (int64_t k = 0; k < depth; ++k) to[k * width + j] = from ? from[k * step] : Real(0);
+    for (int64_t k = 0, end; k < depth; k = end) {  // by squares that stay in the L1 cache
+      end = least(depth, k + 16);
+      for (int64_t j = 0; j < width; ++j) {
+        const Real* from = first + j < columns ? column(first + j) : nullptr;
+        for (int64_t i = k; i < end; ++i) to[i * width + j] = from ? from[i * step] : Real(0);
+      }
     }
   }
   return to;
@@ -63,6 +69,7 @@ Real* pack_panels(Real* to, int64_t columns, int64_t depth, int64_t step, const 
 template <typename Real>
 struct ProductTile {
   typedef Real Element;
+  static constexpr int64_t stripe = 1;
   const Real* const* from;  // null: zeros
   const Real* weights;      // panels of [depth][width]
   int64_t depth, columns;
@@ -71,10 +78,10 @@ struct ProductTile {
   const Real* const* second_addend = nullptr;
 
   template <int M, int P, int V>
-  void run(int64_t row, int64_t column) const {
-    Totals<M, P, V, Real> totals;
-    totals.product(from ? from + row : nullptr, depth, weights + column * depth);
-    finish(totals.at[0], totals.width, row, M, column);
+  void run(int64_t row, int64_t blocks, int64_t column) const {
+    alignas(64) Real sums[stripe * M * kWidth<P, V, Real>];
+    set_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + column * depth);
+    finish(sums, kWidth<P, V, Real>, row, blocks * M, column);
   }
 
   void finish(const Real* sums, int64_t stride, int64_t row, int64_t rows, int64_t first) const {
@@ -90,12 +97,12 @@ struct ProductTile {
   }
 };
 
-/// sums[j] += the sum of column j over some rows, four by four and in short chains.
+/// sums[j] += the sum of column j over some rows, four by four and in short chains, for first <= j < end.
 template <typename Real>
-void add_columns(Real* sums, const Real* const* rows, int64_t count, int64_t columns) {
+void add_columns(Real* sums, const Real* const* rows, int64_t count, int64_t first_column, int64_t end_column) {
   constexpr int64_t chain = 32;
-  for (int64_t j = 0; j < columns; j += kLanes<Real>) {
-    const int64_t lanes = least(kLanes<Real>, columns - j);
+  for (int64_t j = first_column; j < end_column; j += kLanes<Real>) {
+    const int64_t lanes = least(kLanes<Real>, end_column - j);
     Vec<Real> total = {};
     for (int64_t first = 0; first < count; first += chain) {
       const int64_t end = least(count, first + chain);
@@ -160,6 +167,10 @@ struct Sweep {
   /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
   struct ForwardTile {
     typedef Real Element;
+    // All blocks of a group go through the panels of one gate before the next: those of all gates together would leave
+    // the L2 cache between one block and the next.
+    static constexpr int64_t stripe = S > 1 ? divide_up(kGroupRows, kTileRows) + 1 : 1;
+
     const Forward<Real>& f;
     const Real* weights;
     const Real* const* x;
@@ -169,28 +180,30 @@ struct Sweep {
     Real* const* saved;
 
     template <int M, int P, int V>
-    void run(int64_t row, int64_t unit) const {
+    void run(int64_t row, int64_t blocks, int64_t unit) const {
       const int64_t stride = forward_unit_size(f) * kPanel<Real>;
       const Real* w = weights + unit * forward_unit_size(f);
-      Totals<M, P, V, Real> totals[S];
+      alignas(64) Real memory[S][stripe * M * kWidth<P, V, Real>];
       const Real* sums[S];
       for (int s = 0; s < S; ++s) {
         const bool from_x = Cell::x_gate[s] >= 0, from_h = Cell::h_gate[s] >= 0;
-        const Real* panel = w + V * kLanes<Real>;
-        if (from_x) totals[s].set(w, stride, x + row, f.I, panel, stride);
-        if (from_x) panel += f.I * V * kLanes<Real>;
+        const Real *bias = w, *panel = w + V * kLanes<Real>;
+        if (from_x) {
+          add_product<M, P, V, true>(memory[s], bias, stride, x + row, blocks, f.I, panel, stride);
+          panel += f.I * V * kLanes<Real>;
+        }
         if (from_x && from_h)
-          totals[s].template add<1>(h + row, 0, f.P, panel, stride);
+          add_product<M, P, V, false>(memory[s], bias, stride, h + row, blocks, f.P, panel, stride);
         else if (from_h)
-          totals[s].set(w, stride, h + row, f.P, panel, stride);
+          add_product<M, P, V, true>(memory[s], bias, stride, h + row, blocks, f.P, panel, stride);
         w = panel + (from_h ? f.P * V * kLanes<Real> : 0);
-        sums[s] = totals[s].at[0];
+        sums[s] = memory[s];
       }
-      const int64_t width = least(totals[0].width, f.H - unit);
+      const int64_t width = least(kWidth<P, V, Real>, f.H - unit);
       if (width % kLanes<Real> == 0)
-        finish<true>(sums, totals[0].width, row, M, unit, width);
+        finish<true>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
       else
-        finish<false>(sums, totals[0].width, row, M, unit, width);
+        finish<false>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
     }
 
     /// From the sums, `stride` apart for each row, to h_t and c_t of `width` hidden units from `first` on. whole: they
@@ -216,29 +229,35 @@ struct Sweep {
   /// For the hidden states before their projection.
   static int64_t forward_scratch_size(const Layer<Real>& f) { return f.w_hr ? kGroupRows * f.H : 0; }
 
-  static const char* forward(const Forward<Real>& f, const Real* weights, const RowGroup& rows, Real* scratch) {
+  static const char* forward(const Forward<Real>& f, const Real* weights, const RowGroup& rows, Real* scratch,
+                             Member* member) {
     const Real *x[kGroupRows], *h[kGroupRows];
     Real *y[kGroupRows], *c[kGroupRows], *wide[kGroupRows], *saved[kGroupRows];
-    for (int64_t r = 0; r < rows.size; ++r) {
-      const int64_t n = rows.index[r];
-      if (f.w_hr) wide[r] = scratch + r * f.H;
-      if (!Cell::has_c) continue;
-      c[r] = f.c_n + n * f.H;
-      __builtin_memcpy(c[r], f.c0 + n * f.H, f.H * sizeof(Real));
+    if (Cell::has_c) {
+      place(c, f.c_n, f.H, rows, 0, rows.size);
+      share(member, rows.size,
+            [&](int64_t r) { __builtin_memcpy(c[r], f.c0 + rows.index[r] * f.H, f.H * sizeof(Real)); });
     }
+    for (int64_t r = 0; r < rows.size; ++r) wide[r] = scratch + r * f.H;
     for_steps(rows, f.reverse, [&](const Step& step) {
       for (int64_t r = 0; r < step.linked; ++r) h[r] = y[r];
-      for (int64_t r = step.linked; r < step.active; ++r) h[r] = f.h0 + rows.index[r] * f.P;
-      place(x, f.input, step, rows);
-      place(y, f.output, step, rows);
-      if (f.reserve.data) place(saved, f.reserve, step, rows);
-      cover(ForwardTile{f, weights, x, h, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr}, 0, step.active, f.H);
-      if (f.w_hr) cover(ProductTile<Real>{wide, weights + cell_size(f), f.H, f.P, y}, 0, step.active, f.P);
-      for (int64_t r = step.going_on; r < step.active; ++r)
-        __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Real));
+      place(h, f.h0, f.P, rows, step.linked, step.active);
+      place(x, f.input, step.t, rows, step.active);
+      place(y, f.output, step.t, rows, step.active);
+      place(saved, f.reserve, step.t, rows, step.active);
+      cover(member, ForwardTile{f, weights, x, h, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr}, 0,
+            step.active, f.H);
+      if (f.w_hr) cover(member, ProductTile<Real>{wide, weights + cell_size(f), f.H, f.P, y}, 0, step.active, f.P);
+      if (step.going_on < step.active)
+        share(member, step.active - step.going_on, [&](int64_t i) {
+          const int64_t r = step.going_on + i;
+          __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Real));
+        });
     });
-    clear_padding(f.output, f.T, f.P, rows);
-    if (f.reserve.data) clear_padding(f.reserve, f.T, R * f.H, rows);
+    share(member, rows.size, [&](int64_t r) {
+      clear_padding(f.output, f.T, f.P, rows, r);
+      if (f.reserve.data) clear_padding(f.reserve, f.T, R * f.H, rows, r);
+    });
     return kName;
   }
 
@@ -294,10 +313,10 @@ struct Sweep {
     Real* wide;       // [kChunkRows][H], with a projection: the hidden state before it
     Real* dh;         // [kChunkRows][P], with a projection: the gradient of the hidden state behind it
     Real* blocks;   // [blocks][kChunkRows][kTileRows], the rows of a product in the order in which the tiles read them
-    Real* columns;  // [kChunkRows][kPanel], one panel of its columns
+    Real* columns;  // [panels][kChunkRows][kPanel], its columns, one panel a thread
     Real* end;
 
-    Scratch(const Layer<Real>& b, Real* start) {
+    Scratch(const Layer<Real>& b, bool team, Real* start) {
       const auto take = [&](int64_t size) {
         Real* taken = start;
         start += divide_up(size, kPanel<Real>) * kPanel<Real>;
@@ -314,19 +333,21 @@ struct Sweep {
       wide = take(b.w_hr ? kChunkRows * b.H : 0);
       dh = take(b.w_hr ? kChunkRows * b.P : 0);
       blocks = take((w_ih.blocks() > w_hr.blocks() ? w_ih.blocks() : w_hr.blocks()) * kChunkRows * kTileRows);
-      columns = take(kChunkRows * kPanel<Real>);
+      const int64_t widest = b.I > b.H ? b.I : b.H;
+      columns = take(kChunkRows * (team ? divide_up(widest, kPanel<Real>) : 1) * kPanel<Real>);
       end = start;
     }
   };
 
-  static int64_t backward_scratch_size(const Layer<Real>& b) {
+  static int64_t backward_scratch_size(const Layer<Real>& b, bool team) {
     Real* start = nullptr;
-    return Scratch(b, start).end - start;
+    return Scratch(b, team, start).end - start;
   }
 
   /// From the gradient of h_t and c_t to dz and the gradient of c_(t-1), for some rows and some panels of hidden units.
   struct BackwardTile {
     typedef Real Element;
+    static constexpr int64_t stripe = 1;
     const Backward<Real>& b;
     bool begins;              // the rows have no later step
     const Real* const* from;  // what the gradient of h_t is a product of; null: zeros
@@ -345,14 +366,14 @@ struct Sweep {
     Real* const* wide;  // h_t before the projection, made again; null without one
 
     template <int M, int P, int V>
-    void run(int64_t row, int64_t unit) const {
-      Totals<M, P, V, Real> totals;
-      totals.product(from ? from + row : nullptr, depth, weights + unit * depth);
-      const int64_t width = least(totals.width, b.H - unit);
+    void run(int64_t row, int64_t blocks, int64_t unit) const {
+      alignas(64) Real sums[stripe * M * kWidth<P, V, Real>];
+      set_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + unit * depth);
+      const int64_t width = least(kWidth<P, V, Real>, b.H - unit);
       if (width % kLanes<Real> == 0)
-        finish<true>(totals.at[0], totals.width, row, M, unit, width);
+        finish<true>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
       else
-        finish<false>(totals.at[0], totals.width, row, M, unit, width);
+        finish<false>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
     }
 
     /// From the sums, `stride` apart for each row, to dz of `width` hidden units from `first` on. whole: they fill
@@ -396,46 +417,21 @@ struct Sweep {
     int64_t rows = 0;
   };
 
-  /// grad[i][j] += sum over `count` rows of left[i] right[j]. The left side stands in scratch.blocks.
-  static void add_product(const Scratch& scratch, const MatrixGradient& grad, const Real* const* right, int64_t count) {
-    Real* tiles = grad.tiles;
-    for (int64_t first = 0, width; first < grad.columns; first += width) {
-      width = panel_width<Real>(grad.columns - first);
-      const int64_t columns = least(width, grad.columns - first);
-      for (int64_t k = 0; k < count; ++k) {
-        Real* to = scratch.columns + k * width;
-        for (int64_t j = 0; j < width; j += kLanes<Real>) {
-          const int64_t lanes = least(kLanes<Real>, columns - j);
-          store(to + j, lanes > 0 ? load_some(right[k] + first + j, lanes) : Vec<Real>{});
-        }
-      }
-      if (width == kPanel<Real>)
-        add_panel<kTileVectors>(scratch, tiles, grad.blocks(), count);
-      else if (width > kLanes<Real>)
-        add_panel<kHalfPanelVectors>(scratch, tiles, grad.blocks(), count);
-      else
-        add_panel<1>(scratch, tiles, grad.blocks(), count);
-      tiles += grad.blocks() * kTileRows * width;
-    }
+  /// grad[i][j] += sum over `count` rows of left[i] right[j], both `count` rows of their matrix.
+  static void add_gradient(Member* member, const Scratch& scratch, const MatrixGradient& grad, const Real* const* left,
+                           const Real* const* right, int64_t count) {
+    constexpr int64_t some = 32;  // blocks that are packed at a time
+    share(member, divide_up(grad.blocks(), some), [&](int64_t item) {
+      pack_blocks(scratch, left, count, item * some * kTileRows, least(grad.rows, (item + 1) * some * kTileRows));
+    });
+    add_packed(member, scratch, grad, right, count);
   }
 
-  /// The same for one panel, whose columns stand in scratch.columns.
-  template <int V>
-  static void add_panel(const Scratch& scratch, Real* tiles, int64_t blocks, int64_t count) {
-    typedef Totals<kTileRows, 1, V, Real> Tile;
-    for (int64_t block = 0; block < blocks; ++block) {
-      const Real* left[kTileRows];
-      for (int m = 0; m < kTileRows; ++m) left[m] = scratch.blocks + block * kChunkRows * kTileRows + m;
-      reinterpret_cast<Tile*>(tiles + block * kTileRows * Tile::width)
-          ->template add<kTileRows>(left, 0, count, scratch.columns, 0);
-    }
-  }
-
-  /// Puts `width` columns of the rows into scratch.blocks.
-  static void pack_blocks(const Scratch& scratch, const Real* const* rows, int64_t count, int64_t width) {
-    for (int64_t first = 0; first < width; first += kTileRows) {
+  /// Puts the columns [first, end) of the rows into scratch.blocks.
+  static void pack_blocks(const Scratch& scratch, const Real* const* rows, int64_t count, int64_t first, int64_t end) {
+    for (; first < end; first += kTileRows) {
       Real* to = scratch.blocks + first * kChunkRows;
-      const int64_t size = least(kTileRows, width - first);
+      const int64_t size = least(kTileRows, end - first);
       if (size == kTileRows) {
         for (int64_t k = 0; k < count; ++k, to += kTileRows)
           __builtin_memcpy(to, rows[k] + first, kTileRows * sizeof(Real));
@@ -446,60 +442,103 @@ struct Sweep {
     }
   }
 
+  /// The same with the left side in scratch.blocks.
+  static void add_packed(Member* member, const Scratch& scratch, const MatrixGradient& grad, const Real* const* right,
+                         int64_t count) {
+    share(member, divide_up(grad.columns, kPanel<Real>), [&](int64_t panel) {
+      const int64_t first = panel * kPanel<Real>, columns = least(kPanel<Real>, grad.columns - first);
+      const int64_t width = panel_width<Real>(columns);
+      Real* packed = scratch.columns + (member ? panel * kChunkRows * kPanel<Real> : 0);
+      pack_columns(packed, width, right, count, first, columns);
+      Real* tiles = grad.tiles + first * grad.blocks() * kTileRows;
+      if (width == kPanel<Real>)
+        add_panel<kTileVectors>(scratch, packed, tiles, grad.blocks(), count);
+      else if (width > kLanes<Real>)
+        add_panel<kHalfPanelVectors>(scratch, packed, tiles, grad.blocks(), count);
+      else
+        add_panel<1>(scratch, packed, tiles, grad.blocks(), count);
+    });
+  }
+
+  static void pack_columns(Real* to, int64_t width, const Real* const* rows, int64_t count, int64_t first,
+                           int64_t columns) {
+    for (int64_t k = 0; k < count; ++k, to += width)
+      for (int64_t j = 0; j < width; j += kLanes<Real>) {
+        const int64_t lanes = least(kLanes<Real>, columns - j);
+        store(to + j, lanes > 0 ? load_some(rows[k] + first + j, lanes) : Vec<Real>{});
+      }
+  }
+
+  /// The same for one panel, whose packed columns are given.
+  template <int V>
+  static void add_panel(const Scratch& scratch, const Real* columns, Real* tiles, int64_t blocks, int64_t count) {
+    constexpr int64_t width = V * kLanes<Real>;
+    for (int64_t block = 0; block < blocks; ++block, tiles += kTileRows * width) {
+      const Real* left[kTileRows];
+      for (int m = 0; m < kTileRows; ++m) left[m] = scratch.blocks + block * kChunkRows * kTileRows + m;
+      for (int64_t first = 0; first < count; first += kChain)
+        add_chain<kTileRows, 1, V, kTileRows, false, Real>(tiles, nullptr, 0, left, first, least(kChain, count - first),
+                                                           columns + first * width, 0);
+    }
+  }
+
   /// Takes the chunk's rows into the weight gradients and writes their grad_input.
-  static void flush(const Backward<Real>& b, const Real* weights, const Scratch& scratch, Chunk& chunk) {
+  static void flush(Member* member, const Backward<Real>& b, const Real* weights, const Scratch& scratch,
+                    Chunk& chunk) {
     const Real* dz[kChunkRows];
     for (int64_t k = 0; k < chunk.rows; ++k) dz[k] = chunk.dz_x[k] - Cell::x_slot * b.H;
-    add_columns(scratch.slot_sums, dz, chunk.rows, D * b.H);
-
-    pack_blocks(scratch, chunk.dz_x, chunk.rows, G * b.H);
-    add_product(scratch, scratch.w_ih, chunk.x, chunk.rows);
-    if (Cell::h_slot != Cell::x_slot) pack_blocks(scratch, chunk.dz_h, chunk.rows, G * b.H);
-    add_product(scratch, scratch.w_hh, chunk.h, chunk.rows);
-    if (b.w_hr) {
-      pack_blocks(scratch, chunk.dh, chunk.rows, b.P);
-      add_product(scratch, scratch.w_hr, chunk.wide, chunk.rows);
-    }
+    share(member, D, [&](int64_t d) { add_columns(scratch.slot_sums, dz, chunk.rows, d * b.H, (d + 1) * b.H); });
     if (b.grad_input.data)
-      cover(ProductTile<Real>{chunk.dz_x, weights + hh_size(b), G * b.H, b.I, chunk.dx}, 0, chunk.rows, b.I);
+      cover(member, ProductTile<Real>{chunk.dz_x, weights + hh_size(b), G * b.H, b.I, chunk.dx}, 0, chunk.rows, b.I);
+    add_gradient(member, scratch, scratch.w_ih, chunk.dz_x, chunk.x, chunk.rows);
+    if (Cell::h_slot == Cell::x_slot)
+      add_packed(member, scratch, scratch.w_hh, chunk.h, chunk.rows);
+    else
+      add_gradient(member, scratch, scratch.w_hh, chunk.dz_h, chunk.h, chunk.rows);
+    if (b.w_hr) add_gradient(member, scratch, scratch.w_hr, chunk.dh, chunk.wide, chunk.rows);
     chunk.rows = 0;
   }
 
-  static const char* backward(const Backward<Real>& b, const Real* weights, const RowGroup& rows, Real* start) {
-    const Scratch scratch(b, start);
+  static const char* backward(const Backward<Real>& b, const Real* weights, const RowGroup& rows, Real* start,
+                              Member* member) {
+    const Scratch scratch(b, member, start);
     const Real* w_hr = weights + hh_size(b) + ih_size(b);
     Chunk chunk;
     const Real *dz_later[kGroupRows], *dz_now[kGroupRows], *h[kGroupRows], *before[kGroupRows], *c_before[kGroupRows];
     const Real *saved[kGroupRows], *dy[kGroupRows], *dh_n[kGroupRows], *dc_n[kGroupRows];
     Real *dz[kGroupRows], *dh0[kGroupRows], *dc0[kGroupRows], *dh[kGroupRows], *wide[kGroupRows];
+    place(dh_n, b.grad_h_n, b.P, rows, 0, rows.size);
+    place(dc_n, b.grad_c_n, b.H, rows, 0, rows.size);
+    place(dh0, b.grad_h0, b.P, rows, 0, rows.size);
+    place(dc0, b.grad_c0, b.H, rows, 0, rows.size);
     for_steps(rows, !b.reverse, [&](const Step& step) {
-      if (chunk.rows + step.active > kChunkRows) flush(b, weights, scratch, chunk);
+      if (chunk.rows + step.active > kChunkRows) flush(member, b, weights, scratch, chunk);
+      const int64_t t_before = step.t + (b.reverse ? 1 : -1);
+      if (step.going_on > 0) place(before, b.output, t_before, rows, step.going_on);
+      place(before, b.h0, b.P, rows, step.going_on, step.active);
+      place(h, b.output, step.t, rows, step.active);
+      place(dy, b.grad_output, step.t, rows, step.active);
+      if (R > 0) place(saved, b.reserve, step.t, rows, step.active);
+      if (Cell::has_c) {
+        if (step.going_on > 0) place(c_before, b.reserve, t_before, rows, step.going_on);
+        for (int64_t r = 0; r < step.going_on; ++r) c_before[r] += (R - 1) * b.H;
+        place(c_before, b.c0, b.H, rows, step.going_on, step.active);
+      }
       for (int64_t r = 0; r < step.active; ++r) {
-        const int64_t n = rows.index[r], k = chunk.rows + r, t_before = step.t + (b.reverse ? 1 : -1);
-        const bool goes_on = r < step.going_on;
+        const int64_t k = chunk.rows + r;
         dz_later[r] = dz_now[r];
         dz[r] = scratch.dz + k * D * b.H;
         dz_now[r] = dz[r] + Cell::h_slot * b.H;
-        h[r] = b.output.at(step.t, n);
-        before[r] = goes_on ? b.output.at(t_before, n) : b.h0 + n * b.P;
-        if (R > 0) saved[r] = b.reserve.at(step.t, n);
-        if (Cell::has_c) c_before[r] = goes_on ? b.reserve.at(t_before, n) + (R - 1) * b.H : b.c0 + n * b.H;
-        if (b.grad_output.data) dy[r] = b.grad_output.at(step.t, n);
-        if (b.grad_h_n) dh_n[r] = b.grad_h_n + n * b.P;
-        if (b.grad_c_n) dc_n[r] = b.grad_c_n + n * b.H;
-        dh0[r] = b.grad_h0 + n * b.P;
-        if (Cell::has_c) dc0[r] = b.grad_c0 + n * b.H;
-        if (b.w_hr) dh[r] = scratch.dh + k * b.P;
-        if (b.w_hr) wide[r] = scratch.wide + k * b.H;
-
+        dh[r] = scratch.dh + k * b.P;
+        wide[r] = scratch.wide + k * b.H;
         chunk.dz_x[k] = dz[r] + Cell::x_slot * b.H;
         chunk.dz_h[k] = dz_now[r];
-        chunk.x[k] = b.input.at(step.t, n);
         chunk.h[k] = before[r];
         chunk.dh[k] = dh[r];
         chunk.wide[k] = wide[r];
-        if (b.grad_input.data) chunk.dx[k] = b.grad_input.at(step.t, n);
       }
+      place(chunk.x + chunk.rows, b.input, step.t, rows, step.active);
+      place(chunk.dx + chunk.rows, b.grad_input, step.t, rows, step.active);
       // First the rows that have a later step, then those whose last one this is, in the order of the forward pass.
       for (const bool begins : {false, true}) {
         const int64_t first = begins ? step.linked : 0, count = begins ? step.active - step.linked : step.linked;
@@ -507,7 +546,7 @@ struct Sweep {
         const Real* const* from_output = b.grad_output.data ? dy : nullptr;
         const Real* const* from_last = begins && b.grad_h_n ? dh_n : nullptr;
         if (b.w_hr)
-          cover(ProductTile<Real>{from, weights, G * b.H, b.P, dh, from_output, from_last}, first, count, b.P);
+          cover(member, ProductTile<Real>{from, weights, G * b.H, b.P, dh, from_output, from_last}, first, count, b.P);
         BackwardTile tile{b,   begins, from, weights, G * b.H,  from_output, from_last, nullptr,
                           dh0, dc0,    h,    before,  c_before, saved,       dz,        nullptr};
         if (begins && b.grad_c_n) tile.dc_n = dc_n;
@@ -518,35 +557,46 @@ struct Sweep {
           tile.dy = tile.dh_n = nullptr;
           tile.wide = wide;
         }
-        cover(tile, first, count, b.H);
+        cover(member, tile, first, count, b.H);
       }
-      cover(ProductTile<Real>{dz_now, weights, G * b.H, b.P, dh0, Cell::mixes_h ? dh0 : nullptr}, step.going_on,
+      cover(member, ProductTile<Real>{dz_now, weights, G * b.H, b.P, dh0, Cell::mixes_h ? dh0 : nullptr}, step.going_on,
             step.active - step.going_on, b.P);
       chunk.rows += step.active;
     });
-    flush(b, weights, scratch, chunk);
-    if (b.grad_input.data) clear_padding(b.grad_input, b.T, b.I, rows);
+    flush(member, b, weights, scratch, chunk);
+    if (b.grad_input.data) share(member, rows.size, [&](int64_t r) { clear_padding(b.grad_input, b.T, b.I, rows, r); });
     return kName;
+  }
+
+  /// to[row][column] = (or += unless `first`) the rows [begin, begin + rows) of a thread's gradient.
+  static void add_rows(Real* to, const MatrixGradient& from, int64_t begin, int64_t rows, bool first) {
+    for (int64_t column = 0; column < from.columns; column += kPanel<Real>) {
+      const int64_t columns = least(kPanel<Real>, from.columns - column), width = panel_width<Real>(columns);
+      const Real* panel = from.tiles + column * from.blocks() * kTileRows + begin * width;
+      for (int64_t row = 0; row < rows; ++row)
+        add_vector(to + row * from.columns + column, panel + row * width, columns, first);
+    }
+  }
+
+  static void add_vector(Real* to, const Real* from, int64_t size, bool first) {
+    if (first)
+      __builtin_memcpy(to, from, size * sizeof(Real));
+    else
+      for (int64_t i = 0; i < size; ++i) to[i] += from[i];
   }
 
   static void reduce(const Backward<Real>& b, Real* const* starts, int threads) {
     for (int thread = 0; thread < threads; ++thread) {
-      const Scratch scratch(b, starts[thread]);
-      const auto add = [&](Real* to, Real value) { *to = thread == 0 ? value : *to + value; };
-      const auto add_block = [&](Real* to, const MatrixGradient& from, int64_t first_row, int64_t rows) {
-        for (int64_t row = 0; row < rows; ++row)
-          for (int64_t column = 0; column < from.columns; ++column, ++to) add(to, from.at(first_row + row, column));
-      };
+      const Scratch scratch(b, false, starts[thread]);
+      const bool first = thread == 0;
       for (int64_t k = 0; k < G; ++k) {
         const int64_t x = Cell::x_order[k] * b.H, h = Cell::h_order[k] * b.H;
-        add_block(b.grad_w_ih + x * b.I, scratch.w_ih, k * b.H, b.H);
-        add_block(b.grad_w_hh + h * b.P, scratch.w_hh, k * b.H, b.H);
-        for (int64_t unit = 0; unit < b.H; ++unit) {
-          add(b.grad_b_ih + x + unit, scratch.slot_sums[(Cell::x_slot + k) * b.H + unit]);
-          add(b.grad_b_hh + h + unit, scratch.slot_sums[(Cell::h_slot + k) * b.H + unit]);
-        }
+        add_rows(b.grad_w_ih + x * b.I, scratch.w_ih, k * b.H, b.H, first);
+        add_rows(b.grad_w_hh + h * b.P, scratch.w_hh, k * b.H, b.H, first);
+        add_vector(b.grad_b_ih + x, scratch.slot_sums + (Cell::x_slot + k) * b.H, b.H, first);
+        add_vector(b.grad_b_hh + h, scratch.slot_sums + (Cell::h_slot + k) * b.H, b.H, first);
       }
-      if (b.w_hr) add_block(b.grad_w_hr, scratch.w_hr, 0, b.P);
+      if (b.w_hr) add_rows(b.grad_w_hr, scratch.w_hr, 0, b.P, first);
     }
   }
 

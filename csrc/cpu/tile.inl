@@ -65,97 +65,116 @@ constexpr int64_t kChain = 64;
 template <typename Real>
 alignas(64) constexpr Real kZeros[kPanel<Real>] = {};
 
-/// The sums of a tile, in memory, to which products are added chain by chain.
-template <int M, int P, int V, typename Real>
-struct Totals {
-  static constexpr int64_t width = P * V * kLanes<Real>;
-  alignas(64) Real at[M][width];
+/// The numbers in a row of a tile.
+template <int P, int V, typename Real>
+constexpr int64_t kWidth = P * V * kLanes<Real>;
 
-  /// at[m][column] = begin[column] + the sum of rows[m][k] * panel[k][column] over k < depth, which is at least 1. What
-  /// belongs to the tile's second panel stands one stride behind.
-  void set(const Real* begin, int64_t begin_stride, const Real* const* rows, int64_t depth, const Real* panel,
-           int64_t panel_stride) {
-    chain<1, true>(begin, begin_stride, rows, 0, least(kChain, depth), panel, panel_stride);
-    add<1>(rows, kChain, depth, panel + kChain * V * kLanes<Real>, panel_stride);
-  }
-
-  /// at[m][column] = the sum of rows[m][k] * panel[k][column] over k < depth; zero if `rows` is null.
-  void product(const Real* const* rows, int64_t depth, const Real* panel) {
-    if (rows)
-      set(kZeros<Real>, 0, rows, depth, panel, depth * kPanel<Real>);
-    else
-      __builtin_memset(at, 0, sizeof at);
-  }
-
-  /// at[m][column] += the sum of rows[m][k * step] * panel[k - first][column] over first <= k < depth.
-  template <int step>
-  void add(const Real* const* rows, int64_t first, int64_t depth, const Real* panel, int64_t panel_stride) {
-    for (; first < depth; first += kChain, panel += kChain * V * kLanes<Real>)
-      chain<step, false>(nullptr, 0, rows, first, least(kChain, depth - first), panel, panel_stride);
-  }
-
- private:
-  /// One chain, from k = first on. Not inlined, or the compiler would keep the totals in a second place too.
-  template <int step, bool set>
-  __attribute__((noinline)) void chain(const Real* begin, int64_t begin_stride, const Real* const* rows, int64_t first,
-                                       int64_t depth, const Real* panel, int64_t panel_stride) {
-    Vec<Real> sums[M][P * V] = {};
-    // A whole chain has a constant length, which the compiler unrolls without a remainder.
-    if (depth == kChain)
-      multiply<M, P, V, step>(rows, first, panel, panel_stride, kChain, sums);
-    else
-      multiply<M, P, V, step>(rows, first, panel, panel_stride, depth, sums);
+/// One chain of one tile: at[m][column] += the sum of rows[m][k * step] * panel[k][column] over first <= k < first +
+/// depth, `panel` being that of k = first; or, if `set`, at[m][column] = begin[column] + that. Not inlined, or the
+/// compiler would keep the totals in a second place too.
+template <int M, int P, int V, int step, bool set, typename Real>
+__attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows,
+                                         int64_t first, int64_t depth, const Real* panel, int64_t panel_stride) {
+  Vec<Real> sums[M][P * V] = {};
+  // A whole chain has a constant length, which the compiler unrolls without a remainder.
+  if (depth == kChain)
+    multiply<M, P, V, step>(rows, first, panel, panel_stride, kChain, sums);
+  else
+    multiply<M, P, V, step>(rows, first, panel, panel_stride, depth, sums);
+  RNNFAST_UNROLL
+  for (int m = 0; m < M; ++m) {
     RNNFAST_UNROLL
-    for (int m = 0; m < M; ++m) {
+    for (int p = 0; p < P; ++p) {
       RNNFAST_UNROLL
-      for (int p = 0; p < P; ++p) {
-        RNNFAST_UNROLL
-        for (int v = 0; v < V; ++v) {
-          Real* to = at[m] + (p * V + v) * kLanes<Real>;
-          store(to, load(set ? begin + p * begin_stride + v * kLanes<Real> : to) + sums[m][p * V + v]);
-        }
+      for (int v = 0; v < V; ++v) {
+        Real* to = at + m * kWidth<P, V, Real> + (p * V + v) * kLanes<Real>;
+        store(to, load(set ? begin + p * begin_stride + v * kLanes<Real> : to) + sums[m][p * V + v]);
       }
     }
   }
-};
-
-/// Calls tile.run<M, P, V>(row, column) over the blocks of M rows, for P panels of V vectors.
-template <int M, int P, int V, typename Tile>
-void run_blocks(const Tile& tile, int64_t first_row, int64_t blocks, int64_t column) {
-  for (int64_t block = 0; block < blocks; ++block) tile.template run<M, P, V>(first_row + block * M, column);
 }
 
-/// The same over all columns. Panels are the outer loop: a panel stays in the cache while all rows go by.
+/// at[row][column] += the sum of rows[row][k] * panel[k][column] over k < depth, for some blocks of M rows; or, if
+/// `set`, at[row][column] = begin[column] + that, and depth is at least 1. What belongs to the second panel stands one
+/// stride behind.
+template <int M, int P, int V, bool set, typename Real>
+void add_product(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows, int64_t blocks,
+                 int64_t depth, const Real* panel, int64_t panel_stride) {
+  for (const Real* const* end = rows + blocks * M; rows < end; rows += M, at += M * kWidth<P, V, Real>) {
+    const int64_t done = set ? least(kChain, depth) : 0;
+    if (set) add_chain<M, P, V, 1, true>(at, begin, begin_stride, rows, 0, done, panel, panel_stride);
+    for (int64_t first = done; first < depth; first += kChain)
+      add_chain<M, P, V, 1, false>(at, begin, 0, rows, first, least(kChain, depth - first),
+                                   panel + first * V * kLanes<Real>, panel_stride);
+  }
+}
+
+/// at[row][column] = the sum of rows[row][k] * panel[k][column] over k < depth; zero if `rows` is null.
+template <int M, int P, int V, typename Real>
+void set_product(Real* at, const Real* const* rows, int64_t blocks, int64_t depth, const Real* panel) {
+  if (rows)
+    add_product<M, P, V, true>(at, kZeros<Real>, 0, rows, blocks, depth, panel, depth * kPanel<Real>);
+  else
+    __builtin_memset(at, 0, blocks * M * kWidth<P, V, Real> * sizeof(Real));
+}
+
+/// Calls tile.run<M, P, V>(row, blocks, column) over the blocks of M rows, at most Tile::stripe at a time, for P panels
+/// of V vectors.
+template <int M, int P, int V, typename Tile>
+void run_blocks(const Tile& tile, int64_t row, int64_t blocks, int64_t column) {
+  for (int64_t some; blocks > 0; blocks -= some, row += some * M) {
+    some = least(Tile::stripe, blocks);
+    tile.template run<M, P, V>(row, some, column);
+  }
+}
+
+/// The same over the columns [column, end). Panels are the outer loop: a panel stays in the cache while all rows go by.
 template <int M, typename Tile>
-void run_tiles(const Tile& tile, int64_t first_row, int64_t blocks, int64_t columns) {
+void run_tiles(const Tile& tile, int64_t row, int64_t blocks, int64_t column, int64_t end) {
   typedef typename Tile::Element Real;
   constexpr int P = kPanelsTogether<M>, V = kTileVectors;
   constexpr int64_t half = kHalfPanelVectors * kLanes<Real>;
-  int64_t column = 0;
-  for (; columns - column > (P - 1) * kPanel<Real> + half; column += P * kPanel<Real>)
-    run_blocks<M, P, V>(tile, first_row, blocks, column);
+  for (; end - column > (P - 1) * kPanel<Real> + half; column += P * kPanel<Real>)
+    run_blocks<M, P, V>(tile, row, blocks, column);
   if constexpr (P > 1)
-    for (; columns - column > half; column += kPanel<Real>) run_blocks<M, 1, V>(tile, first_row, blocks, column);
-  if (columns - column > kLanes<Real>)
-    run_blocks<M, 1, kHalfPanelVectors>(tile, first_row, blocks, column);
-  else if (columns > column)
-    run_blocks<M, 1, 1>(tile, first_row, blocks, column);
+    for (; end - column > half; column += kPanel<Real>) run_blocks<M, 1, V>(tile, row, blocks, column);
+  if (end - column > kLanes<Real>)
+    run_blocks<M, 1, kHalfPanelVectors>(tile, row, blocks, column);
+  else if (end > column)
+    run_blocks<M, 1, 1>(tile, row, blocks, column);
 }
 
 /// The same for a height known only at run time, 1 to kTileRows.
 template <int M = kTileRows, typename Tile>
-void run_tiles_of(int64_t height, const Tile& tile, int64_t first_row, int64_t blocks, int64_t columns) {
+void run_tiles_of(int64_t height, const Tile& tile, int64_t row, int64_t blocks, int64_t column, int64_t end) {
   if constexpr (M > 1)
-    if (height < M) return run_tiles_of<M - 1>(height, tile, first_row, blocks, columns);
-  if (blocks > 0) run_tiles<M>(tile, first_row, blocks, columns);
+    if (height < M) return run_tiles_of<M - 1>(height, tile, row, blocks, column, end);
+  if (blocks > 0) run_tiles<M>(tile, row, blocks, column, end);
 }
 
-/// All rows [first_row, first_row + rows), in tiles whose heights differ by one at most: 64 rows are nine sixes and two
-/// fives rather than ten sixes and a four.
+/// Columns [column, end) of the rows [row, row + rows), in tiles whose heights differ by one at most: 64 rows are nine
+/// sixes and two fives rather than ten sixes and a four.
 template <typename Tile>
-void cover(const Tile& tile, int64_t first_row, int64_t rows, int64_t columns) {
-  if (rows <= 0) return;
+void cover_columns(const Tile& tile, int64_t row, int64_t rows, int64_t column, int64_t end) {
   const int64_t blocks = divide_up(rows, kTileRows), height = rows / blocks, higher = rows % blocks;
-  run_tiles_of(height + 1, tile, first_row, higher, columns);
-  run_tiles_of(height, tile, first_row + higher * (height + 1), blocks - higher, columns);
+  run_tiles_of(height + 1, tile, row, higher, column, end);
+  run_tiles_of(height, tile, row + higher * (height + 1), blocks - higher, column, end);
+}
+
+/// Calls run(0) ... run(items - 1): all of them, or, as a member of a team, some.
+template <typename Run>
+void share(Member* member, int64_t items, const Run& run) {
+  if (member) return member->share(items, run);
+  for (int64_t item = 0; item < items; ++item) run(item);
+}
+
+/// All columns of some rows; each panel is an item of a team.
+template <typename Tile>
+void cover(Member* member, const Tile& tile, int64_t row, int64_t rows, int64_t columns) {
+  constexpr int64_t width = kPanel<typename Tile::Element>;
+  if (rows <= 0) return;
+  if (!member) return cover_columns(tile, row, rows, 0, columns);
+  member->share(divide_up(columns, width), [&](int64_t item) {
+    cover_columns(tile, row, rows, item * width, least(columns, (item + 1) * width));
+  });
 }
