@@ -52,7 +52,8 @@ Tensor expect(const char* name, const Tensor& tensor, const std::vector<int64_t>
   STD_TORCH_CHECK(sizes_of(tensor) == sizes, "rnnfast: ", name, " must have the shape ", text(sizes),
                   ", got: ", text(sizes_of(tensor)));
   STD_TORCH_CHECK(tensor.is_cpu(), "rnnfast: ", name, " must be on the CPU, as input is");
-  STD_TORCH_CHECK(tensor.scalar_type() == type, "rnnfast: ", name, " must have the dtype of input");
+  STD_TORCH_CHECK(tensor.scalar_type() == type, "rnnfast: ", name, " must have the dtype of input, ", type,
+                  ", got: ", tensor.scalar_type());
   return torch::stable::contiguous(tensor);
 }
 
@@ -83,6 +84,8 @@ struct Layout {
       STD_TORCH_CHECK(T > 0, "rnnfast: batch_sizes must not be empty");
       N = sizes[0];
       rows = input.size(0);
+      STD_TORCH_CHECK(N <= rows, "rnnfast: batch_sizes must add up to the rows of input (", rows, "), got: ",
+                      text(sizes));
       lengths.assign(N > 0 ? N : 0, 0);
       int64_t sum = 0;
       for (int64_t t = 0; t < T; ++t) {
@@ -123,7 +126,8 @@ struct Layout {
  private:
   static std::vector<int64_t> integers(const char* name, const Tensor& tensor) {
     STD_TORCH_CHECK(tensor.dim() == 1 && tensor.is_cpu() && tensor.scalar_type() == ScalarType::Long, "rnnfast: ", name,
-                    " must be a one-dimensional int64 tensor on the CPU");
+                    " must be a one-dimensional int64 tensor on the CPU, got: ", tensor.dim(), " dimensions of ",
+                    tensor.scalar_type());
     const Tensor contiguous = torch::stable::contiguous(tensor);
     const auto* data = contiguous.const_data_ptr<int64_t>();
     return std::vector<int64_t>(data, data + contiguous.numel());
