@@ -16,6 +16,9 @@ from rnnfast import transforms
 CELLS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 """The cells that the kernels have, and the number of gates of each, G."""
 
+_NUMBERS = {cell: number for number, cell in enumerate(CELLS)}
+"""What the operators call them."""
+
 COMPUTED_DTYPES = (torch.float32, torch.float64)
 """What the CPU computes in; float16 and bfloat16 are computed in float32 and rounded at the end."""
 
@@ -79,6 +82,8 @@ def layer(
     reason = why_not(input.device, input.dtype)
     if reason is not None:
         raise RuntimeError(f"rnnfast: {reason}")
+    if cell not in CELLS:
+        raise RuntimeError(f"rnnfast: cell must be one of {', '.join(CELLS)}, got: {cell}")
     tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
     for name, tensor in zip(transforms.PRIMALS, tensors, strict=True):
         if tensor is not None and tensor.device != input.device:
@@ -97,7 +102,7 @@ def layer(
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     plain = traced or not (keep or transformed)
     run = torch.ops.rnnfast.layer if plain else _Layer.apply
-    output, h_n, c_n, _ = run(cell, *tensors, lengths, batch_sizes, batch_first, reverse, keep)
+    output, h_n, c_n, _ = run(_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
     results = (output, h_n) if c0 is None else (output, h_n, c_n)
     return tuple(t.to(input.dtype) for t in results) if narrow else results
 
@@ -126,13 +131,13 @@ def cpu_target_ran() -> str:
     return torch.ops.rnnfast.cpu_target_ran()
 
 
-_SAVED = {"gru": 4, "lstm": 5}
-"""Numbers of a hidden unit that the forward pass keeps for the backward pass, beside the output."""
+_SAVED = (0, 0, 4, 5)
+"""For each cell, the numbers of a hidden unit that the forward pass keeps for the backward pass, beside the output."""
 
 
 @torch.library.register_fake("rnnfast::layer")
 def _layer_fake(
-    cell: str,
+    cell: int,
     input: Tensor,
     h0: Tensor,
     c0: Tensor | None,
@@ -147,19 +152,19 @@ def _layer_fake(
     reverse: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    hidden = w_hh.shape[0] // CELLS[cell]
+    hidden = w_hh.shape[0] // tuple(CELLS.values())[cell]
     steps = input.shape[:-1]
     return (
         input.new_empty((*steps, h0.shape[1])),
         h0.new_empty(h0.shape),
         input.new_empty(0) if c0 is None else c0.new_empty(c0.shape),
-        input.new_empty((*steps, _SAVED[cell] * hidden) if keep and cell in _SAVED else 0),
+        input.new_empty((*steps, _SAVED[cell] * hidden) if keep and _SAVED[cell] else 0),
     )
 
 
 @torch.library.register_fake("rnnfast::layer_backward")
 def _layer_backward_fake(
-    cell: str,
+    cell: int,
     grad_output: Tensor | None,
     grad_h_n: Tensor | None,
     grad_c_n: Tensor | None,

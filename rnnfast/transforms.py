@@ -36,7 +36,8 @@ Tensors = dict[str, Tensor]
 
 def outputs(call: Call) -> tuple[Tensor, ...]:
     """The outputs of a call, in operations that can be differentiated as often as one likes."""
-    return reference.layer(call["cell"], **{name: call[name] for name in (*PRIMALS, *OPTIONS)})
+    cell = tuple(reference.CELLS)[call["cell"]]
+    return reference.layer(cell, **{name: call[name] for name in (*PRIMALS, *OPTIONS)})
 
 
 def gradients(call: Call, wanted: Iterable[str]) -> Tensors:
