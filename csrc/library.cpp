@@ -6,13 +6,15 @@
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 
+// The cell is a number, not a name: up to torch 2.13 the stable ABI leaks every string argument
+// (https://github.com/pytorch/pytorch/issues/191340), and such crumbs keep the heap from closing its gaps.
 STABLE_TORCH_LIBRARY(rnnfast, m) {
   m.def(
-      "layer(str cell, Tensor input, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, "
+      "layer(int cell, Tensor input, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, "
       "Tensor? w_hr, Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool keep) "
       "-> (Tensor output, Tensor h_n, Tensor c_n, Tensor reserve)");
   m.def(
-      "layer_backward(str cell, Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor input, Tensor h0, "
+      "layer_backward(int cell, Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor input, Tensor h0, "
       "Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, Tensor output, Tensor reserve, "
       "Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool input_gradient) "
       "-> (Tensor grad_input, Tensor grad_h0, Tensor grad_c0, Tensor grad_w_ih, Tensor grad_w_hh, Tensor grad_b_ih, "

@@ -22,6 +22,10 @@ class _Recurrent(nn.RNNBase):
     def _forward(
         self, input: Tensor | PackedSequence, state: State | None, lengths: Tensor | None
     ) -> tuple[Tensor | PackedSequence, State]:
+        if state is not None and len(state) != (2 if self.mode == "LSTM" else 1):
+            raise RuntimeError(f"hx must be a pair of tensors for an LSTM, got: {len(state)}")
+        if lengths is not None and not isinstance(lengths, Tensor):
+            raise TypeError(f"lengths must be a tensor, got: {type(lengths).__name__}")
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths must be None for a PackedSequence, which has its own")
@@ -29,7 +33,7 @@ class _Recurrent(nn.RNNBase):
         if input.dim() not in (2, 3):
             name = type(self).__name__
             raise ValueError(f"{name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
-        for each in state or ():
+        for each in () if state is None else state:
             if each.dim() != input.dim():
                 raise RuntimeError(
                     f"For {'' if input.dim() == 3 else 'un'}batched {input.dim()}-D input, "
@@ -45,14 +49,15 @@ class _Recurrent(nn.RNNBase):
     def _run_packed(
         self, input: PackedSequence, state: State | None
     ) -> tuple[PackedSequence, State]:
+        sizes = input.batch_sizes
+        if sizes.dim() != 1 or sizes.is_floating_point():
+            raise TypeError(f"batch_sizes must be int64 of one dimension, got: {sizes}")
         if state is not None and input.sorted_indices is not None:
             state = tuple(each.index_select(1, input.sorted_indices) for each in state)
-        output, last = self._run(input.data, state, None, input.batch_sizes)
+        output, last = self._run(input.data, state, None, sizes)
         if input.unsorted_indices is not None:
             last = tuple(each.index_select(1, input.unsorted_indices) for each in last)
-        packed = PackedSequence(
-            output, input.batch_sizes, input.sorted_indices, input.unsorted_indices
-        )
+        packed = PackedSequence(output, sizes, input.sorted_indices, input.unsorted_indices)
         return packed, last
 
     def _run(
@@ -96,11 +101,23 @@ class _Recurrent(nn.RNNBase):
             input = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
         return input, tuple(torch.stack(each) for each in zip(*last, strict=True))
 
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """Called by torch's ``check_forward_args``; against the weights that :meth:`_weights_at` takes."""
+        weight = getattr(self, self._all_weights[0][0])
+        if input.dtype != weight.dtype:
+            raise ValueError(f"input must have the dtype of the weights, {weight.dtype}, got: {input.dtype}")
+        rank = 3 if batch_sizes is None else 2
+        if input.dim() != rank:
+            raise RuntimeError(f"input must have {rank} dimensions, got: {input.dim()}")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(f"input must have {self.input_size} features, got: {input.shape[-1]}")
+
     def _weights_at(self, place: int) -> dict[str, Any]:
+        # By attribute: torch.func.functional_call and parametrizations leave torch's list of them behind.
         names = ["w_ih", "w_hh"]
         names += ["b_ih", "b_hh"] if self.bias else []
         names += ["w_hr"] if self.proj_size else []
-        weights = self._flat_weights[place * len(names) : (place + 1) * len(names)]
+        weights = [getattr(self, name) for name in self._all_weights[place]]
         return dict(zip(names, weights, strict=True))
 
 

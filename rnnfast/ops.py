@@ -8,11 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from rnnfast import _C  # noqa: F401  (registers the operators)
+from rnnfast import transforms
 
 CELLS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 """The cells that the kernels have, and the number of gates of each, G."""
+
+_NUMBERS = {cell: number for number, cell in enumerate(CELLS)}
+"""What the operators call them."""
 
 COMPUTED_DTYPES = (torch.float32, torch.float64)
 """What the CPU computes in; float16 and bfloat16 are computed in float32 and rounded at the end."""
@@ -77,15 +82,27 @@ def layer(
     reason = why_not(input.device, input.dtype)
     if reason is not None:
         raise RuntimeError(f"rnnfast: {reason}")
+    if cell not in CELLS:
+        raise RuntimeError(f"rnnfast: cell must be one of {', '.join(CELLS)}, got: {cell}")
     tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
+    for name, tensor in zip(transforms.PRIMALS, tensors, strict=True):
+        if tensor is not None and tensor.device != input.device:
+            raise RuntimeError(f"rnnfast: {name} must be on {input.device} as input is, got: {tensor.device}")
+    for name, tensor in (("lengths", lengths), ("batch_sizes", batch_sizes)):
+        if tensor is not None and tensor.device.type not in ("cpu", input.device.type):
+            raise RuntimeError(f"rnnfast: {name} must be on the CPU, got: {tensor.device}")
     narrow = input.dtype in _NARROW_DTYPES
     if narrow:
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
+    transformed = _transformed()
     # In inference no gate is kept, so memory does not grow with T beyond the output.
-    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    output, h_n, c_n, _ = torch.ops.rnnfast.layer(
-        cell, *tensors, lengths, batch_sizes, batch_first, reverse, keep
+    keep = torch.is_grad_enabled() and (
+        transformed or any(t is not None and t.requires_grad for t in tensors)
     )
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    plain = traced or not (keep or transformed)
+    run = torch.ops.rnnfast.layer if plain else _Layer.apply
+    output, h_n, c_n, _ = run(_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
     results = (output, h_n) if c0 is None else (output, h_n, c_n)
     return tuple(t.to(input.dtype) for t in results) if narrow else results
 
@@ -114,13 +131,13 @@ def cpu_target_ran() -> str:
     return torch.ops.rnnfast.cpu_target_ran()
 
 
-_SAVED = {"gru": 4, "lstm": 5}
-"""Numbers of a hidden unit that the forward pass keeps for the backward pass, beside the output."""
+_SAVED = (0, 0, 4, 5)
+"""For each cell, the numbers of a hidden unit that the forward pass keeps for the backward pass, beside the output."""
 
 
 @torch.library.register_fake("rnnfast::layer")
 def _layer_fake(
-    cell: str,
+    cell: int,
     input: Tensor,
     h0: Tensor,
     c0: Tensor | None,
@@ -135,19 +152,19 @@ def _layer_fake(
     reverse: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    hidden = w_hh.shape[0] // CELLS[cell]
+    hidden = w_hh.shape[0] // tuple(CELLS.values())[cell]
     steps = input.shape[:-1]
     return (
         input.new_empty((*steps, h0.shape[1])),
         h0.new_empty(h0.shape),
         input.new_empty(0) if c0 is None else c0.new_empty(c0.shape),
-        input.new_empty((*steps, _SAVED[cell] * hidden) if keep and cell in _SAVED else 0),
+        input.new_empty((*steps, _SAVED[cell] * hidden) if keep and _SAVED[cell] else 0),
     )
 
 
 @torch.library.register_fake("rnnfast::layer_backward")
 def _layer_backward_fake(
-    cell: str,
+    cell: int,
     grad_output: Tensor | None,
     grad_h_n: Tensor | None,
     grad_c_n: Tensor | None,
@@ -183,53 +200,127 @@ def _layer_backward_fake(
     )
 
 
-def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    (
-        cell,
-        input,
-        h0,
-        c0,
-        w_ih,
-        w_hh,
-        b_ih,
-        b_hh,
-        w_hr,
-        lengths,
-        batch_sizes,
-        batch_first,
-        reverse,
-        _,
-    ) = inputs
-    ctx.cell, ctx.batch_first, ctx.reverse = cell, batch_first, reverse
+_LAYER = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep")
+_BACKWARD = (
+    "cell",
+    *transforms.COTANGENTS,
+    *transforms.PRIMALS,
+    "output",
+    "reserve",
+    *transforms.OPTIONS,
+    "input_gradient",
+)
+"""The arguments of the operators, by name."""
+
+
+def _remember(ctx: Any, call: dict[str, Any]) -> None:
+    tensors = {name: value for name, value in call.items() if isinstance(value, Tensor)}
+    ctx.call = {name: None if name in tensors else value for name, value in call.items()}
+    ctx.tensors = tuple(tensors)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(
-        input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, output[0], output[3], lengths, batch_sizes
-    )
+    ctx.save_for_backward(*tensors.values())
+    if _transformed():
+        ctx.save_for_forward(*tensors.values())
 
 
-def _backward(
-    ctx: Any,
-    grad_output: Tensor | None,
-    grad_h_n: Tensor | None,
-    grad_c_n: Tensor | None,
-    grad_reserve: Tensor | None,
-) -> tuple[Tensor | None, ...]:
-    *saved, lengths, batch_sizes = ctx.saved_tensors
-    needs = ctx.needs_input_grad
-    grads = torch.ops.rnnfast.layer_backward(
-        ctx.cell,
-        grad_output,
-        grad_h_n,
-        grad_c_n,
-        *saved,
-        lengths,
-        batch_sizes,
-        ctx.batch_first,
-        ctx.reverse,
-        needs[1],
-    )
-    wanted = [grad if need else None for grad, need in zip(grads, needs[1:9], strict=True)]
-    return None, *wanted, None, None, None, None, None
+def _recall(ctx: Any) -> dict[str, Any]:
+    return {**ctx.call, **dict(zip(ctx.tensors, ctx.saved_tensors, strict=True))}
 
 
-torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_save_for_backward)
+def _present(names: tuple[str, ...], values: tuple[Tensor | None, ...]) -> dict[str, Tensor]:
+    return {name: each for name, each in zip(names, values, strict=True) if each is not None}
+
+
+def _remember_layer(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    call = dict(zip(_LAYER, inputs, strict=True))
+    _remember(ctx, {**call, "output": output[0], "reserve": output[3]})
+
+
+def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+    needs = ctx.needs_input_grad[1:9]
+    call = _recall(ctx) | dict(zip(transforms.COTANGENTS, cotangents, strict=False))
+    call["input_gradient"] = needs[0]
+    again = torch.is_grad_enabled() or _transformed()
+    run = _LayerBackward.apply if again else _LayerBackward.forward
+    return None, *run(*(call[name] for name in _BACKWARD), needs), *(None,) * 5
+
+
+torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_remember_layer)
+
+
+def _transformed() -> bool:
+    """Whether torch.func or differentiation forward is at work: neither sees what torch.library registers."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+class _Layer(torch.autograd.Function):
+    """``rnnfast::layer`` where nothing traces it, with every derivative and under ``torch.func``."""
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        return torch.ops.rnnfast.layer(*arguments)
+
+    setup_context = staticmethod(_remember_layer)
+    backward = staticmethod(_backward)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        call = _recall(ctx)
+        results = transforms.pushed(transforms.outputs, call, _present(_LAYER, tangents))
+        no_cell = () if call["c0"] is not None else (call["reserve"].new_zeros(0),)
+        return *results, *no_cell, torch.zeros_like(call["reserve"])
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
+        call = dict(zip(_LAYER, arguments, strict=True))
+        results = ("output", "h_n", "c_n", "reserve")
+        return transforms.mapped(_Layer.apply, info.batch_size, in_dims, call, results, sums=False)
+
+
+class _LayerBackward(torch.autograd.Function):
+    """``rnnfast::layer_backward`` where it is differentiated or under ``torch.func``.
+
+    Its last argument says of which primals the gradient is wanted; the others get None. Output and reserve are what the
+    forward pass made of the primals: the derivatives by the primals hold what goes through those two, which have none
+    of their own.
+    """
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor | None, ...]:
+        *operands, needs = arguments
+        gradients = torch.ops.rnnfast.layer_backward(*operands)
+        return tuple(each if need else None for each, need in zip(gradients, needs, strict=True))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        _remember(ctx, dict(zip((*_BACKWARD, "needs"), inputs, strict=True)))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        seeds = _present(transforms.PRIMALS, cotangents)
+        by = [name for name, need in zip(ctx.call, ctx.needs_input_grad, strict=True) if need]
+        found = transforms.pulled(
+            lambda call: transforms.gradients(call, seeds),
+            _recall(ctx),
+            [name for name in by if name not in ("output", "reserve")],
+            seeds,
+        )
+        return tuple(map(found.get, ctx.call))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        call = _recall(ctx)
+        along = _present(tuple(call), tangents)
+        along = {name: each for name, each in along.items() if name not in ("output", "reserve")}
+        wanted = [n for n, need in zip(transforms.PRIMALS, call["needs"], strict=True) if need]
+        found = transforms.pushed(lambda call: transforms.gradients(call, wanted), call, along)
+        return tuple(map(found.get, transforms.PRIMALS))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
+        call = dict(zip((*_BACKWARD, "needs"), arguments, strict=True))
+        results = tuple(f"grad_{name}" for name in transforms.PRIMALS)
+        sums = any(call["needs"][transforms.PRIMALS.index("w_ih") :])
+        return transforms.mapped(
+            _LayerBackward.apply, info.batch_size, in_dims, call, results, sums
+        )

@@ -1,6 +1,7 @@
 """The mathematics of the layers in a few plain lines of PyTorch: the oracle of every test.
 
-It is slow on purpose: nothing is fused, nothing is skipped. In float64 it is what the kernels are held against.
+It is slow on purpose: nothing is fused, nothing is skipped. In float64 it is what the kernels are held against, and it is
+what second derivatives are taken of (:mod:`rnnfast.transforms`).
 
 One step of a cell takes x = W_ih x_t + b_ih and h = W_hh h_(t-1) + b_hh, the gates side by side, and the state.
 """
@@ -51,26 +52,45 @@ def layer(
     *,
     c0: Tensor | None = None,
     lengths: Tensor | None = None,
+    batch_sizes: Tensor | None = None,
+    batch_first: bool = False,
     reverse: bool = False,
 ) -> State:
-    """The layer of :func:`rnnfast.ops.layer`, with its arguments, for an input of (T, N, I).
+    """The layer of :func:`rnnfast.ops.layer`, with its arguments.
 
-    Rows are swept over their first ``lengths`` steps; past them the output is 0.
+    Rows are swept over their first ``lengths`` steps; what the input holds past them reaches nothing, and the output
+    is 0 there.
     """
+    weights = (w_ih, w_hh, b_ih, b_hh, w_hr)
+    if batch_sizes is not None:
+        here = torch.arange(int(batch_sizes[0])) < batch_sizes.unsqueeze(1)
+        places = here.nonzero(as_tuple=True)
+        padded = input.new_zeros(*here.shape, input.shape[1]).index_put(places, input)
+        output, *last = layer(
+            cell, padded, h0, *weights, c0=c0, lengths=here.sum(0), reverse=reverse
+        )
+        return output[places], *last
+    if batch_first:
+        output, *last = layer(
+            cell, input.transpose(0, 1), h0, *weights, c0=c0, lengths=lengths, reverse=reverse
+        )
+        return output.transpose(0, 1), *last
+
     steps = range(input.shape[0])
     state: State = (h0,) if c0 is None else (h0, c0)
     outputs = {}
     for t in reversed(steps) if reverse else steps:
-        x, h = input[t] @ w_ih.T, state[0] @ w_hh.T
+        here = None if lengths is None else (t < lengths).unsqueeze(1)
+        features = input[t] if here is None else torch.where(here, input[t], 0.0)
+        x, h = features @ w_ih.T, state[0] @ w_hh.T
         if b_ih is not None and b_hh is not None:
             x, h = x + b_ih, h + b_hh
         new = CELLS[cell](x, h, state)
         if w_hr is not None:
             new = (new[0] @ w_hr.T, *new[1:])
-        if lengths is None:
+        if here is None:
             state, outputs[t] = new, new[0]
         else:
-            here = (t < lengths).unsqueeze(1)
             state = tuple(torch.where(here, a, b) for a, b in zip(new, state, strict=True))
             outputs[t] = torch.where(here, new[0], 0.0)
     return torch.stack([outputs[t] for t in steps]), *state

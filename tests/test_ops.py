@@ -144,7 +144,8 @@ def test_opcheck(cell: str, projection: int, kind: str) -> None:
     if kind == "no bias":
         t["b_ih"] = t["b_hh"] = None
     names = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
-    arguments = (cell, *map(t.get, names), lengths, batch_sizes, other_way, other_way, True)
+    number = list(ops.CELLS).index(cell)
+    arguments = (number, *map(t.get, names), lengths, batch_sizes, other_way, other_way, True)
     torch.library.opcheck(torch.ops.rnnfast.layer.default, arguments)
 
 
@@ -195,7 +196,7 @@ def bad_arguments() -> dict[str, tuple[str, dict[str, Any]]]:
         "w_hh": ("w_hh must have 2 dimensions, got: 1", {"w_hh": torch.zeros(5)}),
         "h0": (r"h0 must have the shape \(3, 5\)", {"h0": torch.zeros(2, 5)}),
         "one bias": ("b_ih and b_hh must be given together", {"b_ih": None}),
-        "cell": ("name of a cell .* got: rnn_sine", {"cell": "rnn_sine"}),
+        "cell": ("one of rnn_tanh, .*, got: rnn_sine", {"cell": "rnn_sine"}),
         "gates": ("3 rows for each hidden unit of a gru, got: 5", {"cell": "gru"}),
         "c0": ("c0 must not be given for the cell rnn_tanh", {"c0": torch.zeros(3, 5)}),
         "no c0": (

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <optional>
@@ -31,6 +32,9 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
+
+/// The cells by the numbers that the ops take, in the order of CELLS in rnnfast/ops.py.
+constexpr const char* kCells[] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
 
 /// Work below this many floating-point operations is not worth waking a second thread for.
 constexpr double kThreadGrain = 1e6;
@@ -59,7 +63,8 @@ Tensor expect(const char* name, const Tensor& tensor, const std::vector<int64_t>
   STD_TORCH_CHECK(sizes_of(tensor) == sizes, "rnnfast: ", name, " must have the shape ", text(sizes),
                   ", got: ", text(sizes_of(tensor)));
   STD_TORCH_CHECK(tensor.is_cpu(), "rnnfast: ", name, " must be on the CPU, as input is");
-  STD_TORCH_CHECK(tensor.scalar_type() == type, "rnnfast: ", name, " must have the dtype of input");
+  STD_TORCH_CHECK(tensor.scalar_type() == type, "rnnfast: ", name, " must have the dtype of input, ", type,
+                  ", got: ", tensor.scalar_type());
   return torch::stable::contiguous(tensor);
 }
 
@@ -90,6 +95,8 @@ struct Layout {
       STD_TORCH_CHECK(T > 0, "rnnfast: batch_sizes must not be empty");
       N = sizes[0];
       rows = input.size(0);
+      STD_TORCH_CHECK(N <= rows, "rnnfast: batch_sizes must add up to the rows of input (", rows, "), got: ",
+                      text(sizes));
       lengths.assign(N > 0 ? N : 0, 0);
       int64_t sum = 0;
       for (int64_t t = 0; t < T; ++t) {
@@ -130,7 +137,8 @@ struct Layout {
  private:
   static std::vector<int64_t> integers(const char* name, const Tensor& tensor) {
     STD_TORCH_CHECK(tensor.dim() == 1 && tensor.is_cpu() && tensor.scalar_type() == ScalarType::Long, "rnnfast: ", name,
-                    " must be a one-dimensional int64 tensor on the CPU");
+                    " must be a one-dimensional int64 tensor on the CPU, got: ", tensor.dim(), " dimensions of ",
+                    tensor.scalar_type());
     const Tensor contiguous = torch::stable::contiguous(tensor);
     const auto* data = contiguous.const_data_ptr<int64_t>();
     return std::vector<int64_t>(data, data + contiguous.numel());
@@ -195,15 +203,14 @@ class Workspace {
 thread_local Workspace::Memory Workspace::memory_;
 
 template <typename Real>
-const Kernels<Real>& kernels_of(const std::string& cell) {
+const Kernels<Real>& kernels_of(int64_t cell) {
+  STD_TORCH_CHECK(cell >= 0 && cell < static_cast<int64_t>(std::size(kCells)),
+                  "rnnfast: cell must be the number of a cell, got: ", cell);
   const Target& chosen = target();
-  const Kernels<Real>* kernels;
   if constexpr (sizeof(Real) == sizeof(float))
-    kernels = chosen.f32(cell.c_str());
+    return *chosen.f32(kCells[cell]);
   else
-    kernels = chosen.f64(cell.c_str());
-  STD_TORCH_CHECK(kernels, "rnnfast: cell must be the name of a cell that the CPU has, got: ", cell);
-  return *kernels;
+    return *chosen.f64(kCells[cell]);
 }
 
 /// Who does what: threads that sweep batch rows of their own, or, where there are fewer rows than threads, a team that
@@ -253,7 +260,7 @@ struct Arguments {
   int64_t G, I, H, P;
   bool reverse;
 
-  Arguments(const std::string& cell, const Tensor& input_, const Tensor& h0_, const OptionalTensor& c0_,
+  Arguments(int64_t cell, const Tensor& input_, const Tensor& h0_, const OptionalTensor& c0_,
             const Tensor& w_ih_, const Tensor& w_hh_, const OptionalTensor& b_ih_, const OptionalTensor& b_hh_,
             const OptionalTensor& w_hr_, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
             bool batch_first, bool reverse)
@@ -265,7 +272,7 @@ struct Arguments {
     const ScalarType type = input.scalar_type();
     I = input.size(input.dim() - 1);
     STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
-    STD_TORCH_CHECK(w_hh_.size(0) % G == 0, "rnnfast: w_hh must have ", G, " rows for each hidden unit of a ", cell,
+    STD_TORCH_CHECK(w_hh_.size(0) % G == 0, "rnnfast: w_hh must have ", G, " rows for each hidden unit of a ", kCells[cell],
                     ", got: ", w_hh_.size(0));
     H = w_hh_.size(0) / G;
     P = w_hr_ ? w_hh_.size(1) : H;
@@ -273,8 +280,8 @@ struct Arguments {
     w_ih = expect("w_ih", w_ih_, {G * H, I}, type);
     w_hh = expect("w_hh", w_hh_, {G * H, P}, type);
     STD_TORCH_CHECK(c0_.has_value() == kernels.has_c, "rnnfast: c0 must ", kernels.has_c ? "be" : "not be",
-                    " given for the cell ", cell);
-    STD_TORCH_CHECK(!w_hr_ || kernels.has_c, "rnnfast: w_hr must not be given for the cell ", cell);
+                    " given for the cell ", kCells[cell]);
+    STD_TORCH_CHECK(!w_hr_ || kernels.has_c, "rnnfast: w_hr must not be given for the cell ", kCells[cell]);
     STD_TORCH_CHECK(b_ih_.has_value() == b_hh_.has_value(), "rnnfast: b_ih and b_hh must be given together");
     if (c0_) c0 = expect("c0", *c0_, {layout.N, H}, type);
     if (w_hr_) w_hr = expect("w_hr", *w_hr_, {P, H}, type);
@@ -427,7 +434,7 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
   return {grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_w_hr};
 }
 
-FourTensors layer(std::string cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
+FourTensors layer(int64_t cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
                   const Tensor& w_hh, const OptionalTensor& b_ih, const OptionalTensor& b_hh,
                   const OptionalTensor& w_hr, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
                   bool batch_first, bool reverse, bool keep) {
@@ -439,7 +446,7 @@ FourTensors layer(std::string cell, const Tensor& input, const Tensor& h0, const
   return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
 }
 
-EightTensors layer_backward(std::string cell, const OptionalTensor& grad_output, const OptionalTensor& grad_h_n,
+EightTensors layer_backward(int64_t cell, const OptionalTensor& grad_output, const OptionalTensor& grad_h_n,
                             const OptionalTensor& grad_c_n, const Tensor& input, const Tensor& h0,
                             const OptionalTensor& c0, const Tensor& w_ih, const Tensor& w_hh,
                             const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,

@@ -1,0 +1,126 @@
+"""What ``torch.func`` and derivatives beyond the first need of the layer, apart from its operators.
+
+Second derivatives, and derivatives forward, are those of :func:`rnnfast.reference.layer`: T steps of plain torch
+operations over the whole batch. That is exact, can be differentiated on, and is much slower than the kernels; a first
+derivative backward never pays for it.
+
+A call is the arguments of an operator by the names that they have in ``csrc/library.cpp``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from rnnfast import reference
+
+PRIMALS = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+"""What a layer is differentiated by, in the order of the operators."""
+
+WEIGHTS = PRIMALS[3:]
+
+COTANGENTS = ("grad_output", "grad_h_n", "grad_c_n")
+"""The gradients of its outputs."""
+
+OPTIONS = ("lengths", "batch_sizes", "batch_first", "reverse")
+"""What else says which layer it is, beside the cell."""
+
+_SEQUENCES = ("input", "output", "reserve", "grad_output", "grad_input")
+_STATES = ("h0", "c0", "h_n", "c_n", "grad_h0", "grad_c0", "grad_h_n", "grad_c_n", "lengths")
+
+Call = Mapping[str, Any]
+Tensors = dict[str, Tensor]
+
+
+def outputs(call: Call) -> tuple[Tensor, ...]:
+    """The outputs of a call, in operations that can be differentiated as often as one likes."""
+    cell = tuple(reference.CELLS)[call["cell"]]
+    return reference.layer(cell, **{name: call[name] for name in (*PRIMALS, *OPTIONS)})
+
+
+def gradients(call: Call, wanted: Iterable[str]) -> Tensors:
+    """The gradients of a backward call by the ``wanted`` primals, likewise."""
+    results, pull = torch.func.vjp(
+        lambda chosen: outputs({**call, **chosen}), {name: call[name] for name in wanted}
+    )
+    given = [call[name] for name in COTANGENTS[: len(results)]]
+    seeds = (torch.zeros_like(y) if g is None else g for y, g in zip(results, given, strict=True))
+    return pull(tuple(seeds))[0]
+
+
+def pulled(function: Callable[[Call], Any], call: Call, names: Iterable[str], seeds: Any) -> Tensors:
+    """The gradients, by what ``names`` says, of the sum of ``seeds`` times what ``function`` makes of a call."""
+    chosen = {name: call[name] for name in names}
+    return torch.func.vjp(lambda new: function({**call, **new}), chosen)[1](seeds)[0]
+
+
+def pushed(function: Callable[[Call], Any], call: Call, tangents: Tensors) -> Any:
+    """The derivative of what ``function`` makes of a call, along the ``tangents`` of some of its tensors.
+
+    A pullback is linear, and the pullback of that is the derivative forward. So no dual numbers are needed, of which
+    torch has but one level.
+    """
+    # Inside of a rule torch takes no derivatives forward, not even those of an outer level, which must not get lost.
+    with forward_ad._set_fwd_grad_enabled(True):
+        call = {
+            name: forward_ad.unpack_dual(value).primal if isinstance(value, Tensor) else value
+            for name, value in call.items()
+        }
+        chosen = {name: call[name] for name in tangents}
+        results, pull = torch.func.vjp(lambda new: function({**call, **new}), chosen)
+        return torch.func.vjp(lambda seeds: pull(seeds)[0], results)[1](tangents)[0]
+
+
+def mapped(
+    operator: Callable[..., tuple[Tensor | None, ...]],
+    size: int,
+    in_dims: tuple[Any, ...],
+    call: Call,
+    results: tuple[str, ...],
+    sums: bool,
+) -> tuple[tuple[Tensor | None, ...], tuple[int | None, ...]]:
+    """The rule of vmap for an operator.
+
+    Args:
+        operator: takes the values of ``call`` in their order.
+        size: of the mapped dimension.
+        in_dims: for each argument, which of its dimensions is mapped, or None.
+        call: the arguments, with that dimension.
+        results: names of what the operator returns.
+        sums: whether a wanted result is a sum over the batch rows, as the gradient of a weight is.
+
+    Returns:
+        The results, and which of their dimensions is the mapped one.
+    """
+    dims = {name: dim if isinstance(call[name], Tensor) else None for name, dim in zip(call, in_dims, strict=True)}
+    if sums or call["batch_sizes"] is not None or any(dims[name] is not None for name in WEIGHTS):
+        calls = [
+            operator(*(x if dims[name] is None else x.select(dims[name], i) for name, x in call.items()))
+            for i in range(size)
+        ]
+        stacked = tuple(None if each[0] is None else torch.stack(each) for each in zip(*calls, strict=True))
+        return stacked, tuple(None if each is None else 0 for each in stacked)
+
+    # The mapped dimension becomes part of the batch: one call over so many times the rows.
+    rows = dict.fromkeys(_SEQUENCES, 0 if call["batch_first"] else 1) | dict.fromkeys(_STATES, 0)
+    merged = dict(call)
+    for name, value in call.items():
+        if name not in rows or value is None or _is_absent(name, value):
+            continue
+        dim = dims[name]
+        apart = value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
+        merged[name] = apart.movedim(0, rows[name]).flatten(rows[name], rows[name] + 1)
+    split: list[Tensor | None] = []
+    out_dims: list[int | None] = []
+    for name, value in zip(results, operator(*merged.values()), strict=True):
+        there = value is not None and name in rows and not _is_absent(name, value)
+        out_dims.append(rows[name] if there else None)
+        split.append(value.unflatten(rows[name], (size, value.shape[rows[name]] // size)) if there else value)
+    return tuple(split), tuple(out_dims)
+
+
+def _is_absent(name: str, value: Tensor) -> bool:
+    """Whether it stands for nothing, as the cell state of a cell that has none: an operator returns no None."""
+    return value.dim() == 1 and name != "lengths"
