@@ -11,7 +11,7 @@
 STABLE_TORCH_LIBRARY(rnnfast, m) {
   m.def(
       "layer(int cell, Tensor input, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, "
-      "Tensor? w_hr, Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool keep) "
+      "Tensor? w_hr, Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, int keep) "
       "-> (Tensor output, Tensor h_n, Tensor c_n, Tensor reserve)");
   m.def(
       "layer_backward(int cell, Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor input, Tensor h0, "

@@ -49,6 +49,7 @@ def layer(
     batch_sizes: Tensor | None = None,
     batch_first: bool = False,
     reverse: bool = False,
+    recompute: bool = False,
 ) -> tuple[Tensor, ...]:
     """One recurrent layer in one direction.
 
@@ -71,6 +72,8 @@ def layer(
         batch_sizes: (T,) int64 on the CPU, those of a ``PackedSequence``.
         batch_first: the batch is the first dimension of input and output.
         reverse: from the last true step to the first.
+        recompute: keep no gates of a GRU or LSTM for the backward pass, which makes them again from the output (and an
+            LSTM's cell states): less memory for a longer training step, with the same result to the last bit.
 
     Returns:
         The hidden states, shaped like the input with P in the place of I, and the last one of each row, (N, P); for an
@@ -96,11 +99,12 @@ def layer(
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
     transformed = _transformed()
     # In inference no gate is kept, so memory does not grow with T beyond the output.
-    keep = torch.is_grad_enabled() and (
+    learns = torch.is_grad_enabled() and (
         transformed or any(t is not None and t.requires_grad for t in tensors)
     )
+    keep = (_KEEP_CELLS if recompute else _KEEP_ALL) if learns else _KEEP_NOTHING
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    plain = traced or not (keep or transformed)
+    plain = traced or not (learns or transformed)
     run = torch.ops.rnnfast.layer if plain else _Layer.apply
     output, h_n, c_n, _ = run(_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
     results = (output, h_n) if c0 is None else (output, h_n, c_n)
@@ -132,7 +136,10 @@ def cpu_target_ran() -> str:
 
 
 _SAVED = (0, 0, 4, 5)
-"""For each cell, the numbers of a hidden unit that the forward pass keeps for the backward pass, beside the output."""
+"""For each cell, the numbers of a hidden unit that the backward pass needs beside the output."""
+
+_KEEP_NOTHING, _KEEP_CELLS, _KEEP_ALL = range(3)
+"""How much of that the forward pass keeps: with the cell states alone, the backward pass makes the rest again."""
 
 
 @torch.library.register_fake("rnnfast::layer")
@@ -150,15 +157,16 @@ def _layer_fake(
     batch_sizes: Tensor | None,
     batch_first: bool,
     reverse: bool,
-    keep: bool,
+    keep: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     hidden = w_hh.shape[0] // tuple(CELLS.values())[cell]
     steps = input.shape[:-1]
+    kept = (0, int(c0 is not None), _SAVED[cell])[keep]
     return (
         input.new_empty((*steps, h0.shape[1])),
         h0.new_empty(h0.shape),
         input.new_empty(0) if c0 is None else c0.new_empty(c0.shape),
-        input.new_empty((*steps, _SAVED[cell] * hidden) if keep and _SAVED[cell] else 0),
+        input.new_empty((*steps, kept * hidden) if kept else 0),
     )
 
 

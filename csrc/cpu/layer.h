@@ -38,6 +38,8 @@ struct Layer {
   const Real* w_ih;            // [G*H, I]
   const Real* w_hh;            // [G*H, P]
   const Real* w_hr;            // [P, H], null without a projection
+  const Real* b_ih;            // [G*H], null without bias
+  const Real* b_hh;            // [G*H], null without bias
   Sequence<const Real> input;  // I wide
   const Real* h0;              // [N, P]
   const Real* c0;              // [N, H], null for cells without a cell state
@@ -45,18 +47,18 @@ struct Layer {
 
 template <typename Real>
 struct Forward : Layer<Real> {
-  const Real* b_ih;        // [G*H], null without bias
-  const Real* b_hh;        // [G*H], null without bias
   Sequence<Real> output;   // P wide; zero past a row's length
   Real* h_n;               // [N, P]
   Real* c_n;               // [N, H], null for cells without a cell state
-  Sequence<Real> reserve;  // saved*H wide, null in inference
+  Sequence<Real> reserve;  // saved*H wide: what the backward pass needs beside the output; null where it is not kept
+  Sequence<Real> cells;    // H wide: the cell states alone, if the rest is to be made again; else null
 };
 
 template <typename Real>
 struct Backward : Layer<Real> {
   Sequence<const Real> output;       // P wide, from the forward pass
-  Sequence<const Real> reserve;      // saved*H wide, from the forward pass, null for cells that save nothing
+  Sequence<const Real> reserve;      // saved*H wide, from the forward pass; null where it is to be made again
+  Sequence<const Real> cells;        // H wide, from the forward pass; null unless there are cell states but no reserve
   Sequence<const Real> grad_output;  // P wide, null where it is zero
   const Real* grad_h_n;              // [N, P], null where it is zero
   const Real* grad_c_n;              // [N, H], null where it is zero
@@ -79,15 +81,15 @@ struct Kernels {
   bool has_c;     // whether there is a cell state
 
   int64_t (*forward_weights_size)(const Layer<Real>&);
-  void (*pack_forward)(const Forward<Real>&, Real* weights);
+  void (*pack_forward)(const Layer<Real>&, Real* weights);
   int64_t (*forward_scratch_size)(const Layer<Real>&);
   /// Returns the name of the target that this very code was compiled for. With a member, the group's work is shared
   /// with the rest of its team, which is given the same weights, group and scratch.
   const char* (*forward)(const Forward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
 
-  int64_t (*backward_weights_size)(const Layer<Real>&);
+  int64_t (*backward_weights_size)(const Backward<Real>&);
   void (*pack_backward)(const Backward<Real>&, Real* weights);
-  int64_t (*backward_scratch_size)(const Layer<Real>&, bool team);
+  int64_t (*backward_scratch_size)(const Backward<Real>&, bool team);
   /// Adds the group's share of the weight gradients to the scratch, which is zero before its first group.
   const char* (*backward)(const Backward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
   /// Sums the threads' scratch in order, so that the result is the same bit for bit at a given number of threads.

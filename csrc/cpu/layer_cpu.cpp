@@ -95,8 +95,8 @@ struct Layout {
       STD_TORCH_CHECK(T > 0, "rnnfast: batch_sizes must not be empty");
       N = sizes[0];
       rows = input.size(0);
-      STD_TORCH_CHECK(N <= rows, "rnnfast: batch_sizes must add up to the rows of input (", rows, "), got: ",
-                      text(sizes));
+      STD_TORCH_CHECK(N <= rows, "rnnfast: batch_sizes must add up to the rows of input (", rows,
+                      "), got: ", text(sizes));
       lengths.assign(N > 0 ? N : 0, 0);
       int64_t sum = 0;
       for (int64_t t = 0; t < T; ++t) {
@@ -260,10 +260,9 @@ struct Arguments {
   int64_t G, I, H, P;
   bool reverse;
 
-  Arguments(int64_t cell, const Tensor& input_, const Tensor& h0_, const OptionalTensor& c0_,
-            const Tensor& w_ih_, const Tensor& w_hh_, const OptionalTensor& b_ih_, const OptionalTensor& b_hh_,
-            const OptionalTensor& w_hr_, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
-            bool batch_first, bool reverse)
+  Arguments(int64_t cell, const Tensor& input_, const Tensor& h0_, const OptionalTensor& c0_, const Tensor& w_ih_,
+            const Tensor& w_hh_, const OptionalTensor& b_ih_, const OptionalTensor& b_hh_, const OptionalTensor& w_hr_,
+            const OptionalTensor& lengths, const OptionalTensor& batch_sizes, bool batch_first, bool reverse)
       : kernels(kernels_of<Real>(cell)),
         layout(input_, lengths, batch_sizes, batch_first),
         input(input_rows(input_)),
@@ -272,8 +271,8 @@ struct Arguments {
     const ScalarType type = input.scalar_type();
     I = input.size(input.dim() - 1);
     STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
-    STD_TORCH_CHECK(w_hh_.size(0) % G == 0, "rnnfast: w_hh must have ", G, " rows for each hidden unit of a ", kCells[cell],
-                    ", got: ", w_hh_.size(0));
+    STD_TORCH_CHECK(w_hh_.size(0) % G == 0, "rnnfast: w_hh must have ", G, " rows for each hidden unit of a ",
+                    kCells[cell], ", got: ", w_hh_.size(0));
     H = w_hh_.size(0) / G;
     P = w_hr_ ? w_hh_.size(1) : H;
     h0 = expect("h0", h0_, {layout.N, P}, type);
@@ -301,6 +300,8 @@ struct Arguments {
             data<Real>(w_ih),
             data<Real>(w_hh),
             data<Real>(w_hr),
+            data<Real>(b_ih),
+            data<Real>(b_hh),
             layout.sequence<const Real>(input),
             data<Real>(h0),
             data<Real>(c0)};
@@ -357,25 +358,29 @@ void check_type(ScalarType type) {
                   "rnnfast: the CPU computes in float32 or float64; convert input and weights to one of them");
 }
 
+/// What the forward pass keeps for the backward pass, beside the output: all that it needs, or the cell states alone,
+/// from which it makes the rest again.
+constexpr int64_t kKeepNothing = 0, kKeepCells = 1, kKeepAll = 2;
+
 using FourTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using EightTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <typename Real>
-FourTensors forward(const Arguments<Real>& a, bool keep) {
+FourTensors forward(const Arguments<Real>& a, int64_t keep) {
   const Kernels<Real>& kernels = a.kernels;
   const Layout& layout = a.layout;
-  const bool keeps = keep && kernels.saved > 0;
+  STD_TORCH_CHECK(keep >= kKeepNothing && keep <= kKeepAll, "rnnfast: keep must be 0, 1 or 2, got: ", keep);
+  const bool all = keep == kKeepAll && kernels.saved > 0, cells = keep == kKeepCells && kernels.has_c;
   Tensor output = a.empty(layout.sizes(a.P));
   Tensor h_n = a.empty({layout.N, a.P});
   Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{layout.N, a.H} : std::vector<int64_t>{0});
-  Tensor reserve = a.empty(keeps ? layout.sizes(kernels.saved * a.H) : std::vector<int64_t>{0});
+  Tensor reserve = a.empty(all || cells ? layout.sizes((all ? kernels.saved : 1) * a.H) : std::vector<int64_t>{0});
   const Forward<Real> f{a.layer(),
-                        data<Real>(a.b_ih),
-                        data<Real>(a.b_hh),
                         layout.sequence<Real>(output),
                         data<Real>(h_n),
                         data<Real>(c_n),
-                        keeps ? layout.sequence<Real>(reserve) : Sequence<Real>{}};
+                        all ? layout.sequence<Real>(reserve) : Sequence<Real>{},
+                        cells ? layout.sequence<Real>(reserve) : Sequence<Real>{}};
   run<Real>(
       a.plan(), kernels.forward_weights_size(f), kernels.forward_scratch_size(f),
       [&](Real* weights) { kernels.pack_forward(f, weights); },
@@ -393,8 +398,15 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
   const Layout& layout = a.layout;
   const ScalarType type = a.input.scalar_type();
   const Tensor output = expect("output", output_, layout.sizes(a.P), type);
-  OptionalTensor reserve, grad_output, grad_h_n, grad_c_n;
-  if (kernels.saved) reserve = expect("reserve", reserve_, layout.sizes(kernels.saved * a.H), type);
+  OptionalTensor reserve, cells, grad_output, grad_h_n, grad_c_n;
+  // What is in the reserve says what was kept.
+  const std::vector<int64_t> all = layout.sizes(kernels.saved * a.H);
+  if (kernels.saved && sizes_of(reserve_) == all)
+    reserve = expect("reserve", reserve_, all, type);
+  else if (kernels.has_c)
+    cells = expect("reserve", reserve_, layout.sizes(a.H), type);
+  else
+    expect("reserve", reserve_, {0}, type);
   if (grad_output_) grad_output = expect("grad_output", *grad_output_, layout.sizes(a.P), type);
   if (grad_h_n_) grad_h_n = expect("grad_h_n", *grad_h_n_, {layout.N, a.P}, type);
   if (grad_c_n_ && kernels.has_c) grad_c_n = expect("grad_c_n", *grad_c_n_, {layout.N, a.H}, type);
@@ -412,6 +424,7 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
   const Backward<Real> b{a.layer(),
                          layout.sequence<const Real>(output),
                          rows(reserve),
+                         rows(cells),
                          rows(grad_output),
                          data<Real>(grad_h_n),
                          data<Real>(grad_c_n),
@@ -437,7 +450,7 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
 FourTensors layer(int64_t cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
                   const Tensor& w_hh, const OptionalTensor& b_ih, const OptionalTensor& b_hh,
                   const OptionalTensor& w_hr, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
-                  bool batch_first, bool reverse, bool keep) {
+                  bool batch_first, bool reverse, int64_t keep) {
   const auto run = [&](auto real) {
     return forward<decltype(real)>(
         {cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes, batch_first, reverse}, keep);

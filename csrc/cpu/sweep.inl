@@ -144,7 +144,7 @@ struct Sweep {
     return cell_size(f) + (f.w_hr ? padded<Real>(f.P) * f.H : 0);
   }
 
-  static void pack_forward(const Forward<Real>& f, Real* to) {
+  static void pack_forward(const Layer<Real>& f, Real* to) {
     for (int64_t unit = 0; unit < f.H; unit += kPanel<Real>) {
       const int64_t units = least(kPanel<Real>, f.H - unit), width = panel_width<Real>(units);
       for (int s = 0; s < S; ++s) {
@@ -171,13 +171,14 @@ struct Sweep {
     // the L2 cache between one block and the next.
     static constexpr int64_t stripe = S > 1 ? divide_up(kGroupRows, kTileRows) + 1 : 1;
 
-    const Forward<Real>& f;
+    const Layer<Real>& f;
     const Real* weights;
     const Real* const* x;
     const Real* const* h;
-    Real* const* c;  // in and out
-    Real* const* y;  // h_t, before the projection if there is one
-    Real* const* saved;
+    const Real* const* c_before;
+    Real* const* c;      // c_t; may be the same memory
+    Real* const* y;      // h_t, before the projection if there is one
+    Real* const* saved;  // null: not wanted
 
     template <int M, int P, int V>
     void run(int64_t row, int64_t blocks, int64_t unit) const {
@@ -217,7 +218,7 @@ struct Sweep {
           Vec<Real> z[S], before = {}, cell = {}, kept[kSaved];
           for (int s = 0; s < S; ++s) z[s] = load(sums[s] + m * stride + j);
           if (Cell::mixes_h) before = load_some<whole>(h[row + m] + unit, count);
-          if (Cell::has_c) cell = load_some<whole>(c[row + m] + unit, count);
+          if (Cell::has_c) cell = load_some<whole>(c_before[row + m] + unit, count);
           store_some<whole>(y[row + m] + unit, Cell::forward(z, before, cell, kept), count);
           if (Cell::has_c) store_some<whole>(c[row + m] + unit, cell, count);
           if (R > 0 && saved)
@@ -231,32 +232,35 @@ struct Sweep {
 
   static const char* forward(const Forward<Real>& f, const Real* weights, const RowGroup& rows, Real* scratch,
                              Member* member) {
-    const Real *x[kGroupRows], *h[kGroupRows];
+    const Real *x[kGroupRows], *h[kGroupRows], *c_before[kGroupRows];
     Real *y[kGroupRows], *c[kGroupRows], *wide[kGroupRows], *saved[kGroupRows];
-    if (Cell::has_c) {
-      place(c, f.c_n, f.H, rows, 0, rows.size);
-      share(member, rows.size,
-            [&](int64_t r) { __builtin_memcpy(c[r], f.c0 + rows.index[r] * f.H, f.H * sizeof(Real)); });
-    }
     for (int64_t r = 0; r < rows.size; ++r) wide[r] = scratch + r * f.H;
+    place(c, f.c_n, f.H, rows, 0, rows.size);
     for_steps(rows, f.reverse, [&](const Step& step) {
-      for (int64_t r = 0; r < step.linked; ++r) h[r] = y[r];
+      for (int64_t r = 0; r < step.linked; ++r) {
+        h[r] = y[r];
+        c_before[r] = c[r];
+      }
       place(h, f.h0, f.P, rows, step.linked, step.active);
+      place(c_before, f.c0, f.H, rows, step.linked, step.active);
       place(x, f.input, step.t, rows, step.active);
       place(y, f.output, step.t, rows, step.active);
+      place(c, f.cells, step.t, rows, step.active);
       place(saved, f.reserve, step.t, rows, step.active);
-      cover(member, ForwardTile{f, weights, x, h, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr}, 0,
-            step.active, f.H);
+      const ForwardTile tile{f, weights, x, h, c_before, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr};
+      cover(member, tile, 0, step.active, f.H);
       if (f.w_hr) cover(member, ProductTile<Real>{wide, weights + cell_size(f), f.H, f.P, y}, 0, step.active, f.P);
       if (step.going_on < step.active)
         share(member, step.active - step.going_on, [&](int64_t i) {
           const int64_t r = step.going_on + i;
           __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Real));
+          if (f.cells.data) __builtin_memcpy(f.c_n + rows.index[r] * f.H, c[r], f.H * sizeof(Real));
         });
     });
     share(member, rows.size, [&](int64_t r) {
       clear_padding(f.output, f.T, f.P, rows, r);
       if (f.reserve.data) clear_padding(f.reserve, f.T, R * f.H, rows, r);
+      if (f.cells.data) clear_padding(f.cells, f.T, f.H, rows, r);
     });
     return kName;
   }
@@ -269,8 +273,12 @@ struct Sweep {
   static int64_t hh_size(const Layer<Real>& b) { return padded<Real>(b.P) * G * b.H; }
   static int64_t ih_size(const Layer<Real>& b) { return padded<Real>(b.I) * G * b.H; }
 
-  static int64_t backward_weights_size(const Layer<Real>& b) {
-    return hh_size(b) + ih_size(b) + (b.w_hr ? padded<Real>(b.H) * b.P : 0);
+  static int64_t hr_size(const Layer<Real>& b) { return b.w_hr ? padded<Real>(b.H) * b.P : 0; }
+
+  static bool recomputes(const Backward<Real>& b) { return R > 0 && !b.reserve.data; }
+
+  static int64_t backward_weights_size(const Backward<Real>& b) {
+    return hh_size(b) + ih_size(b) + hr_size(b) + (recomputes(b) ? forward_weights_size(b) : 0);
   }
 
   static void pack_backward(const Backward<Real>& b, Real* weights) {
@@ -285,7 +293,9 @@ struct Sweep {
     };
     pack(weights, b.w_hh, b.P, Cell::h_order);
     if (b.grad_input.data) pack(weights + hh_size(b), b.w_ih, b.I, Cell::x_order);
-    if (b.w_hr) pack_panels(weights + hh_size(b) + ih_size(b), b.H, b.P, b.H, [&](int64_t j) { return b.w_hr + j; });
+    weights += hh_size(b) + ih_size(b);
+    if (b.w_hr) weights = pack_panels(weights, b.H, b.P, b.H, [&](int64_t j) { return b.w_hr + j; });
+    if (recomputes(b)) pack_forward(b, weights);
   }
 
   // Rows of dz that are gathered before they go into the weight gradients: enough for the tiles, few enough for the L2
@@ -314,9 +324,10 @@ struct Sweep {
     Real* dh;         // [kChunkRows][P], with a projection: the gradient of the hidden state behind it
     Real* blocks;   // [blocks][kChunkRows][kTileRows], the rows of a product in the order in which the tiles read them
     Real* columns;  // [panels][kChunkRows][kPanel], its columns, one panel a thread
+    Real* again;    // [kGroupRows][(R+2)*H], what is made again: the reserve, and h_t and c_t beside it
     Real* end;
 
-    Scratch(const Layer<Real>& b, bool team, Real* start) {
+    Scratch(const Backward<Real>& b, bool team, Real* start) {
       const auto take = [&](int64_t size) {
         Real* taken = start;
         start += divide_up(size, kPanel<Real>) * kPanel<Real>;
@@ -335,11 +346,12 @@ struct Sweep {
       blocks = take((w_ih.blocks() > w_hr.blocks() ? w_ih.blocks() : w_hr.blocks()) * kChunkRows * kTileRows);
       const int64_t widest = b.I > b.H ? b.I : b.H;
       columns = take(kChunkRows * (team ? divide_up(widest, kPanel<Real>) : 1) * kPanel<Real>);
+      again = take(recomputes(b) ? kGroupRows * (R + 2) * b.H : 0);
       end = start;
     }
   };
 
-  static int64_t backward_scratch_size(const Layer<Real>& b, bool team) {
+  static int64_t backward_scratch_size(const Backward<Real>& b, bool team) {
     Real* start = nullptr;
     return Scratch(b, team, start).end - start;
   }
@@ -503,6 +515,7 @@ struct Sweep {
                               Member* member) {
     const Scratch scratch(b, member, start);
     const Real* w_hr = weights + hh_size(b) + ih_size(b);
+    const Real* forward_weights = w_hr + hr_size(b);
     Chunk chunk;
     const Real *dz_later[kGroupRows], *dz_now[kGroupRows], *h[kGroupRows], *before[kGroupRows], *c_before[kGroupRows];
     const Real *saved[kGroupRows], *dy[kGroupRows], *dh_n[kGroupRows], *dc_n[kGroupRows];
@@ -511,6 +524,12 @@ struct Sweep {
     place(dc_n, b.grad_c_n, b.H, rows, 0, rows.size);
     place(dh0, b.grad_h0, b.P, rows, 0, rows.size);
     place(dc0, b.grad_c0, b.H, rows, 0, rows.size);
+    Real *saved_again[kGroupRows], *h_again[kGroupRows], *c_again[kGroupRows];
+    for (int64_t r = 0; r < rows.size; ++r) {
+      saved_again[r] = scratch.again + r * (R + 2) * b.H;
+      h_again[r] = saved_again[r] + R * b.H;
+      c_again[r] = h_again[r] + b.H;
+    }
     for_steps(rows, !b.reverse, [&](const Step& step) {
       if (chunk.rows + step.active > kChunkRows) flush(member, b, weights, scratch, chunk);
       const int64_t t_before = step.t + (b.reverse ? 1 : -1);
@@ -518,12 +537,13 @@ struct Sweep {
       place(before, b.h0, b.P, rows, step.going_on, step.active);
       place(h, b.output, step.t, rows, step.active);
       place(dy, b.grad_output, step.t, rows, step.active);
-      if (R > 0) place(saved, b.reserve, step.t, rows, step.active);
-      if (Cell::has_c) {
-        if (step.going_on > 0) place(c_before, b.reserve, t_before, rows, step.going_on);
-        for (int64_t r = 0; r < step.going_on; ++r) c_before[r] += (R - 1) * b.H;
-        place(c_before, b.c0, b.H, rows, step.going_on, step.active);
+      place(saved, b.reserve, step.t, rows, step.active);
+      if (step.going_on > 0) {
+        place(c_before, b.cells, t_before, rows, step.going_on);
+        place(c_before, b.reserve, t_before, rows, step.going_on);
+        for (int64_t r = 0; b.reserve.data && r < step.going_on; ++r) c_before[r] += (R - 1) * b.H;
       }
+      place(c_before, b.c0, b.H, rows, step.going_on, step.active);
       for (int64_t r = 0; r < step.active; ++r) {
         const int64_t k = chunk.rows + r;
         dz_later[r] = dz_now[r];
@@ -539,6 +559,12 @@ struct Sweep {
       }
       place(chunk.x + chunk.rows, b.input, step.t, rows, step.active);
       place(chunk.dx + chunk.rows, b.grad_input, step.t, rows, step.active);
+      if (recomputes(b)) {
+        for (int64_t r = 0; r < step.active; ++r) saved[r] = saved_again[r];
+        const ForwardTile tile{b,       forward_weights, chunk.x + chunk.rows, before, c_before,
+                               c_again, h_again,         saved_again};
+        cover(member, tile, 0, step.active, b.H);
+      }
       // First the rows that have a later step, then those whose last one this is, in the order of the forward pass.
       for (const bool begins : {false, true}) {
         const int64_t first = begins ? step.linked : 0, count = begins ? step.active - step.linked : step.linked;
