@@ -1,5 +1,5 @@
 // Everything that is compiled once per target, in order. Included inside the target's region and an anonymous
-// namespace, after kName, kVectorBytes, kTileRows, kTileVectors, lesser and greater.
+// namespace, after kName, kVectorBytes, kTileRows, kTileVectors and what targets/portable.inl declares.
 // clang-format off
 #include "cpu/vec.inl"
 #include "cells/cells.h"

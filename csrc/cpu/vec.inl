@@ -27,17 +27,16 @@ RNNFAST_INLINE void store(Real* to, Vec<Real> v) {
 /// The first `count` lanes, the others zero; all lanes if `whole`.
 template <bool whole = false, typename Real>
 RNNFAST_INLINE Vec<Real> load_some(const Real* from, int64_t count) {
-  if (whole || count == kLanes<Real>) return load(from);
-  Vec<Real> v = {};
-  __builtin_memcpy(&v, from, count * sizeof(Real));
-  return v;
+  return whole || count == kLanes<Real> ? load(from) : Vec<Real>(load_first(from, count));
 }
 
 /// Writes the first `count` lanes only; all lanes if `whole`.
 template <bool whole = false, typename Real>
 RNNFAST_INLINE void store_some(Real* to, Vec<Real> v, int64_t count) {
-  if (whole || count == kLanes<Real>) return store(to, v);
-  __builtin_memcpy(to, &v, count * sizeof(Real));
+  if (whole || count == kLanes<Real>)
+    store(to, v);
+  else
+    store_first(to, v, count);
 }
 
 /// The constants of exp for one floating-point type.

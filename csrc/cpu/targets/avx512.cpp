@@ -32,6 +32,17 @@ RNNFAST_INLINE __m512d lesser(__m512d a, __m512d b) { return _mm512_min_pd(a, b)
 RNNFAST_INLINE __m512 greater(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
 RNNFAST_INLINE __m512d greater(__m512d a, __m512d b) { return _mm512_max_pd(a, b); }
 
+// The first `count` lanes; the others are zero, or left alone.
+RNNFAST_INLINE __mmask16 first_lanes(int64_t count) { return (1u << count) - 1; }
+RNNFAST_INLINE __m512 load_first(const float* p, int64_t count) { return _mm512_maskz_loadu_ps(first_lanes(count), p); }
+RNNFAST_INLINE __m512d load_first(const double* p, int64_t count) {
+  return _mm512_maskz_loadu_pd(first_lanes(count), p);
+}
+RNNFAST_INLINE void store_first(float* p, __m512 v, int64_t count) { _mm512_mask_storeu_ps(p, first_lanes(count), v); }
+RNNFAST_INLINE void store_first(double* p, __m512d v, int64_t count) {
+  _mm512_mask_storeu_pd(p, first_lanes(count), v);
+}
+
 #include "cpu/kernels.inl"
 
 }  // namespace

@@ -9,15 +9,7 @@ constexpr int kVectorBytes = 16;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 
-// The second argument where either is NaN.
-template <typename V>
-RNNFAST_INLINE V lesser(V a, V b) {
-  return a < b ? a : b;
-}
-template <typename V>
-RNNFAST_INLINE V greater(V a, V b) {
-  return a > b ? a : b;
-}
+#include "cpu/targets/portable.inl"
 
 #include "cpu/kernels.inl"
 
