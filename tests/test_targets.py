@@ -37,7 +37,7 @@ def run(target: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("target", ["avx512", "avx2", "generic"])
+@pytest.mark.parametrize("target", ["avx512", "avx2", "neon", "generic"])
 def test_a_forced_target_is_the_one_that_runs(target: str) -> None:
     if target not in rnnfast.cpu_targets():
         pytest.skip(f"this machine has no {target}")

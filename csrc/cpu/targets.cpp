@@ -12,6 +12,8 @@ const Target* const kTargets[] = {
 #if defined(__x86_64__)
     &kAvx512,
     &kAvx2,
+#elif defined(__aarch64__)
+    &kNeon,
 #endif
     &kGeneric,
 };
@@ -25,6 +27,8 @@ const Target& choose() {
 }
 
 }  // namespace
+
+std::span<const Target* const> targets() { return kTargets; }
 
 const Target& target() {
   static const Target& chosen = choose();

@@ -1,6 +1,7 @@
 // The instruction sets that the kernels were compiled for, and the one that runs.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "cpu/layer.h"
@@ -19,8 +20,13 @@ struct Target {
 #if defined(__x86_64__)
 extern const Target kAvx512;
 extern const Target kAvx2;
+#elif defined(__aarch64__)
+extern const Target kNeon;
 #endif
 extern const Target kGeneric;
+
+/// Everything that was compiled, best first, whether this machine has it or not.
+std::span<const Target* const> targets();
 
 /// Picked at first use: the first available one of the list, or the one that RNNFAST_CPU_TARGET names.
 /// Throws std::runtime_error, with the names this machine has, if it has not the one that is named.

@@ -1,0 +1,458 @@
+// Holds every target that this machine has against the same layers in plain loops and double precision, without torch:
+// so it also runs where there is none, on another architecture or from another compiler.
+//
+// Compile it with csrc/cpu/targets.cpp and csrc/cpu/targets/*.cpp. One line for each target; exit code 1 if one is
+// wrong. Letters and layouts as in cpu/layer.h.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cpu/targets.h"
+
+namespace {
+
+using namespace rnnfast::cpu;
+
+enum class Order { kTimeFirst, kBatchFirst, kPacked };
+
+struct Shape {
+  int64_t T, N, I, H;
+};
+
+/// Odd sizes: one unit, one row, panels and tiles with a remainder, more rows than a group takes, long sums.
+constexpr Shape kShapes[] = {{3, 5, 1, 1}, {4, 1, 65, 131}, {5, 13, 3, 63}, {3, 101, 11, 17}};
+
+/// What is given, beside what always is. Each is run in both directions.
+struct Variant {
+  Order order;
+  bool ragged, bias, grad_output, grad_last, grad_input;
+};
+constexpr Variant kVariants[] = {
+    {Order::kTimeFirst, false, true, true, true, true},
+    {Order::kBatchFirst, true, false, true, false, true},
+    {Order::kTimeFirst, true, true, false, true, false},
+    {Order::kPacked, true, true, true, true, true},
+};
+
+constexpr struct {
+  const char* name;
+  bool projected;
+} kCells[] = {{"rnn_tanh", false}, {"rnn_relu", false}, {"gru", false}, {"lstm", false}, {"lstm", true}};
+
+constexpr int kThreads = 2;
+
+/// Numbers at a multiple of 64 bytes, NaN until somebody writes them, with a margin that must stay NaN. Null if absent.
+template <typename Real>
+class Numbers {
+ public:
+  explicit Numbers(int64_t size, bool present = true) : size_(present ? size : 0), present_(present) {
+    memory_.assign(size_ + 3 * kMargin, std::numeric_limits<Real>::quiet_NaN());
+    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
+    start_ = memory_.data() + kMargin + (64 - address % 64) % 64 / sizeof(Real);
+  }
+  Numbers(Numbers&&) = default;  // a copy would have its start elsewhere
+
+  Real* data() const { return present_ ? start_ : nullptr; }
+  int64_t size() const { return size_; }
+  Numbers&& zero() && {
+    std::fill_n(start_, size_, Real(0));
+    return std::move(*this);
+  }
+  Numbers&& random(std::mt19937& generator, double scale) && {
+    for (int64_t i = 0; i < size_; ++i) start_[i] = static_cast<Real>(scale * (generator() / 2147483648.0 - 1));
+    return std::move(*this);
+  }
+  bool margin_is_untouched() const {
+    for (const Real& number : memory_)
+      if ((&number < start_ || &number >= start_ + size_) && !std::isnan(number)) return false;
+    return true;
+  }
+
+ private:
+  static constexpr int64_t kMargin = 64;  // more than the longest vector has
+  std::vector<Real> memory_;
+  Real* start_;
+  int64_t size_;
+  bool present_;
+};
+
+/// What a layer should give, in the order in which cpu/layer.h lists it; sequences as the kernel's, zero where padded.
+struct Results {
+  std::vector<double> output, h_n, c_n;
+  std::vector<double> grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_w_hr, grad_b_ih, grad_b_hh;
+};
+
+using Vector = std::vector<double>;
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+/// y[j] += sum over k of matrix[j][k] x[k]
+template <typename Real, typename X>
+void add_product(Vector& y, const Real* matrix, const X* x, int64_t width) {
+  for (size_t j = 0; j < y.size(); ++j)
+    for (int64_t k = 0; k < width; ++k) y[j] += double(matrix[j * width + k]) * x[k];
+}
+
+/// y[k] += sum over j of matrix[j][k] x[j]
+template <typename Real>
+void add_transposed_product(double* y, const Real* matrix, const Vector& x, int64_t width) {
+  for (size_t j = 0; j < x.size(); ++j)
+    for (int64_t k = 0; k < width; ++k) y[k] += double(matrix[j * width + k]) * x[j];
+}
+
+/// sum[j][k] += y[j] x[k]
+template <typename X>
+void add_outer_product(Vector& sum, const Vector& y, const X* x, int64_t width) {
+  for (size_t j = 0; j < y.size(); ++j)
+    for (int64_t k = 0; k < width; ++k) sum[j * width + k] += y[j] * x[k];
+}
+
+/// One time step of one row: what the forward pass leaves to the backward pass.
+struct Moment {
+  int64_t t;
+  Vector h_before, c_before;        // [P], [H]
+  Vector from_x, from_h;            // [G*H], W_ih x + b_ih and W_hh h + b_hh
+  Vector gates[4], c, unprojected;  // [H], activations in torch's order
+};
+
+/// The layer in plain loops, row after row and step after step, from the equations in csrc/cells.
+template <typename Real>
+class PlainLayer {
+ public:
+  PlainLayer(const std::string& cell, int64_t G, const Forward<Real>& f, const Backward<Real>& b)
+      : cell_(cell), G_(G), H_(f.H), f_(f), b_(b) {}
+
+  /// Adds what the row gives to the results, which begin as zeros.
+  void run(int64_t n, int64_t length, Results& results) const {
+    std::vector<Moment> moments;
+    Vector h(f_.h0 + n * f_.P, f_.h0 + (n + 1) * f_.P), c(H_);
+    if (f_.c0) c.assign(f_.c0 + n * H_, f_.c0 + (n + 1) * H_);
+    for (int64_t s = 0; s < length; ++s) {
+      moments.push_back(forward(f_.reverse ? length - 1 - s : s, n, h, c));
+      std::copy(h.begin(), h.end(), results.output.begin() + (f_.output.at(moments.back().t, n) - f_.output.data));
+    }
+    std::copy(h.begin(), h.end(), results.h_n.begin() + n * f_.P);
+    if (f_.c0) std::copy(c.begin(), c.end(), results.c_n.begin() + n * H_);
+
+    Vector dh(f_.P), dc(H_);
+    if (b_.grad_h_n) dh.assign(b_.grad_h_n + n * f_.P, b_.grad_h_n + (n + 1) * f_.P);
+    if (b_.grad_c_n) dc.assign(b_.grad_c_n + n * H_, b_.grad_c_n + (n + 1) * H_);
+    for (; !moments.empty(); moments.pop_back()) backward(moments.back(), n, dh, dc, results);
+    std::copy(dh.begin(), dh.end(), results.grad_h0.begin() + n * f_.P);
+    if (f_.c0) std::copy(dc.begin(), dc.end(), results.grad_c0.begin() + n * H_);
+  }
+
+ private:
+  Moment forward(int64_t t, int64_t n, Vector& h, Vector& c) const {
+    Moment m{t, h, c, Vector(G_ * H_), Vector(G_ * H_), {}, c, Vector(H_)};
+    if (f_.b_ih) m.from_x.assign(f_.b_ih, f_.b_ih + G_ * H_);
+    if (f_.b_hh) m.from_h.assign(f_.b_hh, f_.b_hh + G_ * H_);
+    add_product(m.from_x, f_.w_ih, f_.input.at(t, n), f_.I);
+    add_product(m.from_h, f_.w_hh, h.data(), f_.P);
+    for (Vector& gate : m.gates) gate.resize(H_);
+    for (int64_t u = 0; u < H_; ++u) {
+      const auto sum = [&](int64_t gate) { return m.from_x[gate * H_ + u] + m.from_h[gate * H_ + u]; };
+      if (cell_ == "rnn_tanh") m.unprojected[u] = std::tanh(sum(0));
+      if (cell_ == "rnn_relu") m.unprojected[u] = std::max(sum(0), 0.0);
+      if (cell_ == "gru") {
+        const double r = m.gates[0][u] = sigmoid(sum(0)), z = m.gates[1][u] = sigmoid(sum(1));
+        const double candidate = m.gates[2][u] = std::tanh(m.from_x[2 * H_ + u] + r * m.from_h[2 * H_ + u]);
+        m.unprojected[u] = (1 - z) * candidate + z * m.h_before[u];
+      }
+      if (cell_ == "lstm") {
+        for (int gate : {0, 1, 3}) m.gates[gate][u] = sigmoid(sum(gate));
+        m.gates[2][u] = std::tanh(sum(2));
+        m.c[u] = m.gates[1][u] * m.c_before[u] + m.gates[0][u] * m.gates[2][u];
+        m.unprojected[u] = m.gates[3][u] * std::tanh(m.c[u]);
+      }
+    }
+    c = m.c;
+    h = m.unprojected;
+    if (f_.w_hr) {
+      h.assign(f_.P, 0);
+      add_product(h, f_.w_hr, m.unprojected.data(), H_);
+    }
+    return m;
+  }
+
+  /// dh and dc: the gradients of the states after the step, and then of those before it.
+  void backward(const Moment& m, int64_t n, Vector& dh, Vector& dc, Results& results) const {
+    if (b_.grad_output.data)
+      for (int64_t p = 0; p < f_.P; ++p) dh[p] += b_.grad_output.at(m.t, n)[p];
+    Vector dy = dh;
+    if (f_.w_hr) {
+      add_outer_product(results.grad_w_hr, dh, m.unprojected.data(), H_);
+      dy.assign(H_, 0);
+      add_transposed_product(dy.data(), f_.w_hr, dh, H_);
+    }
+    dh.assign(f_.P, 0);
+    Vector dx(G_ * H_), dz(G_ * H_);  // of from_x and from_h
+    for (int64_t u = 0; u < H_; ++u) {
+      const auto both = [&](int64_t gate, double gradient) { dx[gate * H_ + u] = dz[gate * H_ + u] = gradient; };
+      const double y = m.unprojected[u];
+      if (cell_ == "rnn_tanh") both(0, dy[u] * (1 - y * y));
+      // The kernel's own output, for a sum so near to zero that rounding decides its sign.
+      if (cell_ == "rnn_relu") both(0, b_.output.at(m.t, n)[u] > 0 ? dy[u] : 0);
+      if (cell_ == "gru") {
+        const double r = m.gates[0][u], z = m.gates[1][u], candidate = m.gates[2][u];
+        const double inner = dy[u] * (1 - z) * (1 - candidate * candidate);
+        dx[2 * H_ + u] = inner;
+        dz[2 * H_ + u] = inner * r;
+        both(0, inner * m.from_h[2 * H_ + u] * r * (1 - r));
+        both(1, dy[u] * (m.h_before[u] - candidate) * z * (1 - z));
+        dh[u] = dy[u] * z;
+      }
+      if (cell_ == "lstm") {
+        const double i = m.gates[0][u], f = m.gates[1][u], g = m.gates[2][u], o = m.gates[3][u];
+        const double tanh_c = std::tanh(m.c[u]);
+        dc[u] += dy[u] * o * (1 - tanh_c * tanh_c);
+        both(0, dc[u] * g * i * (1 - i));
+        both(1, dc[u] * m.c_before[u] * f * (1 - f));
+        both(2, dc[u] * i * (1 - g * g));
+        both(3, dy[u] * tanh_c * o * (1 - o));
+        dc[u] *= f;
+      }
+    }
+    add_outer_product(results.grad_w_ih, dx, f_.input.at(m.t, n), f_.I);
+    add_outer_product(results.grad_w_hh, dz, m.h_before.data(), f_.P);
+    for (int64_t j = 0; j < G_ * H_; ++j) {
+      results.grad_b_ih[j] += dx[j];
+      results.grad_b_hh[j] += dz[j];
+    }
+    add_transposed_product(dh.data(), f_.w_hh, dz, f_.P);
+    if (b_.grad_input.data)
+      add_transposed_product(results.grad_input.data() + (b_.grad_input.at(m.t, n) - b_.grad_input.data), f_.w_ih, dx,
+                             f_.I);
+  }
+
+  const std::string cell_;
+  const int64_t G_, H_;
+  const Forward<Real>& f_;
+  const Backward<Real>& b_;
+};
+
+/// The rows of a batch in groups, which the threads take in turn.
+struct Groups {
+  std::vector<int64_t> lengths, first_row, index, length;  // [N], [T], [N] and [N] longest first
+  std::vector<RowGroup> groups;
+
+  Groups(const Shape& shape, const Variant& variant, std::mt19937& random)
+      : lengths(shape.N, shape.T), index(shape.N), length(shape.N) {
+    if (variant.ragged)
+      for (int64_t& l : lengths) l = 1 + random() % shape.T;
+    lengths[random() % shape.N] = shape.T;
+    if (variant.order == Order::kPacked) std::sort(lengths.rbegin(), lengths.rend());
+    std::iota(index.begin(), index.end(), 0);
+    std::stable_sort(index.begin(), index.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+    for (int64_t r = 0; r < shape.N; ++r) length[r] = lengths[index[r]];
+    int64_t rows = 0;
+    for (int64_t t = 0; t < shape.T; ++t) {
+      first_row.push_back(rows);
+      rows += std::count_if(lengths.begin(), lengths.end(), [&](int64_t l) { return l > t; });
+    }
+    const int64_t size = shape.N > kGroupRows ? kGroupRows : (shape.N + 2) / 3;
+    for (int64_t first = 0; first < shape.N; first += size)
+      groups.push_back({index.data() + first, length.data() + first, std::min(size, shape.N - first)});
+  }
+};
+
+/// The largest error beside the largest number, in units of what rounding may add up to. NaN goes through.
+template <typename Real>
+double distance(const Numbers<Real>& numbers, const Vector& expected) {
+  double largest = 1, error = 0;
+  for (double value : expected) largest = std::max(largest, std::abs(value));
+  for (int64_t i = 0; i < numbers.size() && !std::isnan(error); ++i) {
+    const double difference = std::abs(double(numbers.data()[i]) - expected[i]);
+    if (!(difference <= error)) error = difference;
+  }
+  return error / (20 * std::numeric_limits<Real>::epsilon() * largest);
+}
+
+struct Verdict {
+  int64_t compared = 0;
+  double worst = 0;  // error, in units of the tolerance
+  bool right = true;
+};
+
+template <typename Real>
+void check(const Target& target, const Kernels<Real>* kernels, const char* cell, bool projected, const Shape& shape,
+           const Variant& variant, bool reverse, Verdict& verdict) {
+  const int64_t T = shape.T, N = shape.N, I = shape.I, H = shape.H;
+  const std::string what = std::string(target.name) + ", " + cell + (projected ? " with a projection" : "") +
+                           ", float" + std::to_string(8 * sizeof(Real)) + ", T " + std::to_string(T) + ", N " +
+                           std::to_string(N) + ", I " + std::to_string(I) + ", H " + std::to_string(H) + ", variant " +
+                           std::to_string(&variant - kVariants) + (reverse ? ", reverse" : "");
+  const auto wrong = [&](const std::string& why) {
+    std::printf("%s: %s\n", what.c_str(), why.c_str());
+    verdict.right = false;
+  };
+  if (!kernels) return wrong("there is no such cell");
+
+  std::mt19937 random(20);
+  const int64_t P = projected ? (H + 2) / 3 : H, G = kernels->gates;
+  const Groups rows(shape, variant, random);
+  const bool packed = variant.order == Order::kPacked;
+  const int64_t tokens = packed ? std::accumulate(rows.lengths.begin(), rows.lengths.end(), int64_t{0}) : T * N;
+  const double scale = 1 / std::sqrt(double(H));
+  const auto given = [&](int64_t size, bool present = true) {
+    return Numbers<Real>(size, present).random(random, scale);
+  };
+  const auto sequence = [&]<typename R>(R* data, int64_t width) -> Sequence<R> {
+    if (packed) return {data, 0, width, rows.first_row.data()};
+    if (variant.order == Order::kTimeFirst) return {data, N * width, width, nullptr};
+    return {data, width, T * width, nullptr};
+  };
+  /// Random numbers for the real tokens, NaN for the padding, which nobody may read.
+  const auto given_sequence = [&](int64_t width, bool present = true) {
+    Numbers<Real> numbers(tokens * width, present);
+    if (present)
+      for (int64_t n = 0; n < N; ++n)
+        for (int64_t t = 0; t < rows.lengths[n]; ++t)
+          for (int64_t i = 0; i < width; ++i)
+            sequence(numbers.data(), width).at(t, n)[i] = static_cast<Real>(random() / 2147483648.0 - 1);
+    return numbers;
+  };
+
+  const Numbers<Real> w_ih = given(G * H * I), w_hh = given(G * H * P), w_hr = given(P * H, projected);
+  const Numbers<Real> b_ih = given(G * H, variant.bias), b_hh = given(G * H, variant.bias);
+  const Numbers<Real> h0 = given(N * P), c0 = given(N * H, kernels->has_c), input = given_sequence(I);
+  Layer<Real> layer{};
+  layer.T = T;
+  layer.N = N;
+  layer.I = I;
+  layer.H = H;
+  layer.P = P;
+  layer.reverse = reverse;
+  layer.w_ih = w_ih.data();
+  layer.w_hh = w_hh.data();
+  layer.w_hr = w_hr.data();
+  layer.input = sequence(static_cast<const Real*>(input.data()), I);
+  layer.h0 = h0.data();
+  layer.c0 = c0.data();
+
+  // The forward pass, with and without what a backward pass needs; the second run is the one that it goes on from.
+  const Numbers<Real> reserve(tokens * kernels->saved * H, kernels->saved > 0);
+  Forward<Real> f{};
+  static_cast<Layer<Real>&>(f) = layer;
+  f.b_ih = b_ih.data();
+  f.b_hh = b_hh.data();
+  struct Outputs {
+    Numbers<Real> output, h_n, c_n;
+  };
+  const auto forward = [&](Real* kept) {
+    Outputs out{Numbers<Real>(tokens * P), Numbers<Real>(N * P), Numbers<Real>(N * H, kernels->has_c)};
+    f.output = sequence(out.output.data(), P);
+    f.h_n = out.h_n.data();
+    f.c_n = out.c_n.data();
+    f.reserve = sequence(kept, kernels->saved * H);
+    const Numbers<Real> weights(kernels->forward_weights_size(f));
+    kernels->pack_forward(f, weights.data());
+    for (const RowGroup& group : rows.groups) {
+      const Numbers<Real> scratch(kernels->forward_scratch_size(f));
+      if (std::strcmp(kernels->forward(f, weights.data(), group, scratch.data()), target.name) != 0)
+        wrong("another target ran forward");
+      if (!scratch.margin_is_untouched()) wrong("forward wrote outside of the scratch");
+    }
+    if (!weights.margin_is_untouched()) wrong("pack_forward wrote outside of the weights");
+    return out;
+  };
+  const Outputs inference = forward(nullptr), training = forward(reserve.data());
+
+  const Numbers<Real> grad_output = given_sequence(P, variant.grad_output), grad_h_n = given(N * P, variant.grad_last);
+  const Numbers<Real> grad_c_n = given(N * H, variant.grad_last && kernels->has_c);
+  const Numbers<Real> grad_input(tokens * I, variant.grad_input), grad_h0(N * P), grad_c0(N * H, kernels->has_c);
+  const Numbers<Real> grad_w_ih(G * H * I), grad_w_hh(G * H * P), grad_w_hr(P * H, projected);
+  const Numbers<Real> grad_b_ih(G * H), grad_b_hh(G * H);
+  Backward<Real> b{};
+  static_cast<Layer<Real>&>(b) = layer;
+  b.output = sequence(static_cast<const Real*>(training.output.data()), P);
+  b.reserve = sequence(static_cast<const Real*>(reserve.data()), kernels->saved * H);
+  b.grad_output = sequence(static_cast<const Real*>(grad_output.data()), P);
+  b.grad_h_n = grad_h_n.data();
+  b.grad_c_n = grad_c_n.data();
+  b.grad_input = sequence(grad_input.data(), I);
+  b.grad_h0 = grad_h0.data();
+  b.grad_c0 = grad_c0.data();
+  b.grad_w_ih = grad_w_ih.data();
+  b.grad_w_hh = grad_w_hh.data();
+  b.grad_w_hr = grad_w_hr.data();
+  b.grad_b_ih = grad_b_ih.data();
+  b.grad_b_hh = grad_b_hh.data();
+  const Numbers<Real> weights(kernels->backward_weights_size(b));
+  kernels->pack_backward(b, weights.data());
+  if (!weights.margin_is_untouched()) wrong("pack_backward wrote outside of the weights");
+  std::vector<Numbers<Real>> memory;
+  std::vector<Real*> scratch;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    memory.push_back(Numbers<Real>(kernels->backward_scratch_size(b)).zero());
+    scratch.push_back(memory.back().data());
+  }
+  for (size_t group = 0; group < rows.groups.size(); ++group)
+    if (std::strcmp(kernels->backward(b, weights.data(), rows.groups[group], scratch[group % kThreads]), target.name))
+      wrong("another target ran backward");
+  kernels->reduce(b, scratch.data(), kThreads);
+  for (const Numbers<Real>& numbers : memory)
+    if (!numbers.margin_is_untouched()) wrong("backward wrote outside of the scratch");
+
+  Results right;
+  const struct {
+    const char* name;
+    Vector& expected;
+    std::vector<const Numbers<Real>*> actual;
+  } results[] = {{"output", right.output, {&inference.output, &training.output}},
+                 {"h_n", right.h_n, {&inference.h_n, &training.h_n}},
+                 {"c_n", right.c_n, {&inference.c_n, &training.c_n}},
+                 {"grad_input", right.grad_input, {&grad_input}},
+                 {"grad_h0", right.grad_h0, {&grad_h0}},
+                 {"grad_c0", right.grad_c0, {&grad_c0}},
+                 {"grad_w_ih", right.grad_w_ih, {&grad_w_ih}},
+                 {"grad_w_hh", right.grad_w_hh, {&grad_w_hh}},
+                 {"grad_w_hr", right.grad_w_hr, {&grad_w_hr}},
+                 {"grad_b_ih", right.grad_b_ih, {&grad_b_ih}},
+                 {"grad_b_hh", right.grad_b_hh, {&grad_b_hh}}};
+  for (const auto& result : results) result.expected.assign(result.actual[0]->size(), 0);
+  const PlainLayer<Real> plain(cell, G, f, b);
+  for (int64_t n = 0; n < N; ++n) plain.run(n, rows.lengths[n], right);
+  for (const auto& result : results)
+    for (const Numbers<Real>* numbers : result.actual) {
+      if (!numbers->margin_is_untouched()) wrong(std::string("something was written outside of ") + result.name);
+      const double error = distance(*numbers, result.expected);
+      if (!(error <= 1)) wrong(std::string(result.name) + " is wrong by " + std::to_string(error) + " tolerances");
+      verdict.worst = std::max(verdict.worst, error);
+      verdict.compared += numbers->size() > 0;
+    }
+}
+
+Verdict check(const Target& target) {
+  Verdict verdict;
+  for (const auto& cell : kCells)
+    for (const Shape& shape : kShapes)
+      for (const Variant& variant : kVariants)
+        for (bool reverse : {false, true}) {
+          check<float>(target, target.f32(cell.name), cell.name, cell.projected, shape, variant, reverse, verdict);
+          check<double>(target, target.f64(cell.name), cell.name, cell.projected, shape, variant, reverse, verdict);
+        }
+  return verdict;
+}
+
+}  // namespace
+
+int main() {
+  bool right = true;
+  for (const Target* target : targets()) {
+    if (!target->available()) continue;
+    const Verdict verdict = check(*target);
+    std::printf("%s: %s, %lld arrays compared, largest error %.2f of the tolerance\n", target->name,
+                verdict.right ? "right" : "WRONG", static_cast<long long>(verdict.compared), verdict.worst);
+    right = right && verdict.right;
+  }
+  return right ? 0 : 1;
+}
