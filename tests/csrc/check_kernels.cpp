@@ -12,6 +12,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -34,12 +35,14 @@ constexpr Shape kShapes[] = {{3, 5, 1, 1}, {4, 1, 65, 131}, {5, 13, 3, 63}, {3, 
 struct Variant {
   Order order;
   bool ragged, bias, grad_output, grad_last, grad_input;
+  bool recompute;  // the backward pass makes the reserve again
+  bool team;       // threads share every time step
 };
 constexpr Variant kVariants[] = {
-    {Order::kTimeFirst, false, true, true, true, true},
-    {Order::kBatchFirst, true, false, true, false, true},
-    {Order::kTimeFirst, true, true, false, true, false},
-    {Order::kPacked, true, true, true, true, true},
+    {Order::kTimeFirst, false, true, true, true, true, false, false},
+    {Order::kBatchFirst, true, false, true, false, true, true, false},
+    {Order::kTimeFirst, true, true, false, true, false, true, true},
+    {Order::kPacked, true, true, true, true, true, false, true},
 };
 
 constexpr struct {
@@ -334,37 +337,57 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
   layer.w_ih = w_ih.data();
   layer.w_hh = w_hh.data();
   layer.w_hr = w_hr.data();
+  layer.b_ih = b_ih.data();
+  layer.b_hh = b_hh.data();
   layer.input = sequence(static_cast<const Real*>(input.data()), I);
   layer.h0 = h0.data();
   layer.c0 = c0.data();
 
+  /// Calls sweep(member) as one thread or as a team; it returns the name of the target that ran.
+  const auto run = [&](const char* pass, const auto& sweep) {
+    const auto check_name = [&](const char* name) {
+      if (std::strcmp(name, target.name) != 0) wrong(std::string("another target ran ") + pass);
+    };
+    if (!variant.team) return check_name(sweep(nullptr));
+    Team team;
+    const char* names[kThreads];
+    std::vector<std::thread> threads;
+    for (const char*& name : names)
+      threads.emplace_back([&] {
+        Member member(team);
+        name = sweep(&member);
+      });
+    for (std::thread& thread : threads) thread.join();
+    for (const char* name : names) check_name(name);
+  };
+
   // The forward pass, with and without what a backward pass needs; the second run is the one that it goes on from.
-  const Numbers<Real> reserve(tokens * kernels->saved * H, kernels->saved > 0);
+  const bool keeps_all = kernels->saved > 0 && !variant.recompute, keeps_cells = kernels->has_c && variant.recompute;
+  const Numbers<Real> reserve(tokens * kernels->saved * H, keeps_all), cells(tokens * H, keeps_cells);
   Forward<Real> f{};
   static_cast<Layer<Real>&>(f) = layer;
-  f.b_ih = b_ih.data();
-  f.b_hh = b_hh.data();
   struct Outputs {
     Numbers<Real> output, h_n, c_n;
   };
-  const auto forward = [&](Real* kept) {
+  const auto forward = [&](Real* kept, Real* kept_cells) {
     Outputs out{Numbers<Real>(tokens * P), Numbers<Real>(N * P), Numbers<Real>(N * H, kernels->has_c)};
     f.output = sequence(out.output.data(), P);
     f.h_n = out.h_n.data();
     f.c_n = out.c_n.data();
     f.reserve = sequence(kept, kernels->saved * H);
+    f.cells = sequence(kept_cells, H);
     const Numbers<Real> weights(kernels->forward_weights_size(f));
     kernels->pack_forward(f, weights.data());
     for (const RowGroup& group : rows.groups) {
       const Numbers<Real> scratch(kernels->forward_scratch_size(f));
-      if (std::strcmp(kernels->forward(f, weights.data(), group, scratch.data()), target.name) != 0)
-        wrong("another target ran forward");
+      run("forward",
+          [&](Member* member) { return kernels->forward(f, weights.data(), group, scratch.data(), member); });
       if (!scratch.margin_is_untouched()) wrong("forward wrote outside of the scratch");
     }
     if (!weights.margin_is_untouched()) wrong("pack_forward wrote outside of the weights");
     return out;
   };
-  const Outputs inference = forward(nullptr), training = forward(reserve.data());
+  const Outputs inference = forward(nullptr, nullptr), training = forward(reserve.data(), cells.data());
 
   const Numbers<Real> grad_output = given_sequence(P, variant.grad_output), grad_h_n = given(N * P, variant.grad_last);
   const Numbers<Real> grad_c_n = given(N * H, variant.grad_last && kernels->has_c);
@@ -375,6 +398,7 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
   static_cast<Layer<Real>&>(b) = layer;
   b.output = sequence(static_cast<const Real*>(training.output.data()), P);
   b.reserve = sequence(static_cast<const Real*>(reserve.data()), kernels->saved * H);
+  b.cells = sequence(static_cast<const Real*>(cells.data()), H);
   b.grad_output = sequence(static_cast<const Real*>(grad_output.data()), P);
   b.grad_h_n = grad_h_n.data();
   b.grad_c_n = grad_c_n.data();
@@ -392,12 +416,13 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
   std::vector<Numbers<Real>> memory;
   std::vector<Real*> scratch;
   for (int thread = 0; thread < kThreads; ++thread) {
-    memory.push_back(Numbers<Real>(kernels->backward_scratch_size(b)).zero());
+    memory.push_back(Numbers<Real>(kernels->backward_scratch_size(b, variant.team)).zero());
     scratch.push_back(memory.back().data());
   }
   for (size_t group = 0; group < rows.groups.size(); ++group)
-    if (std::strcmp(kernels->backward(b, weights.data(), rows.groups[group], scratch[group % kThreads]), target.name))
-      wrong("another target ran backward");
+    run("backward", [&](Member* member) {
+      return kernels->backward(b, weights.data(), rows.groups[group], scratch[group % kThreads], member);
+    });
   kernels->reduce(b, scratch.data(), kThreads);
   for (const Numbers<Real>& numbers : memory)
     if (!numbers.margin_is_untouched()) wrong("backward wrote outside of the scratch");

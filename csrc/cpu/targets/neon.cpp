@@ -12,6 +12,8 @@ constexpr int kVectorBytes = 16;
 constexpr int kTileRows = 5;
 constexpr int kTileVectors = 4;  // 20 of the 32 registers hold sums; with 24 both compilers spill some
 
+#include "cpu/targets/portable.inl"
+
 #include "cpu/kernels.inl"
 
 bool available() { return true; }
