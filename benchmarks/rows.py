@@ -1,0 +1,76 @@
+"""One table: every mode and shape of a cell at a thread count, all contenders in one process."""
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from benchmarks import parity, peers
+from benchmarks.cases import Case, Data, Shape, draw, operations
+from benchmarks.timing import interleaved
+from rnnfast import ops
+
+PEAK_SECONDS = 1.0
+
+
+def measure(
+    cell: str,
+    threads: int,
+    modes: list[str],
+    shapes: list[list[int]],
+    names: list[str],
+    rounds: int | None,
+) -> dict[str, Any]:
+    """The rows of a table, and the FMA peak of the threads, measured before and after them.
+
+    Args:
+        cell: RNN, GRU or LSTM.
+        threads: for the libraries and the peak; the process must be limited to as many cores.
+        modes: of :data:`benchmarks.cases.MODES`.
+        shapes: (T, N, I, H) each; a packed mode leaves out those of one row.
+        names: of the peers.
+        rounds: None: as many as :func:`benchmarks.timing.interleaved` finds.
+
+    Raises:
+        MismatchError: a peer's result is not ours.
+    """
+    torch.set_num_threads(threads)
+    peaks = [ops.cpu_peak(PEAK_SECONDS) * threads]
+    rows = []
+    for mode in modes:
+        for shape in (Shape(*sizes) for sizes in shapes):
+            case = Case(cell, mode, shape)
+            if case.packed and shape.batch == 1:
+                continue
+            _say(f"{case}, {threads} thread(s)")
+            rows.append(_row(case, draw(case), names, rounds))
+    peaks.append(ops.cpu_peak(PEAK_SECONDS) * threads)
+    return {"cell": cell, "threads": threads, "peaks": peaks, "rows": rows}
+
+
+def _row(case: Case, data: Data, names: list[str], rounds: int | None) -> dict[str, Any]:
+    ours = peers.load(peers.OURS).prepare(case, data)
+    right = ours.results(ours.call())
+    calls, errors = {peers.OURS: ours.call}, {}
+    for name in names:
+        peer = peers.load(name)
+        if peer.takes(case):
+            theirs = peer.prepare(case, data)
+            errors[name] = parity.check(case, name, right, theirs.results(theirs.call()))
+            calls[name] = theirs.call
+    timings = interleaved(list(calls.values()), rounds)
+    return {
+        "mode": case.mode,
+        "shape": case.shape,
+        "tokens": data.tokens,
+        "operations": operations(case, data),
+        "seconds": {name: asdict(timing) for name, timing in zip(calls, timings, strict=True)},
+        "largest_difference": errors,
+    }
+
+
+def _say(what: str) -> None:
+    """On a terminal, the line that says what is under way."""
+    if sys.stderr.isatty():
+        print(f"\r{what:<79}", end="", file=sys.stderr, flush=True)
