@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
 
 namespace rnnfast::cpu {
 
@@ -38,14 +37,8 @@ class Member {
   }
 
  private:
-  void wait_for(int64_t done) const {
-    for (int spins = 0; team_.done.load(std::memory_order_acquire) < done; ++spins) {
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
-      if (spins > 1000) std::this_thread::yield();  // more threads than cores
-    }
-  }
+  /// Returns when so many items of the team are done.
+  void wait_for(int64_t done) const;
 
   Team& team_;
   int64_t first_ = 0;  // number of the phase's first item
