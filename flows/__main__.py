@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.errors import FlowError, InputError
-from flows.interrupt import end_on_signals
+from flows.interrupt import ended_by_signals
 from flows.progress import console, log_to_terminal
 
 if TYPE_CHECKING:
@@ -236,5 +236,5 @@ def _complain(message: str) -> None:
 
 
 if __name__ == "__main__":
-    end_on_signals()
-    app()
+    with ended_by_signals():
+        app()

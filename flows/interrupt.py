@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -23,29 +24,39 @@ from flows.unfinished import undo_all
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # To the main thread, where handlers run: there was a SIGTERM.
 _FORWARDED = signal.SIGUSR1
+_LAST = b"\0"  # no signal's number
 PATIENCE = 3.0  # seconds for Prefect to take note, and for the processes to end of themselves
 
 
-def end_on_signals() -> None:
-    """Has SIGINT, SIGTERM and SIGHUP end the job; what whoever started it ignores stays ignored."""
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in heard:
-        signal.signal(number, _end)
-    if signal.SIGTERM in heard:
-        # While a flow runs, Prefect's handler takes the place of this one, and raises. What follows
-        # learns of the signal whoever handles it.
-        read, write = os.pipe()
-        os.set_blocking(write, False)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        signal.signal(_FORWARDED, _end)
-        arguments = (read, threading.get_ident())
-        threading.Thread(target=_forward, args=arguments, daemon=True).start()
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Has SIGINT, SIGTERM and SIGHUP end the job from here on.
+
+    What whoever started the job has it ignore, as nohup does, stays ignored.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    # While a flow runs, Prefect's handler of SIGTERM takes the place of this one, and raises. Into
+    # the pipe comes the number of each signal, whoever handles it.
+    signal.signal(_FORWARDED, _end)
+    numbers, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    forward = threading.Thread(target=_forward, args=(numbers, threading.get_ident()), daemon=True)
+    forward.start()
+    try:
+        yield
+    finally:
+        # What was raised may have come through the block before the thread was heard.
+        os.write(write, _LAST)
+        forward.join()
 
 
-def _forward(numbers: int, main_thread: int) -> NoReturn:
-    """Tells the main thread of each SIGTERM among the numbers of signals that come from a pipe."""
-    while True:
-        if os.read(numbers, 1)[0] == signal.SIGTERM:
+def _forward(numbers: int, main_thread: int) -> None:
+    """Tells the main thread of each SIGTERM among the numbers that come from a pipe."""
+    while (number := os.read(numbers, 1)) != _LAST:
+        if number[0] == signal.SIGTERM:
             signal.pthread_kill(main_thread, _FORWARDED)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,13 @@ Start = Callable[..., Process]
 # Makes a file and starts a process, neither of which may stay, and swallows every exception.
 SMALL = """
 import contextlib, signal, subprocess, sys, time
+from functools import partial
 from pathlib import Path
-from flows.interrupt import end_on_signals
+from flows.interrupt import ended_by_signals
 from flows.unfinished import at_end
 {before}
-end_on_signals()
 temporary = Path(sys.argv[1])
-with at_end(temporary.unlink):
+with ended_by_signals(), at_end(partial(temporary.unlink, missing_ok=True)):
     temporary.touch()
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     {after}
@@ -39,7 +39,7 @@ with at_end(temporary.unlink):
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts Python; what still runs after the test, because it failed, is killed."""
+    """Starts Python; what still runs after the test, which has failed then, is killed."""
     processes: list[Process] = []
 
     def call(*arguments: object, **environment: str) -> Process:
@@ -57,7 +57,7 @@ def start() -> Iterator[Start]:
 
     yield call
     for process in processes:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -102,8 +102,13 @@ def test_a_job_that_swallows_exceptions(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_library_that_takes_the_signal_for_itself(start_small: Start, tmp_path: Path) -> None:
-    process = start_small(after="signal.signal(signal.SIGTERM, signal.default_int_handler)")
+@pytest.mark.parametrize("work", ["pass", "print('ready', flush=True); time.sleep(600)"])
+def test_a_library_that_takes_the_signal_and_raises(
+    start_small: Start, tmp_path: Path, work: str
+) -> None:
+    # Which is swallowed, or comes through everything.
+    take = "signal.signal(signal.SIGTERM, signal.default_int_handler)"
+    process = start_small(after=f"{take}; {work}")
     process.send_signal(signal.SIGTERM)
     assert_ended(process, signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []
