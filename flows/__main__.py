@@ -1,12 +1,11 @@
 """The command line: python -m flows reviews | score.
 
 Ends with code 0 only where the job was done, with 2 and one clear message where something that was
-given cannot be used, and with 130 when it was interrupted.
+given cannot be used, and with 128 + its number where a signal ended it: 130 after Ctrl-C.
 """
 
 import json
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.errors import FlowError, InputError
+from flows.interrupt import ended_by_signals
 from flows.progress import console, log_to_terminal
 
 if TYPE_CHECKING:
@@ -223,9 +223,6 @@ def _clear_errors() -> Iterator[None]:
     except (FlowError, OSError) as error:
         _complain(_explained(error))
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        raise typer.Exit(130) from None
 
 
 def _explained(error: Exception) -> str:
@@ -238,11 +235,6 @@ def _complain(message: str) -> None:
     console.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
-def _terminate(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    # Told to end, the job cleans up, and its server ends with it.
-    signal.signal(signal.SIGTERM, _terminate)
-    app()
+    with ended_by_signals():
+        app()

@@ -10,7 +10,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
+from prefect.states import Crashed
 from prefect.tasks import exponential_backoff
 
 from flows.errors import TransferError
@@ -38,3 +41,13 @@ def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
         logger.warning("%s", state.data)
         return True
     return False
+
+
+def record_crash(message: str) -> None:
+    """Has Prefect's server note that the run which is under way, if there is one, has crashed."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    # A client of its own: a signal may have come in the midst of a request of the run's.
+    with get_client({"timeout": 2}, sync_client=True) as client:
+        client.set_flow_run_state(context.flow_run.id, Crashed(message=message), force=True)

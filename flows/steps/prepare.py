@@ -1,8 +1,10 @@
 """Turns a data set into the parts of a job: train, validation and test, a Parquet file each."""
 
 import json
-import tempfile
+import shutil
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +15,7 @@ from flows.datasets.base import Dataset, Splits, read_labels, write_reviews
 from flows.parameters import ReviewsData
 from flows.steps.download import sha256
 from flows.steps.split import split
+from flows.unfinished import at_end
 
 PARTS = ("train", "validation", "test")
 
@@ -90,10 +93,9 @@ def _read_cached(dataset: Dataset, archive: Path, folder: Path) -> Splits:
         tests = pq.read_table(test) if test.exists() else None
         return Splits(pq.read_table(train), tests, read_labels(train))
     splits = dataset.read(archive)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        building = Path(temporary, folder.name)
-        building.mkdir()
+    building = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+    with at_end(partial(shutil.rmtree, building, ignore_errors=True)):
+        building.mkdir(parents=True)
         write_reviews(splits.train, splits.labels, building / train.name)
         if splits.test is not None:
             write_reviews(splits.test, splits.labels, building / test.name)

@@ -4,10 +4,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 from flows.errors import InputError
+from flows.unfinished import at_end
 from rnnfast.report import write_report
 from rnnfast.scoring import CONFIG
 
@@ -24,11 +26,9 @@ def new_run(output: Path, overwrite: bool) -> Iterator[Path]:
     check_output(output, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     run = _beside(output)
-    try:
+    with at_end(partial(shutil.rmtree, run, ignore_errors=True)):
         (run / PARTS).mkdir(parents=True)
         yield run
-    finally:
-        shutil.rmtree(run, ignore_errors=True)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -62,12 +62,25 @@ def publish(run: Path, output: Path, seconds: dict[str, float], overwrite: bool)
     write_report(run / "report.html", config, metrics)
     shutil.rmtree(run / PARTS)
     check_output(output, overwrite)
-    old = _beside(output)
-    if output.exists():
-        output.rename(old)
-    run.rename(output)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced(output):
+        run.rename(output)
     return output
+
+
+@contextmanager
+def replaced(output: Path) -> Iterator[None]:
+    """Moves away what is at `output`: removed after the block, or back where nothing came instead."""
+    old = _beside(output)
+
+    def settle() -> None:
+        if old.exists() and not output.exists():
+            old.rename(output)
+        shutil.rmtree(old, ignore_errors=True)
+
+    with at_end(settle):
+        if output.exists():
+            output.rename(old)
+        yield
 
 
 def _beside(output: Path) -> Path:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -23,6 +24,7 @@ from flows.datasets.readers import Columns, Rejected
 from flows.errors import InputError
 from flows.progress import bar
 from flows.steps.download import sha256
+from flows.unfinished import at_end
 from rnnfast.scoring import RunFolderError, Scorer
 
 FORMAT = 1  # of the output; part of a shard's key
@@ -69,23 +71,20 @@ def score_files(model: Path, pattern: str, columns: Columns, output: Path) -> Su
     shards = list(plan(pattern, columns, scorer))
     started = perf_counter()
     summary = Summary(shards=len(shards))
-    output.mkdir(parents=True, exist_ok=True)
-    try:
-        with bar("scoring", None, unit="rows") as advance:
-            for shard in shards:
-                done = output / f"{shard.key}.parquet"
-                rejected = output / "rejected" / f"{shard.key}.jsonl"
-                if done.exists():
-                    summary.skipped += 1
-                else:
-                    _score_shard(scorer, shard, columns, done, rejected)
-                rows = pq.read_metadata(done).num_rows
-                summary.rows += rows
-                summary.rejected += _count_lines(rejected)
-                advance(rows)
-    finally:
-        with suppress(OSError):
-            output.rmdir()  # only where nothing came into it
+    # An empty folder is nothing to leave.
+    with at_end(partial(_remove_if_empty, output)), bar("scoring", None, unit="rows") as advance:
+        output.mkdir(parents=True, exist_ok=True)
+        for shard in shards:
+            done = output / f"{shard.key}.parquet"
+            rejected = output / "rejected" / f"{shard.key}.jsonl"
+            if done.exists():
+                summary.skipped += 1
+            else:
+                _score_shard(scorer, shard, columns, done, rejected)
+            rows = pq.read_metadata(done).num_rows
+            summary.rows += rows
+            summary.rejected += _count_lines(rejected)
+            advance(rows)
     if summary.rows == 0:
         found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
         raise InputError(f"--input must hold a row that can be scored, {pattern!r} has {found}")
@@ -138,13 +137,16 @@ def _write_rejected(rows: list[Rejected], shard: Shard, path: Path) -> None:
 def _whole_or_none(path: Path) -> Iterator[Path]:
     """A temporary file that is on the disk and has the name `path` after the block, or is gone."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with at_end(partial(temporary.unlink, missing_ok=True)):
         yield temporary
         _to_disk(temporary)
         temporary.replace(path)
         _to_disk(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _to_disk(path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from flows.errors import InputError
-from flows.steps.publish import PARTS, check_output, new_run, publish
+from flows.steps.publish import PARTS, check_output, new_run, publish, replaced
 
 METRICS = {"test": {"rows": 2, "accuracy": 0.5, "confusion_matrix": [[1, 0], [1, 0]]}}
 
@@ -59,6 +59,25 @@ def test_what_is_there_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [output]
     with pytest.raises(InputError, match="--output must be new or an empty folder"):
         check_output(output, overwrite=False)
+
+
+def test_a_run_is_put_back_where_the_new_one_does_not_come(tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    with new_run(output, overwrite=False) as run:
+        build(run, "old")
+        publish(run, output, {}, overwrite=False)
+
+    def move_away() -> None:
+        with new_run(output, overwrite=True) as run:
+            build(run)
+            with replaced(output):
+                assert not output.exists()
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move_away()
+    assert json.loads((output / "config.json").read_text())["mark"] == "old"
+    assert list(tmp_path.iterdir()) == [output]
 
 
 def test_only_runs_are_replaced(tmp_path: Path) -> None:
