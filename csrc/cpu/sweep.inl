@@ -41,6 +41,16 @@ void place(Pointer* to, const Sequence<Real>& sequence, int64_t t, const RowGrou
   if (sequence.data) place<Pointer>(to, sequence.at(t), sequence.row_stride, rows, 0, end);
 }
 
+/// How far behind a vector of time step t that of the same row at time step `next` stands; 0 if there is none. Each
+/// vector is fetched while the step before it is computed, since a row is too short for the processor to see it coming.
+template <typename Real>
+int64_t ahead(const Sequence<Real>& sequence, int64_t t, int64_t next, bool exists) {
+  return sequence.data && exists ? sequence.at(next) - sequence.at(t) : 0;
+}
+
+RNNFAST_INLINE void fetch(const void* address) { __builtin_prefetch(address, 0, 2); }
+RNNFAST_INLINE void fetch_to_write(const void* address) { __builtin_prefetch(address, 1, 2); }
+
 /// Writes zeros past the length of the group's row r.
 template <typename Real>
 void clear_padding(const Sequence<Real>& sequence, int64_t T, int64_t width, const RowGroup& rows, int64_t r) {
@@ -179,6 +189,7 @@ struct Sweep {
     Real* const* c;      // c_t; may be the same memory
     Real* const* y;      // h_t, before the projection if there is one
     Real* const* saved;  // null: not wanted
+    int64_t x_ahead = 0, y_ahead = 0;
 
     template <int M, int P, int V>
     void run(int64_t row, int64_t blocks, int64_t unit) const {
@@ -219,6 +230,8 @@ struct Sweep {
           for (int s = 0; s < S; ++s) z[s] = load(sums[s] + m * stride + j);
           if (Cell::mixes_h) before = load_some<whole>(h[row + m] + unit, count);
           if (Cell::has_c) cell = load_some<whole>(c_before[row + m] + unit, count);
+          fetch_to_write(y[row + m] + y_ahead + unit);
+          if (unit < f.I) fetch(x[row + m] + x_ahead + unit);
           store_some<whole>(y[row + m] + unit, Cell::forward(z, before, cell, kept), count);
           if (Cell::has_c) store_some<whole>(c[row + m] + unit, cell, count);
           if (R > 0 && saved)
@@ -247,7 +260,10 @@ struct Sweep {
       place(y, f.output, step.t, rows, step.active);
       place(c, f.cells, step.t, rows, step.active);
       place(saved, f.reserve, step.t, rows, step.active);
-      const ForwardTile tile{f, weights, x, h, c_before, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr};
+      ForwardTile tile{f, weights, x, h, c_before, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr};
+      const int64_t next = step.t + (f.reverse ? -1 : 1);
+      tile.x_ahead = ahead(f.input, step.t, next, step.going_on > 0);
+      if (!f.w_hr) tile.y_ahead = ahead(f.output, step.t, next, step.going_on > 0);
       cover(member, tile, 0, step.active, f.H);
       if (f.w_hr) cover(member, ProductTile<Real>{wide, weights + cell_size(f), f.H, f.P, y}, 0, step.active, f.P);
       if (step.going_on < step.active)
@@ -376,6 +392,7 @@ struct Sweep {
     const Real* const* saved;
     Real* const* dz;
     Real* const* wide;  // h_t before the projection, made again; null without one
+    int64_t dy_ahead = 0, saved_ahead = 0;
 
     template <int M, int P, int V>
     void run(int64_t row, int64_t blocks, int64_t unit) const {
@@ -395,6 +412,9 @@ struct Sweep {
       for (const int64_t end = row + rows; row < end; ++row, sums += stride)
         for (int64_t j = 0; j < width; j += kLanes<Real>) {
           const int64_t unit = first + j, count = least(kLanes<Real>, width - j);
+          if (dy) fetch(dy[row] + dy_ahead + unit);
+          if (R == 0) fetch(before[row] + unit);  // h_t of the next step
+          for (int64_t k = 0; k < R; ++k) fetch(saved[row] + saved_ahead + k * b.H + unit);
           Vec<Real> dh = load(sums + j), cell = {}, later = {}, old = {}, old_c = {};
           Vec<Real> kept[kSaved], gradients[D];
           if (dy) dh += load_some<whole>(dy[row] + unit, count);
@@ -576,6 +596,8 @@ struct Sweep {
         BackwardTile tile{b,   begins, from, weights, G * b.H,  from_output, from_last, nullptr,
                           dh0, dc0,    h,    before,  c_before, saved,       dz,        nullptr};
         if (begins && b.grad_c_n) tile.dc_n = dc_n;
+        tile.dy_ahead = ahead(b.grad_output, step.t, t_before, step.going_on > 0);
+        tile.saved_ahead = ahead(b.reserve, step.t, t_before, step.going_on > 0);
         if (b.w_hr) {
           tile.from = dh;
           tile.weights = w_hr;
