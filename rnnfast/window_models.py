@@ -208,7 +208,7 @@ class RecurrentForecaster(WindowModel):
         The state is all that is kept of a device. Fed a series from its start, this gives what
         ``forward`` gives for the whole series so far.
         """
-        _require_streams(self.config)
+        require_streams(self.config)
         prepared, offset, factor = self.prepared(reading[:, None])
         output, state = self.rnn(prepared, state)
         return self._ahead(output[:, -1], state, offset, factor), state
@@ -303,12 +303,13 @@ class RecurrentWindowClassifier(WindowModel):
 
     def step(self, reading: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits after one more reading (N, C), and the new state; see RecurrentForecaster.step."""
-        _require_streams(self.config)
+        require_streams(self.config)
         output, state = self.rnn(self.standardised(reading)[:, None], state)
         return self.head(self.dropout(output[:, -1])), state
 
 
-def _require_streams(config: WindowConfig) -> None:
+def require_streams(config: WindowConfig) -> None:
+    """Raises ValueError unless a hidden state can be kept from reading to reading."""
     if not config.streams:
         raise ValueError(
             "a state can be kept by a one-way recurrent model with segment 1 only, to forecast with "
@@ -496,4 +497,65 @@ _FORECASTERS: dict[str, type[WindowModel]] = {
     "dlinear": DLinear,
     "persistence": Persistence,
     "seasonal": Persistence,
+}
+
+
+def beside(config: WindowConfig, trained: bool = False) -> list[WindowConfig]:
+    """What a model is measured against, on the same windows.
+
+    Forecasters always stand beside persistence and linear autoregression on the same lags, and, where
+    the look-back holds a season, beside the last season; ``trained`` adds those that are trained by
+    steps.
+    """
+    cells: list[WindowCell] = []
+    if config.task == "forecast":
+        cells = ["persistence", "linear"]
+        if 1 < config.period <= config.lookback:
+            cells.append("seasonal")
+        if trained:
+            cells.append("dlinear")
+    if trained:
+        cells += ["mlp", "cnn"]
+    same = config.model_dump(
+        include={"task", "lookback", "horizon", "period", "coverage", "hidden_size", "dropout"}
+    )
+    return [WindowConfig(**same | {"cell": cell}) for cell in cells if cell != config.cell]
+
+
+# Preset -> cell -> what differs from the defaults of WindowConfig, WindowTraining and the data.
+WINDOW_PRESETS: dict[str, dict[WindowCell, dict[str, dict[str, Any]]]] = {
+    "default": {
+        "rnn": {"model": {}, "training": {}, "data": {}},
+        "gru": {"model": {}, "training": {}, "data": {}},
+        "lstm": {"model": {}, "training": {}, "data": {}},
+        **{
+            cell: {"model": {"form": "direct", "segment": 1}, "training": {}, "data": {}}
+            for cell in ("linear", "dlinear", "mlp", "cnn", "persistence", "seasonal")
+        },
+    },
+    # The forecaster that people are taught: one channel, the next reading, rows as the file has them.
+    "lecture": {
+        "rnn": {
+            "model": {
+                "lookback": 64,
+                "horizon": 1,
+                "form": "direct",
+                "segment": 1,
+                "hidden_size": 32,
+                "num_layers": 1,
+                "dropout": 0.0,
+                "normalise": "none",
+                "quantiles": False,
+            },
+            "training": {
+                "epochs": 20,
+                "learning_rate": 1e-3,
+                "schedule": "constant",
+                "averaging": 0.0,
+                "loss": "mse",
+                "batch_size": 64,
+            },
+            "data": {"order": "file", "validation_share": 0.0},
+        },
+    },
 }
