@@ -37,21 +37,19 @@ Output = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace the run at --output.")]
 # Numbers come as they were typed: the settings know their rules and name the value.
-Epochs = Annotated[
-    str | None, typer.Option(metavar="N", help="Passes over the training rows.")
-]
+Epochs = Annotated[str | None, typer.Option(metavar="N", help="Passes over the training rows.")]
 BatchSize = Annotated[str | None, typer.Option(metavar="N", help="Rows in a training step.")]
 LearningRate = Annotated[str | None, typer.Option(metavar="X", help="Of the optimizer.")]
-Seed = Annotated[
-    str | None, typer.Option(metavar="N", help="Of weights, order and dropout.")
-]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="Of weights, order and dropout.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any other field of model or training, as NAME=VALUE."),
 ]
 
 app = typer.Typer(
-    help="Batch jobs over reviews and sensor readings.", add_completion=False, pretty_exceptions_enable=False
+    help="Batch jobs over reviews and sensor readings.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -207,7 +205,8 @@ def score(
         str | None, typer.Option(help="Column that names the row; by default id, if there is one.")
     ] = None,
     time_column: Annotated[
-        str | None, typer.Option(help="Of readings: column with the time; by default as in training.")
+        str | None,
+        typer.Option(help="Of readings: column with the time; by default as in training."),
     ] = None,
     group_column: Annotated[
         str | None, typer.Option(help="Of readings: column with the device; likewise.")

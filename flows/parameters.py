@@ -141,5 +141,7 @@ class SensorsData(JobData):
         if not self.named and self.task == "classify" and self.label_column is None:
             raise ValueError("label_column must be given to classify, got none")
         if self.order == "file" and "calendar" in self.features:
-            raise ValueError("features must not hold 'calendar' for order 'file', which has no time")
+            raise ValueError(
+                "features must not hold 'calendar' for order 'file', which has no time"
+            )
         return self

@@ -106,7 +106,9 @@ def label_metrics(labels: np.ndarray, predicted: np.ndarray, count: int) -> dict
         )
     for each in (labels, predicted):
         if each.min() < 0 or each.max() >= count:
-            raise ValueError(f"labels must be from 0 to {count - 1}, got: {each.min()}, {each.max()}")
+            raise ValueError(
+                f"labels must be from 0 to {count - 1}, got: {each.min()}, {each.max()}"
+            )
     return {
         "rows": len(labels),
         "accuracy": float(metrics.accuracy_score(labels, predicted)),

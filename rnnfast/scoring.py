@@ -199,7 +199,9 @@ class Scorer:
         except ValueError as error:
             raise RunFolderError(str(error)) from error
         model, weights = _load_weights(
-            run_dir, f"{CONFIG} and {VOCABULARY}", lambda: build_model(content.model, len(vocabulary))
+            run_dir,
+            f"{CONFIG} and {VOCABULARY}",
+            lambda: build_model(content.model, len(vocabulary)),
         )
         decisive = content.model_dump_json(include={"format", "model", "labels"})
         digest = _digest(decisive.encode(), vocabulary_bytes, weights)

@@ -239,9 +239,7 @@ class Windows:
         """The windows of these numbers, (N, size, C)."""
         rows, channels = self.values.shape
         # A window is a row of this view, so that it is copied as one block.
-        blocks = self.values.as_strided(
-            (rows - self.size + 1, self.size * channels), (channels, 1)
-        )
+        blocks = self.values.as_strided((rows - self.size + 1, self.size * channels), (channels, 1))
         return blocks[self.starts(numbers)].view(len(numbers), self.size, channels)
 
     def batches(self, size: int) -> Iterator[Tensor]:
@@ -263,7 +261,7 @@ def chronological(times: np.ndarray, shares: Sequence[float]) -> list[int]:
     rest = 1 - sum(shares)
     if min(shares) <= 0 or rest <= 0:
         raise ValueError(f"shares must be above 0 and below 1 together, got: {list(shares)}")
-    places = [int(round(len(times) * s)) for s in np.cumsum([rest, *shares[:-1]])]
+    places = [round(len(times) * s) for s in np.cumsum([rest, *shares[:-1]])]
     cuts = np.partition(times, [min(p, len(times) - 1) for p in places])
     return [int(cuts[min(p, len(times) - 1)]) for p in places]
 

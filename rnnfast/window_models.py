@@ -61,7 +61,9 @@ class WindowConfig(BaseModel):
     period: int = Field(24, ge=1, description="Readings of a season.")
     kernel: int = Field(25, ge=1, description="Readings that an average or a filter sees; odd.")
     rotation: float = Field(
-        0.0, ge=0, description="Of triples of channels in training: deviation of the angle, radians."
+        0.0,
+        ge=0,
+        description="Of triples of channels in training: deviation of the angle, radians.",
     )
     noise: float = Field(0.0, ge=0, description="Added to readings in training, in deviations.")
 
@@ -74,7 +76,9 @@ class WindowConfig(BaseModel):
                 f"lookback must be a multiple of segment, {self.segment}, got: {self.lookback}"
             )
         if self.task == "classify" and self.cell not in CLASSIFIERS:
-            raise ValueError(f"cell must be {' or '.join(CLASSIFIERS)} to classify, got: {self.cell!r}")
+            raise ValueError(
+                f"cell must be {' or '.join(CLASSIFIERS)} to classify, got: {self.cell!r}"
+            )
         if self.task == "forecast" and self.bidirectional:
             raise ValueError("bidirectional must be false to forecast, got: true")
         if self.cell == "seasonal" and self.period > self.lookback:

@@ -41,9 +41,7 @@ def kind(path: Path) -> str | None:
     return {".ndjson": "jsonl", ".pq": "parquet"}.get(suffix, suffix.removeprefix(".")) or None
 
 
-def expand(
-    pattern: str, argument: str, kinds: tuple[str, ...] = tuple(READERS)
-) -> list[Path]:
+def expand(pattern: str, argument: str, kinds: tuple[str, ...] = tuple(READERS)) -> list[Path]:
     """The files that a path or glob names, sorted.
 
     Raises:

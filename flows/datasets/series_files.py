@@ -61,7 +61,8 @@ def numeric_columns(pattern: str, argument: str, leave: set[str]) -> tuple[str, 
     return tuple(
         field.name
         for field in first.schema
-        if field.name not in leave and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+        if field.name not in leave
+        and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
     )
 
 
@@ -76,7 +77,10 @@ def _head(path: Path) -> Iterator[pa.Table]:
 
 
 def read_series(
-    pattern: str, columns: SeriesColumns, argument: str, rejected: list[tuple[str, Rejected]] | None = None
+    pattern: str,
+    columns: SeriesColumns,
+    argument: str,
+    rejected: list[tuple[str, Rejected]] | None = None,
 ) -> Iterator[pa.Table]:
     """Streams the readings of files in batches, as `flows.datasets.base` says.
 
@@ -117,9 +121,7 @@ def _typed(
     """The fields with their types, and the rows that cannot be read, which are left out."""
     reasons: dict[int, str] = {}
     times = _times(raw["time"], columns.time, reasons)
-    channels = {
-        name: _numbers(raw[f"={name}"], name, reasons) for name in columns.channels
-    }
+    channels = {name: _numbers(raw[f"={name}"], name, reasons) for name in columns.channels}
     empty = pa.nulls(raw.num_rows, pa.string())
     keys = {
         field: raw[field].cast(pa.string()) if field in raw.column_names else empty
@@ -159,9 +161,7 @@ def _times(column: pa.ChunkedArray, name: str, reasons: dict[int, str]) -> pa.Ch
     return times
 
 
-def _parsed_times(
-    column: pa.ChunkedArray, rule: str, reasons: dict[int, str]
-) -> pa.ChunkedArray:
+def _parsed_times(column: pa.ChunkedArray, rule: str, reasons: dict[int, str]) -> pa.ChunkedArray:
     text = pc.utf8_trim_whitespace(column.cast(pa.string()))
     # "2006-04-01 00:00:00.000 +0200": Arrow wants no space before an offset.
     text = pc.replace_substring_regex(text, r"\s+([+-]\d\d:?\d\d|Z)$", r"\1")

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,14 @@ class _Codes:
     def of(self, column: pa.ChunkedArray) -> np.ndarray:
         coded = column.combine_chunks().dictionary_encode(null_encoding="encode")
         known = [self.names.setdefault(n, len(self.names)) for n in coded.dictionary.to_pylist()]
-        return np.array(known, np.int32)[coded.indices.to_numpy()] if known else np.empty(0, np.int32)
+        return (
+            np.array(known, np.int32)[coded.indices.to_numpy()] if known else np.empty(0, np.int32)
+        )
 
 
-def gather(batches: Iterable[pa.Table], info: SeriesInfo, folder: Path) -> tuple[Readings, SeriesInfo]:
+def gather(
+    batches: Iterable[pa.Table], info: SeriesInfo, folder: Path
+) -> tuple[Readings, SeriesInfo]:
     """Gathers batches of readings.
 
     Args:
@@ -89,13 +94,15 @@ def gather(batches: Iterable[pa.Table], info: SeriesInfo, folder: Path) -> tuple
     order = in_order(times, groups)
     step = info.step or order.step
     if step == 0:
-        raise InputError("--dataset or --input must hold two readings of a device, found one of each")
+        raise InputError(
+            "--dataset or --input must hold two readings of a device, found one of each"
+        )
     counts = dict.fromkeys(("merged", "filled", "dropped"), 0)
     pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     sorted_groups = groups[order.rows]
     bounds = np.append(np.flatnonzero(np.diff(sorted_groups, prepend=-1)), len(sorted_groups))
     with (folder / VALUES).open("wb") as file:
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             rows = order.rows[start:stop]
             grid = regular(times[rows], raw[rows], step, info.carry, info.sentinels)
             for name in counts:
@@ -110,7 +117,9 @@ def gather(batches: Iterable[pa.Table], info: SeriesInfo, folder: Path) -> tuple
     (folder / "raw.f32").unlink()
     all_times, all_groups, all_labels = (np.concatenate(each) for each in zip(*pieces, strict=True))
     if len(all_times) == 0:
-        raise InputError(f"--features must have readings in common rows, {', '.join(own)} have none")
+        raise InputError(
+            f"--features must have readings in common rows, {', '.join(own)} have none"
+        )
     all_times.tofile(folder / TIMES)
     runs = find_runs(all_times, step, all_groups, all_labels)
     ordered = tuple(sorted(name for name in label_names if name is not None))

@@ -143,7 +143,9 @@ def _spans(
     readings: Readings, info: SeriesInfo, data: SensorsData, config: WindowConfig
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of each part the runs (R, 2) that windows are cut from, and their labels (R,)."""
-    labelled = readings.labels >= 0 if config.task == "classify" else np.ones(len(readings.runs), bool)
+    labelled = (
+        readings.labels >= 0 if config.task == "classify" else np.ones(len(readings.runs), bool)
+    )
     runs, labels = readings.runs[labelled], readings.labels[labelled]
     groups = readings.groups[labelled]
     if config.task == "classify" and len(readings.group_names) > 1:
