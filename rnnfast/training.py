@@ -79,20 +79,22 @@ class Rows(Protocol):
 
     unit: str
     """What the rows are made of, in the plural; the history has its number a second."""
-    units: int
-    """How many of these all rows have together."""
     chosen_by: tuple[str, int]
     """The figure of ``measure`` that chooses the epoch, and 1 where more of it is better, else -1."""
+
+    @property
+    def units(self) -> int:
+        """How many of these all rows have together."""
 
     def __len__(self) -> int: ...
 
     def batches(self, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
         """Every row once, by number, so many at a time, in an order of its own each time."""
 
-    def loss(self, model: nn.Module, rows: Tensor) -> Tensor:
+    def loss(self, model: Any, rows: Tensor) -> Tensor:
         """The mean loss of a model on these rows."""
 
-    def measure(self, model: nn.Module) -> dict[str, float]:
+    def measure(self, model: Any) -> dict[str, float]:
         """Figures over all rows, ``loss`` among them; the model may be in either mode."""
 
 
@@ -183,13 +185,13 @@ class Futures(_WindowRows):
         super().__init__(windows, model.config.lookback)
         self.targets, self.past, self.kind = model.targets, model.config.lookback, kind
 
-    def loss(self, model: nn.Module, rows: Tensor) -> Tensor:
+    def loss(self, model: WindowModel, rows: Tensor) -> Tensor:
         """The loss of the forecasts, and the pinball loss of their quantiles, if they have some."""
         taken = self.windows.take(rows)
         truth = model.standardised(taken[:, self.past :])[..., self.targets]
         return model.loss(model(taken[:, : self.past]), truth, self.kind)
 
-    def measure(self, model: nn.Module) -> dict[str, float]:
+    def measure(self, model: WindowModel) -> dict[str, float]:
         """``loss``: the mean squared error in standard deviations of the channel."""
         total = 0.0
         for rows, forecast in forecasts(model, self.windows):
@@ -208,12 +210,12 @@ class LabelledWindows(_WindowRows):
         super().__init__(windows, windows.size)
         self.labels = labels
 
-    def loss(self, model: nn.Module, rows: Tensor) -> Tensor:
+    def loss(self, model: WindowModel, rows: Tensor) -> Tensor:
         """Cross entropy in nats."""
         labels = self.labels[self.windows.run_of(rows)]
         return F.cross_entropy(model(self.windows.take(rows)), labels)
 
-    def measure(self, model: nn.Module) -> dict[str, float]:
+    def measure(self, model: WindowModel) -> dict[str, float]:
         """``loss`` in nats and ``accuracy``."""
         loss, right = 0.0, 0
         for rows, logits in forecasts(model, self.windows):
@@ -278,7 +280,7 @@ def fit(
 
 
 def forecasts(
-    model: nn.Module, windows: Windows, batch_size: int = 256
+    model: WindowModel, windows: Windows, batch_size: int = 256
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What a model of windows says of all of them, in order: numbers (N,) and outputs (N, ...)."""
     was_training = model.training

@@ -12,6 +12,7 @@ outputs a step, S steps of a segment, M segments ahead, W width of the hidden st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -172,8 +173,12 @@ class WindowModel(nn.Module):
         With quantiles the mean pinball loss of both ends is added (Koenker and Bassett, "Regression
         Quantiles", 1978).
         """
-        measure = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}[kind]
-        result = measure(forecasts[..., 0], truth)
+        measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "mse": F.mse_loss,
+            "mae": F.l1_loss,
+            "huber": F.huber_loss,
+        }
+        result = measures[kind](forecasts[..., 0], truth)
         if self.outputs > 1:
             tail = (1 - self.config.coverage) / 2
             for place, level in ((1, tail), (2, 1 - tail)):
@@ -557,7 +562,7 @@ WINDOW_PRESETS: dict[str, dict[WindowCell, dict[str, dict[str, Any]]]] = {
                 "schedule": "constant",
                 "averaging": 0.0,
                 "loss": "mse",
-                "batch_size": 64,
+                "batch_size": 32,
             },
             "data": {"order": "file", "validation_share": 0.0},
         },

@@ -106,10 +106,9 @@ DATASET = SensorDataset(
                 "bidirectional": True,
                 "pooling": "mean+max",
                 "dropout": 0.5,
-                "rotation": 0.2,
-                "noise": 0.05,
+                "rotation": 0.3,
             },
-            {"epochs": 20},
+            {"epochs": 12, "stride": 32},
         )
     },
 )

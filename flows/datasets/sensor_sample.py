@@ -87,7 +87,7 @@ DATASET = SensorDataset(
         ),
         "classify": (
             {"lookback": 24, "segment": 1, "hidden_size": 32, "pooling": "mean+max"},
-            {"epochs": 6, "stride": 6},
+            {"epochs": 8, "stride": 3, "learning_rate": 0.01},
         ),
     },
 )

@@ -45,7 +45,7 @@ DATASET = SensorDataset(
     tasks={
         "forecast": (
             {"lookback": 64, "hidden_size": 64, "normalise": "residual"},
-            {"epochs": 10, "learning_rate": 3e-3, "batch_size": 128},
+            {"epochs": 5, "learning_rate": 3e-3, "batch_size": 128},
         )
     },
 )

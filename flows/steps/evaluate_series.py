@@ -90,11 +90,11 @@ def _forecast_errors(
     errors = ForecastErrors(model.config.horizon, scorer.series.targets)
     of_window = np.empty(len(windows))
     calibrated = bool(model.margins.any())
-    for numbers, forecast in forecasts(model, windows):
+    for numbers, output in forecasts(model, windows):
         taken = model.standardised(windows.take(numbers))[..., model.targets].numpy()
         past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
-        low, high = (end.numpy() for end in model.interval(forecast))
-        forecast = forecast[..., 0].numpy()
+        low, high = (end.numpy() for end in model.interval(output))
+        forecast = output[..., 0].numpy()
         of_window[numbers] = ((forecast - truth) ** 2).mean((1, 2))
         last = past[:, -1]
         if not scorer.series.standardised:

@@ -51,11 +51,9 @@ def prepare_series(
         raise InputError(
             f"--label-column must hold two labels or more, found {', '.join(info.labels) or 'none'}"
         )
-    np.savez(
-        work / SPANS,
-        **{f"{name}_{key}": array for name, pair in spans.items()
-           for key, array in zip(("runs", "labels"), pair, strict=True)},
-    )  # fmt: skip
+    arrays: dict[str, Any] = {f"{name}_runs": runs for name, (runs, _) in spans.items()}
+    arrays |= {f"{name}_labels": labels for name, (_, labels) in spans.items()}
+    np.savez(work / SPANS, **arrays)
     (work / SERIES).write_text(info.model_dump_json(), encoding="utf-8")
     _write_test(readings, spans["test"][0], info, work / "test.parquet")
     windows = {

@@ -80,10 +80,17 @@ class Summary:
 class Work(Protocol):
     """What scoring a file means for one kind of model."""
 
-    kinds: tuple[str, ...]
-    settings: object
-    """What decides the scores beside the file, as JSON has it; part of a shard's key."""
-    schema: pa.Schema
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of files that can be scored, as `flows.datasets.files.kind` has them."""
+
+    @property
+    def settings(self) -> object:
+        """What decides the scores beside the file, as JSON has it; part of a shard's key."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the output."""
 
     def score(self, shard: Shard, bad: list[Rejected]) -> Iterator[pa.Table]:
         """Tables of the schema, one after the other; rows that cannot be scored go to `bad`."""

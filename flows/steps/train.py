@@ -124,7 +124,8 @@ def _calibrate(model: WindowModel, windows: Windows) -> None:
         truths.append(model.standardised(future)[..., model.targets].numpy())
         lows.append(low.numpy())
         highs.append(high.numpy())
-    margins = conformal_margins(*map(np.concatenate, (truths, lows, highs)), model.config.coverage)
+    ends = np.concatenate(lows), np.concatenate(highs)
+    margins = conformal_margins(np.concatenate(truths), *ends, model.config.coverage)
     model.margins.copy_(torch.from_numpy(margins))
 
 
