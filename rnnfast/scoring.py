@@ -269,6 +269,9 @@ class Stream:
     def read(self, readings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Reads one reading (C,) of each of some devices, all in one step of the model.
 
+        Channels are in the order of the scorer's `series`; features of the calendar are among them,
+        as `rnnfast.series.calendar_features` gives them.
+
         Returns of each device its forecasts (H, D, Q) in the units of the readings, or the
         probabilities (K,) of the labels. Raises ValueError for a reading that is not (C,) or not
         finite.

@@ -21,7 +21,7 @@ from flows.progress import bar
 CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 ACTIVITIES = ("walking", "walking_upstairs", "walking_downstairs", "sitting", "standing", "laying")
 STEP = 20_000  # microseconds between readings
-PAUSE = 3_600_000_000  # microseconds set between two recordings of a person; nobody knows better
+PAUSE = 1_000_000  # microseconds set between two recordings of a person, enough to part them
 _RECORDING = re.compile(r"RawData/acc_(exp\d\d_user(\d\d))\.txt")
 
 

@@ -6,6 +6,7 @@ An empty number is missing. A row whose time or number cannot be read is an erro
 sets it aside with its place and the reason.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import pyarrow.parquet as pq
 from flows.datasets.files import expand, kind, whole_file
 from flows.datasets.readers import Rejected, Rows, read_csv, require_column
 from flows.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("csv", "parquet")
 BATCH = 1 << 16  # rows of a batch of Parquet
@@ -45,6 +48,9 @@ class SeriesColumns:
             require_column(f"--{field}-column", name, names, path)
         for name in self.channels:
             require_column("--features or --target", name, names, path)
+        left = [name for name in names if name not in {*fields.values(), *self.channels}]
+        if left:
+            logger.info("%s: columns that are not read: %s", path.name, ", ".join(left[:20]))
         return fields | {f"={name}": name for name in self.channels}
 
 

@@ -35,7 +35,7 @@ class Readings:
     Attributes:
         values: (T, C) float32.
         times: (T,) int64 microseconds.
-        runs: (R, 2) int64; no run crosses a change of group or label.
+        runs: (R, 2) int64; no run crosses a change of group, or, to classify, of label.
         groups: of each run, the place in `group_names`.
         labels: of each run, the place in the labels of the data, -1 where it has none.
         group_names: the devices or persons; None for the one of data without groups.
@@ -121,7 +121,8 @@ def gather(
             f"--features must have readings in common rows, {', '.join(own)} have none"
         )
     all_times.tofile(folder / TIMES)
-    runs = find_runs(all_times, step, all_groups, all_labels)
+    # A forecast goes on over a change of label.
+    runs = find_runs(all_times, step, all_groups, *(() if info.targets else (all_labels,)))
     ordered = tuple(sorted(name for name in label_names if name is not None))
     info = info.model_copy(update={"step": step, "labels": info.labels or ordered})
     places = {n: info.labels.index(n) if n in info.labels else -1 for n in label_names}

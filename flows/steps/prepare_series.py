@@ -21,6 +21,7 @@ from rnnfast.scoring import SeriesInfo
 from rnnfast.series import CALENDAR, CHUNK, Scaler, Windows, by_group, chronological
 from rnnfast.window_models import WindowConfig
 
+KEYS = ("time", "group", "label")  # columns of every batch, beside the channels
 SERIES, SPANS = "series.json", "spans.npz"
 
 
@@ -99,7 +100,7 @@ def _source(data: SensorsData, archive: Path | None) -> tuple[Iterator[pa.Table]
     named = data.named
     features = data.features or (named.features if named else ())
     if not features and not named:
-        keys = {data.time_column, data.group_column, data.label_column}
+        keys = {data.time_column, data.group_column, data.label_column, *KEYS}
         features = numeric_columns(data.dataset, "--dataset", {k for k in keys if k})
     own = [name for name in features if name != "calendar"]
     targets: tuple[str, ...] = ()
@@ -108,6 +109,9 @@ def _source(data: SensorsData, archive: Path | None) -> tuple[Iterator[pa.Table]
         if data.order == "file" and not data.features:
             features, own = targets, []
         own += [name for name in targets if name not in own]
+    taken = [name for name in own if name in KEYS]
+    if taken:
+        raise InputError(f"--features must not be called {' or '.join(KEYS)}, got {taken[0]!r}")
     if not own:
         raise InputError("--features must name at least one column of numbers, found none")
     info = SeriesInfo(

@@ -355,6 +355,25 @@ def test_bad_rows_and_other_columns_when_scoring(forecaster: Path, tmp_path: Pat
         score_files(forecaster, str(path), None, tmp_path / "out3")
 
 
+def test_columns_that_the_model_does_not_know_are_named(
+    forecaster: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_csv(tmp_path / "x.csv", 30)
+    with caplog.at_level("INFO", logger="flows"):
+        score_files(forecaster, str(path), None, tmp_path / "out")
+    assert "x.csv: columns that are not read: state" in caplog.text
+
+
+def test_a_forecast_goes_on_over_a_change_of_label(tmp_path: Path) -> None:
+    info = SeriesInfo(channels=("temperature", "load"), targets=("load",), step=0, carry=6)
+    readings, _ = gather(SENSORS["sample"].read(None), info, tmp_path)
+    parted, _ = gather(
+        SENSORS["sample"].read(None), info.model_copy(update={"targets": ()}), tmp_path
+    )
+    assert len(readings.runs) < len(parted.runs)
+    assert np.diff(parted.labels).any()
+
+
 def test_the_sample_is_the_same_each_time_and_has_what_it_promises(tmp_path: Path) -> None:
     sample = SENSORS["sample"]
     first, second = (pa.concat_tables(sample.read(None)) for _ in range(2))
