@@ -62,8 +62,8 @@ CELLS = {
     "cnn": "CNN",
     "ngrams": "n-grams",
     "dlinear": "DLinear",
-    "linear": "linear autoregression",
-    "seasonal": "the last season",
+    "linear": "Linear autoregression",
+    "seasonal": "Last season",
 }
 """How a cell is written in headings."""
 
