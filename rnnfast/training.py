@@ -70,7 +70,10 @@ class WindowTraining(LoopSettings):
         "mse", description="Of a forecast, in standard deviations of the channel."
     )
     stride: int = Field(
-        1, ge=1, description="Every so many readings a training window starts, to forecast."
+        0,
+        ge=0,
+        description="Every so many readings a training window starts; 0: at each to forecast, after "
+        "half a window to classify.",
     )
 
 

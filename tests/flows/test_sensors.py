@@ -104,7 +104,17 @@ def test_from_readings_to_forecasts(server: None, run_cli: RunCli, tmp_path: Pat
 def test_from_readings_to_labels(server: None, run_cli: RunCli, tmp_path: Path) -> None:
     path, run = write_csv(tmp_path / "x.csv", 240, devices=5), tmp_path / "run"
     options = ["--dataset", path, *OWN, "--task", "classify", "--label-column", "state"]
-    options += ["--set", "pooling=mean+max", *TINY, "--epochs", 20, "--learning-rate", 0.02]
+    options += [
+        "--set",
+        "pooling=mean+max",
+        "--set",
+        "stride=1",
+        *TINY,
+        "--epochs",
+        20,
+        "--learning-rate",
+        0.02,
+    ]
     result = run_cli("sensors", *options, "--features", "temp,load", "--output", run)
     assert result.exit_code == 0, result.output
     metrics = json.loads((run / "metrics.json").read_text())
