@@ -1,4 +1,4 @@
-"""Batch jobs over reviews: the flows, the data sets and the steps that they are made of.
+"""Batch jobs over reviews and sensor readings: the flows, the data sets and the steps that they are made of.
 
 Importing the package settles how Prefect and OpenMP run, before anything imports them: no telemetry,
 and a home of Prefect's own, so that the embedded server's database never meets another project's.

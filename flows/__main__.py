@@ -1,4 +1,4 @@
-"""The command line: python -m flows reviews | score.
+"""The command line: python -m flows reviews | sensors | score.
 
 Ends with code 0 only where the job was done, with 2 and one clear message where something that was
 given cannot be used, and with 128 + its number where a signal ended it: 130 after Ctrl-C.
@@ -23,14 +23,33 @@ from flows.interrupt import ended_by_signals
 from flows.progress import console, log_to_terminal
 
 if TYPE_CHECKING:
-    from rnnfast.models import ModelConfig
-    from rnnfast.training import TrainingSettings
+    from pydantic import BaseModel
 
 # Prefect's own log goes to its server; the terminal shows what the steps report.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
+Mirror = Annotated[
+    str | None, typer.Option(help="Folder or address to download from.", envvar="RNNFAST_MIRROR")
+]
+Preset = Annotated[str, typer.Option(help="default or lecture.")]
+Output = Annotated[
+    Path | None, typer.Option(help="Folder of the run; by default a new one below runs/.")
+]
+Overwrite = Annotated[bool, typer.Option(help="Replace the run at --output.")]
+# Numbers come as they were typed: the settings know their rules and name the value.
+Epochs = Annotated[str | None, typer.Option(metavar="N", help="Passes over the training rows.")]
+BatchSize = Annotated[str | None, typer.Option(metavar="N", help="Rows in a training step.")]
+LearningRate = Annotated[str | None, typer.Option(metavar="X", help="Of the optimizer.")]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="Of weights, order and dropout.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other field of model or training, as NAME=VALUE."),
+]
+
 app = typer.Typer(
-    help="Batch jobs over reviews.", add_completion=False, pretty_exceptions_enable=False
+    help="Batch jobs over reviews and sensor readings.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -42,19 +61,14 @@ def main() -> None:
 @app.command()
 def reviews(
     dataset: Annotated[str, typer.Option(help="sample, imdb, or a file or glob.")] = "sample",
-    mirror: Annotated[
-        str | None,
-        typer.Option(help="Folder or address to download from.", envvar="RNNFAST_MIRROR"),
-    ] = None,
+    mirror: Mirror = None,
     cell: Annotated[str, typer.Option(help="rnn, gru, lstm, mlp, cnn or ngrams.")] = "rnn",
-    preset: Annotated[str, typer.Option(help="default or lecture.")] = "default",
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the run; by default a new one below runs/.")
-    ] = None,
+    preset: Preset = "default",
+    output: Output = None,
     yardstick: Annotated[
         bool, typer.Option(help="Also measure a linear model of words and pairs of words.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace the run at --output.")] = False,
+    overwrite: Overwrite = False,
     text_column: Annotated[str | None, typer.Option(help="Column with the text.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column with the label.")] = None,
     group_column: Annotated[
@@ -62,23 +76,11 @@ def reviews(
     ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column that names the row.")] = None,
     test_dataset: Annotated[str | None, typer.Option(help="File or glob of test rows.")] = None,
-    # Numbers come as they were typed: the settings know their rules and name the value.
-    epochs: Annotated[
-        str | None, typer.Option(metavar="N", help="Passes over the training rows.")
-    ] = None,
-    batch_size: Annotated[
-        str | None, typer.Option(metavar="N", help="Rows in a training step.")
-    ] = None,
-    learning_rate: Annotated[
-        str | None, typer.Option(metavar="X", help="Of the optimizer.")
-    ] = None,
-    seed: Annotated[
-        str | None, typer.Option(metavar="N", help="Of weights, order and dropout.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other field of model or training, as NAME=VALUE."),
-    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = None,
+    settings: Settings = None,
 ) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
     with _clear_errors():
@@ -99,37 +101,128 @@ def reviews(
         training = _given(
             epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed
         )
-        model_config, training_settings = _configured(
-            cell, preset, data.suggested, training, settings or []
+        from rnnfast.models import PRESETS, ModelConfig
+        from rnnfast.training import TrainingSettings
+
+        chosen = _chosen(PRESETS, preset, cell)
+        model = {"cell": cell, **chosen["model"], **data.suggested}
+        configured = _configured(
+            ModelConfig, model, TrainingSettings, chosen["training"] | training, settings or []
         )
-        run_dir = output or Path("runs", f"{_stem(dataset)}-{cell}-{datetime.now():%Y%m%d-%H%M%S}")
-
-        from flows.steps.publish import check_output
-
-        check_output(run_dir, overwrite)
+        run_dir = _run_dir(output, dataset, cell, overwrite)
 
         from flows.reviews import reviews as reviews_flow
 
-        _show_run(
-            reviews_flow(run_dir, data, model_config, training_settings, yardstick, overwrite)
+        _show_run(reviews_flow(run_dir, data, *configured, yardstick, overwrite))
+
+
+@app.command()
+def sensors(
+    dataset: Annotated[
+        str, typer.Option(help="sample, szeged, ettm1, etth1, hapt, or a file or glob.")
+    ] = "sample",
+    task: Annotated[
+        str | None, typer.Option(help="forecast or classify; by default what the data is for.")
+    ] = None,
+    mirror: Mirror = None,
+    cell: Annotated[
+        str,
+        typer.Option(help="rnn, gru, lstm, linear, dlinear, mlp, cnn, persistence or seasonal."),
+    ] = "gru",
+    preset: Preset = "default",
+    output: Output = None,
+    yardstick: Annotated[
+        bool, typer.Option(help="Also train the networks without recurrence beside it.")
+    ] = False,
+    overwrite: Overwrite = False,
+    time_column: Annotated[str | None, typer.Option(help="Column with the time stamp.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Columns to forecast, parted by commas.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Columns to read, and calendar, parted by commas.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the label.")] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column with the device or person.")
+    ] = None,
+    horizon: Annotated[
+        str | None, typer.Option(metavar="N", help="Readings ahead to forecast.")
+    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = None,
+    settings: Settings = None,
+) -> None:
+    """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
+    with _clear_errors():
+        from flows.parameters import SensorsData
+        from rnnfast.training import WindowTraining
+        from rnnfast.window_models import WINDOW_PRESETS, WindowConfig
+
+        chosen = _chosen(WINDOW_PRESETS, preset, cell)
+        given = _given(
+            dataset=dataset,
+            task=task,
+            mirror=mirror,
+            time_column=time_column,
+            target=target,
+            features=features,
+            label_column=label_column,
+            group_column=group_column,
         )
+        own, rest = _parted(settings or [], SensorsData)
+        data = SensorsData(**chosen["data"] | given | own)
+        suggested_model, suggested_training = data.suggested
+        training = _given(
+            epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed
+        )
+        model = {**suggested_model, **chosen["model"], **_given(horizon=horizon)}
+        configured = _configured(
+            WindowConfig,
+            model | {"cell": cell, "task": data.chosen_task},
+            WindowTraining,
+            {**suggested_training, **chosen["training"], **training},
+            rest,
+        )
+        run_dir = _run_dir(output, dataset, cell, overwrite)
+
+        from flows.sensors import sensors as sensors_flow
+
+        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite))
 
 
 @app.command()
 def score(
     model: Annotated[Path, typer.Option(help="Folder of a run.")],
-    input: Annotated[str, typer.Option(help="CSV, JSONL or Parquet: a file or glob.")],
+    input: Annotated[
+        str, typer.Option(help="CSV, Parquet, of reviews also JSONL: a file or glob.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for the scores.")],
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     id_column: Annotated[
         str | None, typer.Option(help="Column that names the row; by default id, if there is one.")
     ] = None,
+    time_column: Annotated[
+        str | None,
+        typer.Option(help="Of readings: column with the time; by default as in training."),
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Of readings: column with the device; likewise.")
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Of readings: so many from one window to the next."),
+    ] = None,
 ) -> None:
-    """Score reviews with the model of a run; what is already scored is left as it is."""
+    """Score files with the model of a run; what is already scored is left as it is."""
     with _clear_errors():
         from flows.score import score as score_flow
 
-        done = score_flow(model, input, output, text_column, id_column)
+        done = score_flow(
+            model, input, output, text_column, id_column, time_column, group_column, every
+        )
         table = _table("rows scored", f"{done.rows:,}")
         table.add_row("rows rejected", f"{done.rejected:,}")
         table.add_row("files", f"{done.shards:,}, {done.skipped:,} of them done before")
@@ -149,58 +242,83 @@ def _stem(dataset: str) -> str:
     return "".join(c for c in stem if c.isalnum() or c in "-_") or "files"
 
 
+def _run_dir(output: Path | None, dataset: str, cell: str, overwrite: bool) -> Path:
+    """The folder of the run, which must be free."""
+    from flows.steps.publish import check_output
+
+    run_dir = output or Path("runs", f"{_stem(dataset)}-{cell}-{datetime.now():%Y%m%d-%H%M%S}")
+    check_output(run_dir, overwrite)
+    return run_dir
+
+
+def _chosen(presets: Mapping[str, Mapping[Any, Any]], preset: str, cell: str) -> dict[str, Any]:
+    """What a preset says of a cell."""
+    if preset not in presets:
+        raise InputError(f"--preset must be {' or '.join(presets)}, got {preset!r}")
+    if cell not in presets[preset]:
+        raise InputError(
+            f"--cell must be {' or '.join(presets[preset])} for --preset {preset}, got {cell!r}"
+        )
+    return presets[preset][cell]
+
+
+def _parted(settings: list[str], kind: type["BaseModel"]) -> tuple[dict[str, str], list[str]]:
+    """The settings NAME=VALUE that are fields of `kind`, and the others."""
+    own = dict(s.split("=", 1) for s in settings if s.partition("=")[0] in kind.model_fields)
+    return own, [s for s in settings if s.partition("=")[0] not in kind.model_fields]
+
+
 def _configured(
-    cell: str,
-    preset: str,
-    suggested: Mapping[str, Any],
+    model_kind: type["BaseModel"],
+    model: dict[str, Any],
+    training_kind: type["BaseModel"],
     training: dict[str, Any],
     settings: list[str],
-) -> tuple["ModelConfig", "TrainingSettings"]:
-    """The model and its training: the preset, what suits the data set, and what was given."""
-    from rnnfast.models import PRESETS, ModelConfig
-    from rnnfast.training import TrainingSettings
-
-    if preset not in PRESETS:
-        raise InputError(f"--preset must be {' or '.join(PRESETS)}, got {preset!r}")
-    if cell not in PRESETS[preset]:
+) -> tuple[Any, Any]:
+    """The model and its training, with what was given by --set."""
+    of_model, rest = _parted(settings, model_kind)
+    of_training, unknown = _parted(rest, training_kind)
+    if unknown or any("=" not in setting for setting in settings):
+        known = [*model_kind.model_fields, *training_kind.model_fields]
+        wrong = [*unknown, *(setting for setting in settings if "=" not in setting)]
         raise InputError(
-            f"--cell must be {' or '.join(PRESETS[preset])} for --preset {preset}, got {cell!r}"
+            f"--set must be NAME=VALUE with a NAME of {', '.join(known)}; got {wrong[0]!r}"
         )
-    chosen = PRESETS[preset][cell]
-    model = {"cell": cell, **chosen["model"], **suggested}
-    training = chosen["training"] | training
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name in ModelConfig.model_fields:
-            model[name] = value
-        elif name in TrainingSettings.model_fields:
-            training[name] = value
-        else:
-            known = [*ModelConfig.model_fields, *TrainingSettings.model_fields]
-            raise InputError(
-                f"--set must be NAME=VALUE with a NAME of {', '.join(known)}; got {setting!r}"
-            )
-    return ModelConfig(**model), TrainingSettings(**training)
+    return model_kind(**model | of_model), training_kind(**training | of_training)
 
 
 def _show_run(run_dir: Path) -> None:
     metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-    test, seconds, data = metrics["test"], metrics["seconds"], metrics["data"]
-    table = _table("test accuracy", f"{test['accuracy']:.2%} of {test['rows']:,} rows")
+    seconds = metrics["seconds"]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _figures(metrics):
+        table.add_row(name, value)
+    table.add_row("training", f"{seconds['train']:.1f} s")
+    table.add_row("whole job", f"{seconds['total']:.1f} s")
+    Console().print(table)
+    typer.echo(f"Report: {run_dir / 'report.html'}")
+
+
+def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values of what people look at first."""
+    test, data = metrics["test"], metrics["data"]
+    main = "accuracy" if "accuracy" in test else "mse"
+    form = ".2%" if main == "accuracy" else ".4f"
+    unit = "windows" if "windows" in metrics else "rows"
+    yield f"test {main}", f"{test[main]:{form}} of {test['rows']:,} {unit}"
     if metrics.get("test_without_duplicates") and data["duplicates_in_train_and_test"]:
-        table.add_row(
+        yield (
             "without duplicates",
             f"{metrics['test_without_duplicates']['accuracy']:.2%}, "
             f"{data['duplicates_in_train_and_test']:,} texts left out",
         )
     for name, measured in metrics.get("baseline", {}).items():
-        table.add_row(f"{name} beside it", f"{measured['accuracy']:.2%}")
-    table.add_row("AUC", f"{test['auc']:.4f}")
-    table.add_row("F1", f"{test['f1']:.4f}")
-    table.add_row("training", f"{seconds['train']:.1f} s")
-    table.add_row("whole job", f"{seconds['total']:.1f} s")
-    Console().print(table)
-    typer.echo(f"Report: {run_dir / 'report.html'}")
+        yield f"{name} beside it", f"{measured[main]:{form}}"
+    others = {"auc": "AUC", "f1": "F1", "macro_f1": "macro F1", "mae": "MAE", "rmse": "RMSE",
+              "r2": "R2", "skill": "skill against persistence", "coverage": "inside the interval"}  # fmt: skip
+    for key, name in others.items():
+        if test.get(key) is not None:
+            yield name, f"{test[key]:.4f}"
 
 
 def _table(name: str, value: str) -> Table:

@@ -2,25 +2,34 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from flows.datasets import DATASETS
-from flows.datasets.base import Archive
+from flows.datasets import DATASETS, SENSORS
+from flows.datasets.base import Archive, SensorDataset
 from flows.datasets.readers import Columns
 
 
-class ReviewsData(BaseModel):
-    """Labelled reviews: a data set by its name, or files of one's own."""
+class JobData(BaseModel):
+    """What every job needs to know of its data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dataset: str = Field("sample", description=f"{', '.join(DATASETS)}, or a file or glob.")
+    dataset: str = Field("sample", description="A name, or a file or glob.")
     mirror: str | None = Field(
         default_factory=lambda: os.environ.get("RNNFAST_MIRROR") or None,
         description="Folder or address to download from; by default RNNFAST_MIRROR.",
     )
+    test_share: float = Field(
+        0.2, gt=0, lt=1, description="Share of the rows for testing where nothing says which."
+    )
+    split_seed: int = Field(0, ge=0, description="Of the splits; the same gives the same rows.")
+
+
+class ReviewsData(JobData):
+    """Labelled reviews: a data set by its name, or files of one's own."""
+
     text_column: str = Field("text", description="Column of a file that holds the text.")
     label_column: str = Field("label", description="Column of a file with one of two labels.")
     group_column: str | None = Field(
@@ -30,13 +39,9 @@ class ReviewsData(BaseModel):
     test_dataset: str | None = Field(
         None, description="Files with the test rows; else they are split off."
     )
-    test_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of the rows for testing where nothing says which."
-    )
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="Share of the training rows that choose the epoch."
     )
-    split_seed: int = Field(0, ge=0, description="Of the splits; the same gives the same rows.")
 
     @property
     def is_named(self) -> bool:
@@ -62,4 +67,81 @@ class ReviewsData(BaseModel):
     def _fits_together(self) -> "ReviewsData":
         if self.is_named and self.test_dataset is not None:
             raise ValueError(f"test_dataset must not be given for {self.dataset!r}, which has one")
+        return self
+
+
+def _names(value: object) -> object:
+    """Names as the command line has them, parted by commas."""
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_names)]
+
+
+class SensorsData(JobData):
+    """Readings of sensors: a data set by its name, or files of one's own."""
+
+    task: Literal["forecast", "classify"] | None = Field(
+        None, description="forecast or classify; by default what a named data set is for."
+    )
+    time_column: str = Field("time", description="Column of a file with the time stamp.")
+    target: Names = Field(
+        (), description="Channels to forecast, parted by commas; by default all features."
+    )
+    features: Names = Field(
+        (),
+        description="Channels to read, parted by commas, and calendar for the hour, day and season; "
+        "by default all columns of numbers, or in the order of the file the target alone.",
+    )
+    label_column: str | None = Field(None, description="Column of a file with the label.")
+    group_column: str | None = Field(None, description="Column of a file: the device or person.")
+    order: Literal["time", "file"] = Field(
+        "time", description="file takes the rows as they come, a step apart, whatever their time."
+    )
+    step: float | None = Field(
+        None, gt=0, description="Seconds of the grid; by default the most frequent distance."
+    )
+    carry: int = Field(
+        6, ge=0, description="Steps for which a missing value takes the last one before it."
+    )
+    sentinels: Numbers = Field((-9999.0,), description="Values that mean a missing one.")
+    test_groups: Names = Field((), description="Groups to test on; else they are drawn.")
+    validation_share: float = Field(
+        0.1, ge=0, lt=1, description="Share of the training rows that choose the epoch; 0: none do."
+    )
+
+    @property
+    def named(self) -> SensorDataset | None:
+        """The data set, where it is one that has a name."""
+        return SENSORS.get(self.dataset)
+
+    @property
+    def archive(self) -> Archive | None:
+        """What has to be downloaded."""
+        return self.named.archive if self.named else None
+
+    @property
+    def chosen_task(self) -> str:
+        """The task, the usual one of a named data set where none was chosen."""
+        return self.task or (next(iter(self.named.tasks)) if self.named else "forecast")
+
+    @property
+    def suggested(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Fields of the model's and of the training's configuration that suit the data set."""
+        return self.named.tasks[self.chosen_task] if self.named else ({}, {})
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SensorsData":
+        if self.named and self.chosen_task not in self.named.tasks:
+            raise ValueError(
+                f"task must be {' or '.join(self.named.tasks)} for {self.dataset!r}, "
+                f"got: {self.task!r}"
+            )
+        if not self.named and self.task == "classify" and self.label_column is None:
+            raise ValueError("label_column must be given to classify, got none")
+        if self.order == "file" and "calendar" in self.features:
+            raise ValueError(
+                "features must not hold 'calendar' for order 'file', which has no time"
+            )
         return self

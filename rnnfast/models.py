@@ -81,6 +81,23 @@ def build_model(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> nn.
         return _MODELS[config.cell](config, vocabulary_size)
 
 
+def recurrent_layers(config: Any, input_size: int) -> RNN | GRU | LSTM:
+    """The recurrent layers that a configuration of any model asks for, batch first."""
+    layers: dict[str, Any] = {
+        "rnn": partial(RNN, nonlinearity=config.nonlinearity),
+        "gru": GRU,
+        "lstm": LSTM,
+    }
+    return layers[config.cell](
+        input_size,
+        config.hidden_size,
+        config.num_layers,
+        batch_first=True,
+        dropout=config.dropout if config.num_layers > 1 else 0.0,
+        bidirectional=config.bidirectional,
+    )
+
+
 class WordVectors(nn.Embedding):
     """Ids (N, T) -> word vectors (N, T, E), with the noise that keeps training from learning by heart.
 
@@ -116,19 +133,7 @@ class RecurrentClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = WordVectors(config, vocabulary_size)
-        layers: dict[str, Any] = {
-            "rnn": partial(RNN, nonlinearity=config.nonlinearity),
-            "gru": GRU,
-            "lstm": LSTM,
-        }
-        self.rnn = layers[config.cell](
-            config.embedding_size,
-            config.hidden_size,
-            config.num_layers,
-            batch_first=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-            bidirectional=config.bidirectional,
-        )
+        self.rnn = recurrent_layers(config, config.embedding_size)
         self.dropout = nn.Dropout(config.dropout)
         directions = 2 if config.bidirectional else 1
         pools = len(config.pooling.split("+"))

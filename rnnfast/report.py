@@ -34,8 +34,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 Part = Mapping[str, Any]
 
 SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] = (
-    ("result", "Result", lambda config, metrics: metrics["test"]),
-    ("figures", "All figures", lambda config, metrics: metrics["test"]),
+    ("result", "Result", lambda _, metrics: "mse" not in metrics["test"]),
+    ("forecast", "Result", lambda _, metrics: "mse" in metrics["test"]),
+    ("horizon", "Error by step ahead", lambda _, metrics: metrics["test"].get("by_horizon")),
+    ("windows", "Forecasts", lambda _, metrics: metrics.get("windows")),
+    ("figures", "All figures", lambda _, metrics: "mse" not in metrics["test"]),
     ("training", "Training", lambda config, metrics: metrics.get("history")),
     ("confusion", "Confusion matrix", lambda _, metrics: metrics["test"].get("confusion_matrix")),
     ("calibration", "Calibration", lambda _, metrics: metrics["test"].get("calibration")),
@@ -58,6 +61,9 @@ CELLS = {
     "mlp": "MLP",
     "cnn": "CNN",
     "ngrams": "n-grams",
+    "dlinear": "DLinear",
+    "linear": "Linear autoregression",
+    "seasonal": "Last season",
 }
 """How a cell is written in headings."""
 
@@ -130,7 +136,7 @@ def _render(config: Part, metrics: Part) -> str:
         lstrip_blocks=True,
     )
     filters = (number, percent, duration, interval, measured, heading, pairs, excerpt)
-    plots = (curve_plot, reliability_plot, score_plot, stage_plot)
+    plots = (curve_plot, reliability_plot, score_plot, stage_plot, horizon_plot, window_plot)
     environment.filters.update({call.__name__: call for call in filters + plots})
     environment.globals.update(
         max_examples=MAX_EXAMPLES, max_example_characters=MAX_EXAMPLE_CHARACTERS
@@ -140,10 +146,15 @@ def _render(config: Part, metrics: Part) -> str:
         config=config,
         metrics=metrics,
         test=metrics["test"],
-        labels=[str(label) for label in config.get("labels", ("negative", "positive"))],
+        labels=[str(label) for label in _labels(config)],
+        noun="windows" if "series" in config else "reviews",
         stages=_stages(metrics),
         sections=[(name, words) for name, words, part in SECTIONS if part(config, metrics)],
     )
+
+
+def _labels(config: Part) -> Sequence[object]:
+    return config.get("series", {}).get("labels") or config.get("labels", ("negative", "positive"))
 
 
 def _title(config: Part) -> str:
@@ -322,6 +333,45 @@ def score_plot(calibration: Part, alt: str) -> Markup:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
     return _inline("scores", alt, draw)
+
+
+def horizon_plot(metrics: Part, alt: str) -> Markup:
+    """The squared error by step ahead, of the model and, thin, of linear autoregression."""
+    steps = _plain(metrics["test"]["by_horizon"]["mse"])
+    beside = (metrics.get("baseline") or {}).get("linear", {}).get("by_horizon", {}).get("mse")
+
+    def draw(axes: Axes) -> None:
+        ahead = range(1, len(steps) + 1)
+        marker = "o" if len(steps) <= 30 else ""
+        axes.plot(ahead, steps, color=PALETTE["first"], marker=marker)
+        if beside:
+            axes.plot(ahead, _plain(beside), color=PALETTE["second"], linewidth=1.2, marker=marker)
+        axes.set_xlabel("Steps ahead")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+    return _inline("horizon", alt, draw)
+
+
+def window_plot(window: Part, alt: str, name: str) -> Markup:
+    """The end of a window's past, what came, and the forecast with its interval."""
+    past, truth = _plain(window["past"]), _plain(window["truth"])
+    ahead = range(1, len(truth) + 1)
+
+    def draw(axes: Axes) -> None:
+        axes.plot(range(1 - len(past), 1), past, color=PALETTE["muted"], linewidth=1.2)
+        axes.plot(ahead, truth, color=PALETTE["second"], marker="o" if len(truth) == 1 else "")
+        if window.get("low"):
+            low, high = _plain(window["low"]), _plain(window["high"])
+            if len(truth) == 1:
+                axes.vlines(ahead, low, high, color=PALETTE["first"], linewidth=1.2)
+            else:
+                axes.fill_between(ahead, low, high, color=PALETTE["first"], alpha=0.2, linewidth=0)
+        forecast = _plain(window["forecast"])
+        axes.plot(ahead, forecast, color=PALETTE["first"], marker="o" if len(truth) == 1 else "")
+        axes.set_xlabel("Steps from the last reading")
+
+    return _inline(name, alt, draw)
 
 
 def stage_plot(metrics: Part, alt: str) -> Markup:

@@ -1,4 +1,7 @@
-"""Training of the classifiers of ``rnnfast.models``, and their probabilities."""
+"""Training of the models of ``rnnfast.models`` and ``rnnfast.window_models``, and what they predict.
+
+The loop knows nothing of reviews or sensors: what it needs of the rows to learn from is ``Rows``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,23 +22,21 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rnnfast.models import NGrams, WordVectors
+from rnnfast.series import Windows
+from rnnfast.window_models import LinearAutoregression, WindowModel
 
 # Batches that are cut from rows of like length: so many are sorted by length at a time.
 _SORTED_BATCHES = 32
 
 
-class TrainingSettings(BaseModel):
-    """How a model is trained. Immutable; unknown names fail."""
+class LoopSettings(BaseModel):
+    """How any model is trained. Immutable; unknown names fail."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(4, ge=1, le=1000, description="Passes over the training rows.")
     batch_size: int = Field(64, ge=1, description="Rows in a step.")
     learning_rate: float = Field(2e-3, gt=0, description="Of Adam; the peak of a schedule.")
-    vector_learning_rate: float = Field(0.02, gt=0, description="Of the word vectors, likewise.")
-    vector_epsilon: float = Field(
-        1e-5, gt=0, description="Adam's epsilon for the word vectors: damps those of rare words."
-    )
     schedule: Literal["one-cycle", "constant"] = Field(
         "one-cycle", description="How the learning rate changes over the steps."
     )
@@ -47,8 +48,57 @@ class TrainingSettings(BaseModel):
     patience: int = Field(
         0, ge=0, description="Stop after so many epochs without a new best one; 0: never."
     )
-    regularization: float = Field(0.1, gt=0, description="Strength of ngrams' L2 penalty.")
+    regularization: float = Field(0.1, gt=0, description="Strength of a linear model's L2 penalty.")
     seed: int = Field(0, ge=0, description="Of weights, order and dropout.")
+
+
+class TrainingSettings(LoopSettings):
+    """How a model of reviews is trained."""
+
+    vector_learning_rate: float = Field(
+        0.02, gt=0, description="Of the word vectors, as learning_rate."
+    )
+    vector_epsilon: float = Field(
+        1e-5, gt=0, description="Adam's epsilon for the word vectors: damps those of rare words."
+    )
+
+
+class WindowTraining(LoopSettings):
+    """How a model of windows of readings is trained."""
+
+    loss: Literal["mse", "mae", "huber"] = Field(
+        "mse", description="Of a forecast, in standard deviations of the channel."
+    )
+    stride: int = Field(
+        0,
+        ge=0,
+        description="Every so many readings a training window starts; 0: at each to forecast, after "
+        "half a window to classify.",
+    )
+
+
+class Rows(Protocol):
+    """What the training loop needs of the rows to learn from, or to choose the epoch by."""
+
+    unit: str
+    """What the rows are made of, in the plural; the history has its number a second."""
+    chosen_by: tuple[str, int]
+    """The figure of ``measure`` that chooses the epoch, and 1 where more of it is better, else -1."""
+
+    @property
+    def units(self) -> int:
+        """How many of these all rows have together."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
+        """Every row once, by number, so many at a time, in an order of its own each time."""
+
+    def loss(self, model: Any, rows: Tensor) -> Tensor:
+        """The mean loss of a model on these rows."""
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """Figures over all rows, ``loss`` among them; the model may be in either mode."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +119,113 @@ class Reviews:
         if not torch.isin(self.labels, torch.tensor([0, 1], dtype=self.labels.dtype)).all():
             raise ValueError(f"labels must be 0 or 1, got: {self.labels.unique().tolist()}")
 
+    unit = "tokens"
+    chosen_by = ("accuracy", 1)
+
+    @property
+    def units(self) -> int:
+        """The words of all texts."""
+        return int(self.lengths.sum())
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def batches(self, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
+        """Random batches of like length, which leaves little padding to pool."""
+        order = torch.randperm(len(self), generator=shuffle)
+        batches: list[Tensor] = []
+        for pool in order.split(size * _SORTED_BATCHES):
+            batches += pool[self.lengths[pool].argsort(stable=True)].split(size)
+        for i in torch.randperm(len(batches), generator=shuffle).tolist():
+            yield batches[i]
+
+    def loss(self, model: nn.Module, rows: Tensor) -> Tensor:
+        """Cross entropy in nats."""
+        logits = model(self.ids[rows], self.lengths[rows])
+        return F.binary_cross_entropy_with_logits(logits, self.labels[rows].float())
+
+    def measure(self, model: nn.Module) -> dict[str, float]:
+        """``loss`` in nats and ``accuracy``."""
+        scores = predict(model, self.ids, self.lengths).astype(np.float64)
+        probability = np.clip(scores, 1e-7, 1 - 1e-7)
+        label = self.labels.numpy()
+        return {
+            "loss": float(-np.log(np.where(label == 1, probability, 1 - probability)).mean()),
+            "accuracy": float(((probability >= 0.5) == label).mean()),
+        }
+
+
+class _WindowRows:
+    """What windows to forecast and windows to classify have in common."""
+
+    unit = "readings"
+
+    def __init__(self, windows: Windows, size: int) -> None:
+        """``size`` is the number of readings of a window that the model reads."""
+        if len(windows) == 0:
+            raise ValueError("windows must be at least one, got none")
+        self.windows = windows
+        self.units = len(windows) * size
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def batches(self, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
+        """Random batches."""
+        yield from torch.randperm(len(self), generator=shuffle).split(size)
+
+
+class Futures(_WindowRows):
+    """Windows of readings to forecast from, each with the readings that come after."""
+
+    chosen_by = ("loss", -1)
+
+    def __init__(self, windows: Windows, model: WindowModel, kind: str = "mse") -> None:
+        """``windows`` have the readings that the model reads and those that it foretells.
+
+        ``kind`` is the loss, a value of ``WindowTraining.loss``.
+        """
+        super().__init__(windows, model.config.lookback)
+        self.targets, self.past, self.kind = model.targets, model.config.lookback, kind
+
+    def loss(self, model: WindowModel, rows: Tensor) -> Tensor:
+        """The loss of the forecasts, and the pinball loss of their quantiles, if they have some."""
+        taken = self.windows.take(rows)
+        truth = model.standardised(taken[:, self.past :])[..., self.targets]
+        return model.loss(model(taken[:, : self.past]), truth, self.kind)
+
+    def measure(self, model: WindowModel) -> dict[str, float]:
+        """``loss``: the mean squared error in standard deviations of the channel."""
+        total = 0.0
+        for rows, forecast in forecasts(model, self.windows):
+            future = self.windows.take(rows)[:, self.past :]
+            truth = model.standardised(future)[..., self.targets]
+            total += (forecast[..., 0] - truth).square().mean((1, 2)).sum().item()
+        return {"loss": total / len(self)}
+
+
+class LabelledWindows(_WindowRows):
+    """Windows of readings, each with its label; labels are those of their runs (R,) int64."""
+
+    chosen_by = ("accuracy", 1)
+
+    def __init__(self, windows: Windows, labels: Tensor) -> None:
+        super().__init__(windows, windows.size)
+        self.labels = labels
+
+    def loss(self, model: WindowModel, rows: Tensor) -> Tensor:
+        """Cross entropy in nats."""
+        labels = self.labels[self.windows.run_of(rows)]
+        return F.cross_entropy(model(self.windows.take(rows)), labels)
+
+    def measure(self, model: WindowModel) -> dict[str, float]:
+        """``loss`` in nats and ``accuracy``."""
+        loss, right = 0.0, 0
+        for rows, logits in forecasts(model, self.windows):
+            labels = self.labels[self.windows.run_of(rows)]
+            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            right += int((logits.argmax(1) == labels).sum())
+        return {"loss": loss / len(self), "accuracy": right / len(self)}
 
 
 @dataclass(frozen=True)
@@ -89,42 +244,57 @@ class DivergedError(ArithmeticError):
 
 def fit(
     model: nn.Module,
-    train: Reviews,
-    validation: Reviews | None,
-    settings: TrainingSettings,
+    train: Rows,
+    validation: Rows | None,
+    settings: LoopSettings,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Train the model in place; with validation rows, keep the weights of its best epoch.
 
     Args:
-        model: from ``build_model``; it is left in evaluation mode.
-        train: rows to learn from; both labels must occur.
-        validation: rows to choose the epoch by: the highest accuracy, the later of equals.
-            None keeps the last epoch.
+        model: from ``build_model`` or ``build_window_model``; it is left in evaluation mode.
+        train: rows to learn from; of ``Reviews`` both labels must occur.
+        validation: rows to choose the epoch by: the highest accuracy, or the lowest error of
+            forecasts, the later of equals. None keeps the last epoch.
         settings: the same settings, model and rows give the same weights, bit for bit, at the
             same number of threads. torch's global random state is left as it was.
         on_progress: called after every step.
 
-    Returns one dict an epoch: ``epoch`` (from 1), ``loss`` (mean, nats a row), ``seconds`` and
-    ``tokens_per_second`` of training alone, and, with validation rows, ``validation_loss`` and
-    ``validation_accuracy``.
+    Returns one dict an epoch: ``epoch`` (from 1), ``loss`` (mean over the rows), ``seconds`` and
+    ``tokens_per_second`` or ``readings_per_second`` of training alone, and, with validation rows,
+    ``validation_loss``, and ``validation_accuracy`` of classifiers.
 
     Raises ValueError where only one label occurs, and DivergedError where the loss or its
     gradient is no longer finite.
     """
-    present = train.labels.unique().tolist()
-    if len(present) < 2:
+    if isinstance(train, Reviews) and len(present := train.labels.unique().tolist()) < 2:
         raise ValueError(f"labels must hold both 0 and 1, got only: {present[0]}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        if isinstance(model, NGrams):
-            history = [_fit_ngrams(model, train, validation, settings)]
+        solve = _SOLVED.get(type(model))
+        if solve or not any(p.requires_grad for p in model.parameters()):
+            history = [_solved(solve, model, train, validation, settings)]
             if on_progress:
                 on_progress(Progress(1, len(train), len(train), history[0]["loss"]))
         else:
             history = _fit_by_steps(model, train, validation, settings, on_progress)
     model.eval()
     return history
+
+
+def forecasts(
+    model: WindowModel, windows: Windows, batch_size: int = 256
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a model of windows says of all of them, in order: numbers (N,) and outputs (N, ...)."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for step, rows in enumerate(windows.batches(batch_size)):
+                _release_memory(step)
+                yield rows, model(windows.take(rows)[:, : model.config.lookback])
+    finally:
+        model.train(was_training)
 
 
 def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = 256) -> np.ndarray:
@@ -148,13 +318,12 @@ def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = 25
 
 def _fit_by_steps(
     model: nn.Module,
-    train: Reviews,
-    validation: Reviews | None,
-    settings: TrainingSettings,
+    train: Rows,
+    validation: Rows | None,
+    settings: LoopSettings,
     on_progress: Callable[[Progress], None] | None,
 ) -> list[dict[str, Any]]:
     shuffle = torch.Generator().manual_seed(settings.seed)
-    labels = train.labels.float()
     optimizer = _optimizer(model, settings)
     steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     schedule = _schedule(optimizer, settings, steps)
@@ -164,17 +333,15 @@ def _fit_by_steps(
         else None
     )
     history: list[dict[str, Any]] = []
-    best_accuracy, best_epoch, best_state = -1.0, 0, model.state_dict()
+    best_score, best_epoch, best_state = -math.inf, 0, model.state_dict()
     rows_done = step = 0
     for epoch in range(1, settings.epochs + 1):
         started = time.perf_counter()
         model.train()
         loss_sum = 0.0
         epoch_rows = 0
-        for rows in _batches(train.lengths, settings.batch_size, shuffle):
-            loss = F.binary_cross_entropy_with_logits(
-                model(train.ids[rows], train.lengths[rows]), labels[rows]
-            )
+        for rows in train.batches(settings.batch_size, shuffle):
+            loss = train.loss(model, rows)
             optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
@@ -202,16 +369,18 @@ def _fit_by_steps(
                 "epoch": epoch,
                 "loss": loss_sum / len(train),
                 "seconds": seconds,
-                "tokens_per_second": int(train.lengths.sum()) / seconds,
+                f"{train.unit}_per_second": train.units / seconds,
             }
         )
         current = average.module if average else model
-        if validation is not None:
-            history[-1].update(_validate(current, validation))
         # Without validation rows the last epoch counts as the best.
-        accuracy = history[-1].get("validation_accuracy", epoch)
-        if accuracy >= best_accuracy:
-            best_accuracy, best_epoch = accuracy, epoch
+        score: float = epoch
+        if validation is not None:
+            history[-1].update(_validated(current, validation))
+            figure, sign = validation.chosen_by
+            score = sign * history[-1][f"validation_{figure}"]
+        if score >= best_score:
+            best_score, best_epoch = score, epoch
             best_state = copy.deepcopy(current.state_dict())
         elif settings.patience and epoch - best_epoch >= settings.patience:
             break
@@ -231,8 +400,8 @@ def _release_memory(step: int) -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW, with a step size and an epsilon of their own for the word vectors.
+def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
+    """AdamW; in a model of reviews with a step size and an epsilon of their own for the word vectors.
 
     Adam divides by the size of the gradients so far, so a word that occurs once moves as far as
     one that occurs in every batch, and is soon known by heart. With an epsilon above the size of
@@ -240,19 +409,20 @@ def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Opti
     """
     vectors = [p for m in model.modules() if isinstance(m, WordVectors) for p in m.parameters()]
     others = [p for p in model.parameters() if all(p is not v for v in vectors)]
-    groups = [
-        {"params": others, "lr": settings.learning_rate},
-        {
-            "params": vectors,
-            "lr": settings.vector_learning_rate,
-            "eps": settings.vector_epsilon,
-        },
-    ]
+    groups: list[dict[str, Any]] = [{"params": others, "lr": settings.learning_rate}]
+    if isinstance(settings, TrainingSettings):
+        groups.append(
+            {
+                "params": vectors,
+                "lr": settings.vector_learning_rate,
+                "eps": settings.vector_epsilon,
+            }
+        )
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 
 def _schedule(
-    optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+    optimizer: torch.optim.Optimizer, settings: LoopSettings, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """One cycle: a linear rise over the first tenth, then half a cosine down to nothing."""
 
@@ -267,30 +437,32 @@ def _schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _batches(lengths: Tensor, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
-    """Every row once, in random batches of like length, which leaves little padding to pool."""
-    order = torch.randperm(len(lengths), generator=shuffle)
-    batches: list[Tensor] = []
-    for pool in order.split(size * _SORTED_BATCHES):
-        batches += pool[lengths[pool].argsort(stable=True)].split(size)
-    for i in torch.randperm(len(batches), generator=shuffle).tolist():
-        yield batches[i]
+def _validated(model: nn.Module, rows: Rows) -> dict[str, float]:
+    return {f"validation_{name}": value for name, value in rows.measure(model).items()}
 
 
-def _validate(model: nn.Module, rows: Reviews) -> dict[str, float]:
-    probability = np.clip(predict(model, rows.ids, rows.lengths).astype(np.float64), 1e-7, 1 - 1e-7)
-    label = rows.labels.numpy()
-    return {
-        "validation_loss": float(
-            -np.log(np.where(label == 1, probability, 1 - probability)).mean()
-        ),
-        "validation_accuracy": float(((probability >= 0.5) == label).mean()),
-    }
-
-
-def _fit_ngrams(
-    model: NGrams, train: Reviews, validation: Reviews | None, settings: TrainingSettings
+def _solved(
+    solve: Callable[[Any, Any, Any], None] | None,
+    model: nn.Module,
+    train: Rows,
+    validation: Rows | None,
+    settings: LoopSettings,
 ) -> dict[str, Any]:
+    """The history of a model that is not trained by steps, but solved at once or knows nothing."""
+    started = time.perf_counter()
+    if solve:
+        solve(model, train, settings)
+    seconds = time.perf_counter() - started
+    result = {
+        "epoch": 1,
+        "loss": train.measure(model)["loss"],
+        "seconds": seconds,
+        f"{train.unit}_per_second": train.units / max(seconds, 1e-9),
+    }
+    return result | (_validated(model, validation) if validation is not None else {})
+
+
+def _solve_ngrams(model: NGrams, train: Reviews, settings: LoopSettings) -> None:
     """Logistic regression on log-count ratios of distinct words and pairs.
 
     Wang and Manning, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification"
@@ -301,7 +473,6 @@ def _fit_ngrams(
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import normalize
 
-    started = time.perf_counter()
     model.learn_pairs(train.ids, train.lengths)
     rows, columns = (t.numpy() for t in model.features(train.ids, train.lengths))
     labels = train.labels.numpy()
@@ -320,11 +491,33 @@ def _fit_ngrams(
     model.scale.copy_(torch.from_numpy(ratio))
     model.weight.copy_(torch.from_numpy(regression.coef_[0]))
     model.bias.fill_(float(regression.intercept_[0]))
-    seconds = time.perf_counter() - started
-    result = {
-        "epoch": 1,
-        "loss": _validate(model, train)["validation_loss"],
-        "seconds": seconds,
-        "tokens_per_second": int(train.lengths.sum()) / seconds,
-    }
-    return result | (_validate(model, validation) if validation is not None else {})
+
+
+def _solve_autoregression(
+    model: LinearAutoregression, train: Futures, settings: LoopSettings
+) -> None:
+    """Least squares of each step ahead on the lags, a channel at a time, by the normal equations.
+
+    The penalty is ``regularization`` on the squares of the weights, beside the sum over windows.
+    """
+    lags, steps, targets = model.config.lookback, model.config.horizon, len(model.targets)
+    gram = torch.zeros(targets, lags + 1, lags + 1, dtype=torch.float64)
+    moment = torch.zeros(targets, lags + 1, steps, dtype=torch.float64)
+    for numbers in train.windows.batches(4096 // targets + 1):
+        taken = model.standardised(train.windows.take(numbers))[..., model.targets]
+        past, offset, factor = model.anchored(taken[:, :lags])
+        future = (taken[:, lags:] - offset) / factor
+        x = F.pad(past, (0, 0, 0, 1), value=1.0).permute(2, 0, 1).double()
+        gram += x.transpose(1, 2) @ x
+        moment += x.transpose(1, 2) @ future.permute(2, 0, 1).double()
+    penalty = torch.full((lags + 1,), settings.regularization, dtype=torch.float64)
+    penalty[-1] = 1e-9 * len(train)  # the constant's; above zero where the lags explain it
+    solution = torch.linalg.solve(gram + torch.diag(penalty), moment)
+    model.weight.copy_(solution[:, :-1])
+    model.bias.copy_(solution[:, -1])
+
+
+_SOLVED: dict[type[nn.Module], Callable[[Any, Any, Any], None]] = {
+    NGrams: _solve_ngrams,
+    LinearAutoregression: _solve_autoregression,
+}

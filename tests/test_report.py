@@ -375,3 +375,52 @@ def test_durations_read_as_people_say_them(seconds: float | None, words: str) ->
 )
 def test_numbers_read_as_in_a_table(value: object, words: str) -> None:
     assert report.number(value) == words
+
+
+FORECAST_CONFIG = {
+    "model": {"cell": "gru", "task": "forecast", "coverage": 0.9},
+    "data": {"dataset": "<b>pump</b>"},
+    "series": {"channels": ["flow & heat"], "standardised": False, "labels": []},
+}
+
+
+def forecast_metrics(**parts: Any) -> dict[str, Any]:
+    figures = {"mse": 0.5, "mae": 0.4, "rmse": 0.7071, "r2": 0.9, "skill": 0.25}
+    steps = {"mse": [0.4, 0.6], "mae": [0.3, 0.5], "skill": [0.2, None]}
+    window = {"channel": "flow & heat", "time": "2024-01-01T00:00:00", "past": [1.0, 2.0, None],
+              "truth": [3.0, 4.0], "forecast": [3.1, 4.2], "low": [2.0, 3.0], "high": [4.0, 5.0]}  # fmt: skip
+    test = {"rows": 77, **figures, "coverage": 0.913, "by_horizon": steps,
+            "by_channel": {"flow & heat": figures, "other": figures}}  # fmt: skip
+    beside = {"linear": {**figures, "mse": 0.55, "by_horizon": steps}}
+    return {"test": test, "baseline": beside, "windows": [window, {**window, "low": None}]} | parts
+
+
+def test_a_forecast_has_its_errors_and_its_windows(tmp_path: Path) -> None:
+    page = written(tmp_path, FORECAST_CONFIG, forecast_metrics())
+    words = page.words()
+    assert "0.5000 is the mean squared error on the test windows" in words
+    assert "25.0% of the squared error is gone" in words
+    assert "91.3% of the truth is inside; 90% were asked for" in words
+    assert "Linear autoregression on test" in words
+    assert "flow & heat" in words
+    assert "<b>pump" not in page.source
+    assert "review" not in words
+    assert len(page.all("svg")) == 1 + 2  # the error by step, and two windows
+    ids = [attributes["id"] for _, attributes, _ in page.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_forecast_without_anything_beside_it(tmp_path: Path) -> None:
+    bare = forecast_metrics(baseline=None, windows=[])
+    assert "the worst" not in written(tmp_path, FORECAST_CONFIG, bare).words()
+
+
+def test_windows_that_are_labelled(tmp_path: Path) -> None:
+    config = {"model": {"cell": "gru", "task": "classify"}, "series": {"labels": ["a", "b", "c"]}}
+    test = {"rows": 6, "accuracy": 0.5, "macro_f1": 0.4321,
+            "confusion_matrix": [[1, 1, 0], [0, 2, 0], [1, 1, 0]]}  # fmt: skip
+    words = written(tmp_path, config, {"test": test}).words()
+    assert "50.0% of the test windows are labelled correctly" in words
+    assert "called c" in words
+    assert "0.4321" in words
+    assert "review" not in words

@@ -84,7 +84,7 @@ def test_digest_knows_all_that_decides_and_no_more(tmp_path: Path) -> None:
 
 def test_config_tells_how_the_model_came_to_be(tmp_path: Path) -> None:
     config = json.loads((make_run(tmp_path / "run") / "config.json").read_text())
-    assert set(config) == {"format", "model", "training", "data", "labels", "versions"}
+    assert set(config) == {"format", "kind", "model", "training", "data", "labels", "versions"}
     assert config["model"]["hidden_size"] == 8
     assert config["training"]["seed"] == 0
     assert config["versions"]["torch"] == torch.__version__
@@ -150,7 +150,7 @@ def test_a_config_that_cannot_be_used(
 
 def test_a_config_without_a_model(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run") / "config.json"
-    path.write_text('{"format": 1, "labels": ["a", "b"]}')
+    path.write_text('{"format": 1, "data": {}, "labels": ["a", "b"]}')
     with pytest.raises(RunFolderError, match="model: Field required"):
         Scorer.load(path.parent)
 

@@ -1,11 +1,13 @@
-"""What every data set of reviews has in common: where it comes from and what it becomes.
+"""What every data set has in common: where it comes from and what it becomes.
 
 A review is a row of SCHEMA. Reviews travel between steps as Parquet files of that schema, whose
-metadata carries the names of the two labels.
+metadata carries the names of the two labels. Readings of sensors are read in batches of columns: `time`
+(int64 microseconds since 1970, UTC), `group` and `label` (strings, or all null), and a float column for
+each channel.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,15 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to download: its name at a mirror, its address, its SHA-256 in hexadecimal."""
+    """A file to download: its name at a mirror, its address, its SHA-256 in hexadecimal.
+
+    Without an address it is to be had from a mirror only; without a sum, of which none is published,
+    only a mirror's own SHA256SUMS can vouch for it.
+    """
 
     name: str
-    url: str
-    sha256: str
+    url: str | None
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,30 @@ class Dataset:
     model: Mapping[str, Any] = field(default_factory=dict)
     # Part of the key of the cached tables: to be raised whenever `read` gives other rows.
     version: int = 1
+
+
+@dataclass(frozen=True)
+class SensorDataset:
+    """Readings by name: `read` streams batches of its archive (None where there is none).
+
+    `tasks` are those that it is for, the usual one first, each with the fields of the model's and
+    of the training's configuration that suit it. `cuts` are the rows where validation, test and what
+    nobody uses begin, for data whose split is published; `test_groups` likewise the groups to test
+    on.
+    """
+
+    name: str
+    about: str
+    archive: Archive | None
+    read: Callable[[Path | None], Iterator[pa.Table]]
+    channels: tuple[str, ...]
+    tasks: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
+    targets: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    cuts: tuple[int, ...] = ()
+    test_groups: tuple[str, ...] = ()
+    # Whether published errors are in standard deviations of each channel.
+    standardised: bool = False
 
 
 def write_reviews(table: pa.Table, labels: tuple[str, str], path: Path) -> None:

@@ -6,6 +6,7 @@ the reason; scoring lives on that. `read` is for training data, where such a row
 
 import glob
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,20 +41,21 @@ def kind(path: Path) -> str | None:
     return {".ndjson": "jsonl", ".pq": "parquet"}.get(suffix, suffix.removeprefix(".")) or None
 
 
-def expand(pattern: str, argument: str) -> list[Path]:
+def expand(pattern: str, argument: str, kinds: tuple[str, ...] = tuple(READERS)) -> list[Path]:
     """The files that a path or glob names, sorted.
 
     Raises:
-        InputError: there is none, or one is not CSV, JSONL or Parquet by its name.
+        InputError: there is none, or one is not of the `kinds` by its name.
     """
     exact = Path(pattern).expanduser()
     paths = [exact] if exact.exists() else sorted(map(Path, glob.glob(str(exact), recursive=True)))
     if not paths:
         raise InputError(f"{argument} must name a file that exists, got {pattern!r}")
     for path in paths:
-        if not path.is_file() or kind(path) not in READERS:
+        if not path.is_file() or kind(path) not in kinds:
+            names = ", ".join(f".{each}" for each in kinds[:-1])
             raise InputError(
-                f"{argument} must name .csv, .jsonl or .parquet files, got {str(path)!r}"
+                f"{argument} must name {names} or .{kinds[-1]} files, got {str(path)!r}"
             )
     return paths
 
@@ -70,9 +72,16 @@ def read_batches(path: Path, columns: Columns, name: str) -> Iterator[Batch]:
         InputError: the file cannot be read as what its name says, or lacks a column.
     """
     reader = READERS[kind(path) or ""]
-    try:
+    with whole_file(path):
         for raw, places, rejected in reader(path, columns):
             yield _usable(raw, places, rejected, name)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[None]:
+    """Turns what Arrow says of a file that is not what its name says into an InputError."""
+    try:
+        yield
     except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
         # Arrow's own errors of a broken stream have no number, those of the system do.
         if isinstance(error, OSError) and error.errno is not None:

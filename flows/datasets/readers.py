@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -47,13 +47,24 @@ class Columns:
             InputError: a column that is wanted is not among them.
         """
         for field, name in self.wanted.items():
-            if name not in names:
-                shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
-                raise InputError(
-                    f"--{field}-column must name a column of {path}, which has {shown}; "
-                    f"got {name!r}"
-                )
+            require_column(f"--{field}-column", name, names, path)
         return ({"id": "id"} if "id" in names else {}) | self.wanted
+
+
+def require_column(argument: str, name: str, names: list[str], path: Path) -> None:
+    """Raises InputError unless a file that has the columns `names` has the column `name`."""
+    if name not in names:
+        shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+        raise InputError(
+            f"{argument} must name a column of {path}, which has {shown}; got {name!r}"
+        )
+
+
+class Selection(Protocol):
+    """What a reader needs to know of the columns that are wanted."""
+
+    def select(self, names: list[str], path: Path) -> dict[str, str]:
+        """Which of the columns `names` of a file holds which field: {field: column}."""
 
 
 class Rejected(NamedTuple):
@@ -66,7 +77,7 @@ class Rejected(NamedTuple):
 Rows = Iterator[tuple[pa.Table, pa.Array, list[Rejected]]]
 
 
-def read_csv(path: Path, columns: Columns) -> Rows:
+def read_csv(path: Path, columns: Selection) -> Rows:
     """Reads CSV with a header; quoted fields may hold line breaks.
 
     An empty field is missing, a quoted empty one is a text without words. A row with too few or too

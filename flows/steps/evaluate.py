@@ -40,13 +40,13 @@ def evaluate(parts: Path, run: Path, baseline: Path | None = None) -> Path:
     labels = test["label"].to_numpy()
     fresh = ~in_both(pa.concat_tables([train, validation]), test).to_numpy()
     path = run / "metrics.json"
-    history = _read_json(path)["history"]
+    history = read_json(path)["history"]
     metrics: dict[str, Any] = {
         "test": binary_metrics(labels, test_scores),
         "test_without_duplicates": _measured(labels[fresh], test_scores[fresh]),
         "validation": _measured(validation["label"].to_numpy(), validation_scores),
         "history": history,
-        "data": _read_json(parts / "data.json")["rows"],
+        "data": read_json(parts / "data.json")["rows"],
         "throughput": {
             "train_tokens_per_second": fmean(epoch["tokens_per_second"] for epoch in history),
             "score_reviews_per_second": test.num_rows / seconds,
@@ -54,12 +54,18 @@ def evaluate(parts: Path, run: Path, baseline: Path | None = None) -> Path:
         "examples": _examples(test, test_scores),
     }
     if baseline is not None:
-        metrics["baseline"] = {"ngrams": _read_json(baseline / path.name)["test"]}
-    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        metrics["baseline"] = {"ngrams": read_json(baseline / path.name)["test"]}
+    write_json(path, metrics)
     return path
 
 
-def _read_json(path: Path) -> Any:
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON for people to read."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What is in a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

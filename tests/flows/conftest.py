@@ -53,12 +53,23 @@ def server() -> Iterator[None]:
         yield
 
 
+def _mirror_with(*names: str) -> Path:
+    for name in names:
+        if not Path(_MIRROR, name).is_file():
+            pytest.skip(f"RNNFAST_MIRROR names no folder with {name}")
+    return Path(_MIRROR)
+
+
 @pytest.fixture
 def mirror() -> Path:
-    """The folder that RNNFAST_MIRROR names, where it has the real data; else the test is skipped."""
-    if not Path(_MIRROR, "aclImdb_v1.tar.gz").is_file():
-        pytest.skip("RNNFAST_MIRROR names no folder with aclImdb_v1.tar.gz")
-    return Path(_MIRROR)
+    """The folder that RNNFAST_MIRROR names, where it has the reviews; else the test is skipped."""
+    return _mirror_with("aclImdb_v1.tar.gz")
+
+
+@pytest.fixture
+def sensor_mirror() -> Path:
+    """The same, where it has the readings of sensors."""
+    return _mirror_with("weatherHistory.csv", "ETTh1.csv", "HAPT Data Set.zip")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Server:
     status: list[int] = field(default_factory=list)  # codes that it answers with instead, in turn
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # path, Range
 
-    def archive(self, sha256: str = SUM) -> Archive:
+    def archive(self, sha256: str | None = SUM) -> Archive:
         return Archive("data.bin", f"{self.address}/data.bin", sha256)
 
 
@@ -241,3 +241,30 @@ def test_compressed_in_transit_would_break_ranges(server: Server, tmp_path: Path
     server.files["/data.bin"] = packed = gzip.compress(CONTENT)
     archive = server.archive(hashlib.sha256(packed).hexdigest())
     assert download(archive, tmp_path).read_bytes() == packed
+
+
+def test_a_file_whose_sum_nobody_publishes(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = server.archive(sha256=None)
+    with caplog.at_level("WARNING", logger="flows"):
+        path = download(archive, tmp_path / "cache")
+    assert path.read_bytes() == CONTENT
+    assert f"nobody publishes the SHA-256 of {archive.url}, it is {SUM} here" in caplog.text
+    assert download(archive, tmp_path / "cache") == path
+    assert len(server.requests) == 1
+    # A mirror's own sum counts all the same.
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "data.bin").write_bytes(CONTENT)
+    (mirror / "SHA256SUMS").write_text(f"{'0' * 64}  data.bin\n")
+    with pytest.raises(ChecksumError):
+        download(archive, tmp_path, str(mirror))
+
+
+def test_a_file_that_only_a_mirror_has(tmp_path: Path) -> None:
+    archive = Archive("data.bin", None, None)
+    with pytest.raises(InputError, match=r"--mirror must be given for data\.bin"):
+        download(archive, tmp_path)
+    (tmp_path / "data.bin").write_bytes(CONTENT)
+    assert download(archive, tmp_path, str(tmp_path)) == tmp_path / "data.bin"

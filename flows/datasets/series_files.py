@@ -1,0 +1,203 @@
+"""Readings in files of one's own: CSV or Parquet, one file or a glob, read in columns.
+
+A reading has a time stamp, a number for each channel, and where wanted a group (a device or person)
+and a label. Time stamps are ISO 8601 with or without an offset (without: UTC), or seconds since 1970.
+An empty number is missing. A row whose time or number cannot be read is an error in training; scoring
+sets it aside with its place and the reason.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flows.datasets.files import expand, kind, whole_file
+from flows.datasets.readers import Rejected, Rows, read_csv, require_column
+from flows.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("csv", "parquet")
+BATCH = 1 << 16  # rows of a batch of Parquet
+_MICROSECONDS = pa.timestamp("us")
+
+
+@dataclass(frozen=True)
+class SeriesColumns:
+    """Names of the columns to read; a channel's field is its own name with `=` before it."""
+
+    time: str
+    channels: tuple[str, ...]
+    group: str | None = None
+    label: str | None = None
+
+    def select(self, names: list[str], path: Path) -> dict[str, str]:
+        """Which column holds which field: {field: column}.
+
+        Raises:
+            InputError: a column that is wanted is not among the `names`.
+        """
+        wanted = {"time": self.time, "group": self.group, "label": self.label}
+        fields = {field: name for field, name in wanted.items() if name is not None}
+        for field, name in fields.items():
+            require_column(f"--{field}-column", name, names, path)
+        for name in self.channels:
+            require_column("--features or --target", name, names, path)
+        left = [name for name in names if name not in {*fields.values(), *self.channels}]
+        if left:
+            logger.info("%s: columns that are not read: %s", path.name, ", ".join(left[:20]))
+        return fields | {f"={name}": name for name in self.channels}
+
+
+def numeric_columns(pattern: str, argument: str, leave: set[str]) -> tuple[str, ...]:
+    """The columns of the first file whose first rows are numbers, but those to `leave`."""
+    path = expand(pattern, argument, KINDS)[0]
+    with whole_file(path):
+        if kind(path) == "parquet":
+            schema = pq.read_schema(path)
+            first = schema.empty_table()
+        else:
+            batches = _head(path)
+            first = next(batches, pa.table({}))
+    return tuple(
+        field.name
+        for field in first.schema
+        if field.name not in leave
+        and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+    )
+
+
+def _head(path: Path) -> Iterator[pa.Table]:
+    from pyarrow import csv
+
+    try:
+        with csv.open_csv(pa.input_stream(str(path), compression="detect")) as reader:
+            yield pa.Table.from_batches([reader.read_next_batch()])
+    except (StopIteration, pa.ArrowInvalid):
+        return
+
+
+def read_series(
+    pattern: str,
+    columns: SeriesColumns,
+    argument: str,
+    rejected: list[tuple[str, Rejected]] | None = None,
+) -> Iterator[pa.Table]:
+    """Streams the readings of files in batches, as `flows.datasets.base` says.
+
+    Args:
+        pattern: path or glob.
+        columns: which columns hold what.
+        argument: the option that gave the pattern, for errors.
+        rejected: where rows that cannot be read go, each with its file; None: they are errors.
+
+    Raises:
+        InputError: a file or column is missing or broken, or a row cannot be read.
+    """
+    for path in expand(pattern, argument, KINDS):
+        reader = read_csv if kind(path) == "csv" else _read_parquet
+        with whole_file(path):
+            for raw, places, broken in reader(path, columns):
+                table, bad = _typed(raw, places, columns)
+                for row in sorted([*broken, *bad]):
+                    if rejected is None:
+                        raise InputError(f"{argument} {path}, row {row.place}: {row.reason}")
+                    rejected.append((path.name, row))
+                yield table
+
+
+def _read_parquet(path: Path, columns: SeriesColumns) -> Rows:
+    with pq.ParquetFile(path) as file:
+        fields = columns.select(file.schema_arrow.names, path)
+        first = 1
+        for batch in file.iter_batches(BATCH, columns=list(dict.fromkeys(fields.values()))):
+            table = pa.table({field: batch.column(name) for field, name in fields.items()})
+            yield table, pa.array(range(first, first + table.num_rows), pa.int64()), []
+            first += table.num_rows
+
+
+def _typed(
+    raw: pa.Table, places: pa.Array, columns: SeriesColumns
+) -> tuple[pa.Table, list[Rejected]]:
+    """The fields with their types, and the rows that cannot be read, which are left out."""
+    reasons: dict[int, str] = {}
+    times = _times(raw["time"], columns.time, reasons)
+    channels = {name: _numbers(raw[f"={name}"], name, reasons) for name in columns.channels}
+    empty = pa.nulls(raw.num_rows, pa.string())
+    keys = {
+        field: raw[field].cast(pa.string()) if field in raw.column_names else empty
+        for field in ("group", "label")
+    }
+    table = pa.table({"time": times, **keys, **channels})
+    if not reasons:
+        return table, []
+    keep = np.ones(raw.num_rows, bool)
+    keep[list(reasons)] = False
+    bad = [Rejected(places[row].as_py(), reason) for row, reason in reasons.items()]
+    return table.filter(pa.array(keep)), bad
+
+
+def _numbers(column: pa.ChunkedArray, name: str, reasons: dict[int, str]) -> pa.ChunkedArray:
+    """Numbers as float32; what is no number is null, and has a reason."""
+    if not _is_text(column.type):
+        return pc.cast(column, pa.float64()).cast(pa.float32(), safe=False)
+    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    text = pc.if_else(pc.is_in(text, pa.array(["", "NA", "null"])), None, text)
+    return _cast_rows(text, pa.float64(), f"{name!r} must be a number", reasons).cast(
+        pa.float32(), safe=False
+    )
+
+
+def _times(column: pa.ChunkedArray, name: str, reasons: dict[int, str]) -> pa.ChunkedArray:
+    """Microseconds since 1970 in UTC; what is no time stamp is null, and has a reason."""
+    rule = f"{name!r} must be a time stamp"
+    if pa.types.is_timestamp(column.type):
+        times = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    elif _is_text(column.type):
+        times = _parsed_times(column, rule, reasons)
+    else:
+        times = pc.cast(pc.multiply(pc.cast(column, pa.float64()), 1e6), pa.int64(), safe=False)
+    for row in pc.indices_nonzero(pc.is_null(times)).to_pylist():
+        reasons.setdefault(row, f"{rule}, it is missing")
+    return times
+
+
+def _parsed_times(column: pa.ChunkedArray, rule: str, reasons: dict[int, str]) -> pa.ChunkedArray:
+    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    # "2006-04-01 00:00:00.000 +0200": Arrow wants no space before an offset.
+    text = pc.replace_substring_regex(text, r"\s+([+-]\d\d:?\d\d|Z)$", r"\1")
+    number = pc.match_substring_regex(text, r"^-?\d{6,}(\.\d*)?$")
+    offset = pc.match_substring_regex(text, r"\d\d:.*([+-]\d\d:?(\d\d)?|Z)$")
+    zoned = _cast_rows(pc.if_else(offset, text, None), pa.timestamp("us", "UTC"), rule, reasons)
+    plain = pc.if_else(pc.or_(offset, number), None, text)
+    local = _cast_rows(plain, _MICROSECONDS, rule, reasons)
+    seconds = pc.multiply(pc.cast(pc.if_else(number, text, None), pa.float64()), 1e6)
+    return pc.coalesce(
+        zoned.cast(pa.int64()), local.cast(pa.int64()), pc.cast(seconds, pa.int64(), safe=False)
+    )
+
+
+def _cast_rows(
+    text: pa.ChunkedArray, kind: pa.DataType, rule: str, reasons: dict[int, str]
+) -> pa.ChunkedArray:
+    """The strings as another type; those that are none of it become null, and have a reason."""
+    try:
+        return text.cast(kind)
+    except pa.ArrowInvalid:
+        values = []
+        for row, value in enumerate(text.to_pylist()):
+            try:
+                values.append(pa.scalar(value, pa.string()).cast(kind).as_py() if value else None)
+            except pa.ArrowInvalid:
+                values.append(None)
+                reasons.setdefault(row, f"{rule}, got {value!r:.40}")
+        return pa.chunked_array([pa.array(values, kind)])
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return "string" in str(type_) or "binary" in str(type_)

@@ -1,0 +1,82 @@
+"""The sensors job: from readings to a trained model, its figures and its scores."""
+
+from pathlib import Path
+from time import perf_counter
+
+from prefect import flow
+
+from flows import cache_folder
+from flows.engine import as_task
+from flows.parameters import SensorsData
+from flows.progress import stage
+from flows.steps.download import download
+from flows.steps.evaluate_series import evaluate_series
+from flows.steps.prepare_series import prepare_series
+from flows.steps.publish import PARTS, new_run, publish
+from flows.steps.score import score_files
+from flows.steps.train import train_windows
+from rnnfast.training import WindowTraining
+from rnnfast.window_models import WindowConfig, beside
+
+download_task = as_task(download, retries=4)
+prepare_task = as_task(prepare_series)
+train_task = as_task(train_windows)
+evaluate_task = as_task(evaluate_series)
+score_task = as_task(score_files)
+publish_task = as_task(publish)
+
+DATA, MODEL, TRAINING = SensorsData(), WindowConfig(), WindowTraining()
+
+
+@flow(name="sensors", persist_result=False)
+def sensors(
+    output: Path,
+    data: SensorsData = DATA,
+    model: WindowConfig = MODEL,
+    training: WindowTraining = TRAINING,
+    yardstick: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Trains a forecaster or a classifier of windows and leaves a folder that scoring needs.
+
+    Args:
+        output: The folder to leave; new, or empty.
+        data: What to learn from.
+        model: What to train.
+        training: How to train it.
+        yardstick: Whether to train the networks without recurrence beside it as well.
+        overwrite: Whether to replace a run that is at `output`.
+
+    Returns:
+        `output`. Where anything fails there is no such folder.
+    """
+    started = perf_counter()
+    output = output.absolute()
+    seconds: dict[str, float] = {}
+    with new_run(output, overwrite) as run:
+        parts = run / PARTS
+        # Extract: the archive, checked, the readings on their grid, and what part each is in.
+        with stage("download", seconds):
+            archive = (
+                download_task(data.archive, cache_folder(), data.mirror) if data.archive else None
+            )
+        with stage("prepare", seconds):
+            prepare_task(data, archive, model, parts)
+        # Transform: weights, figures.
+        with stage("train", seconds):
+            train_task(parts, model, training, run)
+        folders: dict[str, Path] = {}
+        with stage("baselines", seconds):
+            for config in beside(model, yardstick):
+                folder = parts / config.cell
+                folder.mkdir()
+                train_task(parts, config, training, folder)
+                folders[config.cell] = evaluate_task(parts, folder).parent
+        with stage("evaluate", seconds):
+            evaluate_task(parts, run, folders)
+        # Load: the scores of the test readings, the report, and the folder in its place.
+        with stage("score", seconds):
+            test = str(parts / "test.parquet")
+            score_task(run, test, None, run / "scores", model.horizon * (model.task == "forecast"))
+        seconds["total"] = perf_counter() - started
+        return publish_task(run, output, seconds, overwrite)

@@ -1,0 +1,143 @@
+"""Measures a trained model of windows on the readings that it has not seen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from flows.progress import bar
+from flows.steps.evaluate import read_json, write_json
+from flows.steps.prepare_series import part_windows
+from rnnfast.metrics import ForecastErrors, label_metrics
+from rnnfast.scoring import SensorScorer
+from rnnfast.series import Windows
+from rnnfast.training import forecasts
+from rnnfast.window_models import WindowModel
+
+EXAMPLES = 3  # windows shown: the worst, and of the others the one in the middle
+SHOWN = 200  # readings of the past that are shown before a forecast
+
+
+def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = None) -> Path:
+    """Completes the `metrics.json` of a run.
+
+    Args:
+        parts: folder that `prepare_series` filled.
+        run: folder with the trained model.
+        beside: folders of evaluated models to set beside it, by name.
+
+    Returns:
+        The path of `metrics.json`. Errors of forecasts are in the units of the readings, or in standard
+        deviations of the channel where the data set is published so.
+    """
+    scorer = SensorScorer.load(run)
+    path = run / "metrics.json"
+    history = read_json(path)["history"]
+    started = perf_counter()
+    test, examples, count = _measured(scorer, parts, "test")
+    seconds = perf_counter() - started
+    metrics: dict[str, Any] = {
+        "test": test,
+        "validation": _measured(scorer, parts, "validation")[0],
+        "history": history,
+        "data": read_json(parts / "data.json")["rows"],
+        "throughput": {
+            "train_readings_per_second": fmean(e["readings_per_second"] for e in history),
+            "score_windows_per_second": count / seconds,
+        },
+        "windows": examples,
+    }
+    if beside:
+        metrics["baseline"] = {
+            name: read_json(folder / path.name)["test"] for name, folder in beside.items()
+        }
+    write_json(path, metrics)
+    return path
+
+
+def _measured(
+    scorer: SensorScorer, parts: Path, part: str
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:
+    """The figures of a part, some of its windows, and how many there are; None without the part."""
+    found = part_windows(parts, part, scorer.model.config)
+    if found is None:
+        return None, [], 0
+    windows, labels, readings = found
+    with bar(f"measuring {part}", len(windows), unit="windows") as advance:
+        if scorer.model.config.task == "classify":
+            predicted = np.empty(len(windows), np.int64)
+            for numbers, logits in forecasts(scorer.model, windows):
+                predicted[numbers] = logits.argmax(1)
+                advance(len(numbers))
+            true = np.concatenate(
+                [labels[windows.run_of(n)].numpy() for n in windows.batches(1 << 16)]
+            )
+            return label_metrics(true, predicted, len(scorer.series.labels)), [], len(windows)
+        errors, worst = _forecast_errors(scorer, windows, advance)
+    shown = [_example(scorer, windows, number, readings.times) for number in worst]
+    return errors.result(), shown, len(windows)
+
+
+def _forecast_errors(
+    scorer: SensorScorer, windows: Windows, advance: Any
+) -> tuple[ForecastErrors, list[int]]:
+    """The errors of all windows; and the numbers of the worst, then that of the median one."""
+    model = scorer.model
+    errors = ForecastErrors(model.config.horizon, scorer.series.targets)
+    of_window = np.empty(len(windows))
+    calibrated = bool(model.margins.any())
+    for numbers, output in forecasts(model, windows):
+        taken = model.standardised(windows.take(numbers))[..., model.targets].numpy()
+        past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
+        low, high = (end.numpy() for end in model.interval(output))
+        forecast = output[..., 0].numpy()
+        of_window[numbers] = ((forecast - truth) ** 2).mean((1, 2))
+        last = past[:, -1]
+        if not scorer.series.standardised:
+            truth, forecast, low, high, last = (
+                _in_units(model, each) for each in (truth, forecast, low, high, last)
+            )
+        errors.update(truth, forecast, last, (low, high) if calibrated else None)
+        advance(len(numbers))
+    order = np.argsort(-of_window, kind="stable")
+    apart: list[int] = []
+    for number in order.tolist():
+        # The worst window's neighbours are as bad, and the same.
+        if all(abs(number - other) > model.config.horizon for other in apart):
+            apart.append(number)
+        if len(apart) == EXAMPLES:
+            break
+    return errors, [*apart, int(order[len(order) // 2])]
+
+
+def _in_units(model: WindowModel, values: np.ndarray) -> np.ndarray:
+    mean, scale = model.mean[model.targets].numpy(), model.scale[model.targets].numpy()
+    return values * scale + mean
+
+
+def _example(
+    scorer: SensorScorer, windows: Windows, number: int, times: np.ndarray
+) -> dict[str, Any]:
+    """A window and its forecast of the first target, in the units of the readings."""
+    model = scorer.model
+    numbers = torch.tensor([number])
+    taken = windows.take(numbers)
+    with torch.inference_mode():
+        forecast = model(taken[:, : model.config.lookback])
+    low, high = (_in_units(model, end.numpy())[0, :, 0] for end in model.interval(forecast))
+    series = taken[0, :, model.targets[0]]
+    lookback = model.config.lookback
+    start = int(windows.starts(numbers))
+    return {
+        "channel": scorer.series.targets[0],
+        "time": str(np.datetime64(int(times[start + lookback]), "us").astype("datetime64[s]")),
+        "past": series[max(0, lookback - SHOWN) : lookback].tolist(),
+        "truth": series[lookback:].tolist(),
+        "forecast": _in_units(model, forecast[..., 0].numpy())[0, :, 0].tolist(),
+        "low": low.tolist() if model.margins.any() else None,
+        "high": high.tolist() if model.margins.any() else None,
+    }

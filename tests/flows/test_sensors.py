@@ -1,0 +1,461 @@
+import json
+import zipfile
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import Result
+
+from flows.datasets import SENSORS, hapt, szeged
+from flows.datasets.series_files import SeriesColumns, numeric_columns, read_series
+from flows.errors import ArchiveError, InputError
+from flows.parameters import SensorsData
+from flows.steps.gather import gather
+from flows.steps.prepare_series import part_windows, prepare_series
+from flows.steps.score import score_files
+from rnnfast.scoring import SensorScorer, SeriesInfo
+from rnnfast.window_models import WindowConfig
+
+RunCli = Callable[..., Result]
+TINY = [
+    "--epochs", "1", "--horizon", "4",
+    *(w for s in ("lookback=12", "hidden_size=4", "segment=1", "period=6") for w in ("--set", s)),
+]  # fmt: skip
+FILES = ["config.json", "metrics.json", "model.safetensors", "report.html", "scores"]
+SMALL = WindowConfig(lookback=12, horizon=4, hidden_size=4)
+
+
+def write_csv(path: Path, rows: int = 400, devices: int = 2) -> Path:
+    """Hourly readings of some devices, which are busy every other day."""
+    lines = ["when,device,temp,load,state"]
+    for device in range(devices):
+        for i in range(rows):
+            stamp = (datetime(2024, 1, 1) + timedelta(hours=i)).isoformat(" ")
+            busy = i // 24 % 2
+            temp = 20 + 5 * np.sin(i * 2 * np.pi / 24) + device
+            load = np.sin(i * (0.4 + busy)) + 3
+            lines.append(f"{stamp},d{device},{temp:.4f},{load:.4f},{('idle', 'busy')[busy]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+OWN = ["--time-column", "when", "--group-column", "device"]
+
+
+def assert_refused(result: Result, folder: Path, *parts: str) -> None:
+    """Code 2, one message with all of the parts and no traceback, and nothing left in the folder."""
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in result.stderr
+    assert [p.name for p in folder.iterdir() if p.name == "run" or ".partial" in p.name] == []
+
+
+def test_from_readings_to_forecasts(server: None, run_cli: RunCli, tmp_path: Path) -> None:
+    path, run = write_csv(tmp_path / "x.csv"), tmp_path / "run"
+    options = ["--dataset", path, *OWN, "--features", "temp,load,calendar", "--target", "temp"]
+    result = run_cli("sensors", *options, *TINY, "--output", run)
+    assert result.exit_code == 0, result.output
+    assert "test mse" in result.stdout
+    assert "linear beside it" in result.stdout
+    assert sorted(p.name for p in run.iterdir()) == FILES
+    metrics = json.loads((run / "metrics.json").read_text())
+    stages = ["download", "prepare", "train", "baselines", "evaluate", "score", "total"]
+    assert list(metrics["seconds"]) == stages
+    assert list(metrics["baseline"]) == ["persistence", "linear", "seasonal"]
+    # A test window forecasts readings of the last fifth: 80 hours of each device.
+    assert metrics["test"]["rows"] == 2 * (80 - 3)
+    assert list(metrics["test"]["by_channel"]) == ["temp"]
+    assert len(metrics["test"]["by_horizon"]["mse"]) == 4
+    persistence = metrics["baseline"]["persistence"]
+    assert persistence["skill"] == pytest.approx(0)
+    assert metrics["test"]["skill"] == pytest.approx(
+        1 - metrics["test"]["mse"] / persistence["mse"]
+    )
+    config = json.loads((run / "config.json").read_text())
+    assert config["series"]["channels"][:2] == ["temp", "load"]
+    assert config["series"]["step"] == 3_600_000_000
+    page = (run / "report.html").read_text()
+    assert "Error by step ahead" in page
+    assert "Among the worst" in page
+
+    # Scoring takes the same file, and says what comes after its last reading.
+    result = run_cli("score", "--model", run, "--input", path, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    [scored] = (tmp_path / "out").glob("*.parquet")
+    rows = pq.read_table(scored).to_pylist()
+    assert len(rows) == 2 * 4
+    assert [row["group"] for row in rows[::4]] == ["d0", "d1"]
+    last = datetime(2024, 1, 1) + timedelta(hours=399)
+    assert [row["time"].replace(tzinfo=None) - last for row in rows[:4]] == [
+        timedelta(hours=i) for i in (1, 2, 3, 4)
+    ]
+    assert all(row["low"] <= row["forecast"] <= row["high"] for row in rows)
+    result = run_cli("score", "--model", run, "--input", path, "--output", tmp_path / "out")
+    assert "1 of them done before" in result.stdout
+
+
+def test_from_readings_to_labels(server: None, run_cli: RunCli, tmp_path: Path) -> None:
+    path, run = write_csv(tmp_path / "x.csv", 240, devices=5), tmp_path / "run"
+    options = ["--dataset", path, *OWN, "--task", "classify", "--label-column", "state"]
+    options += [
+        "--set",
+        "pooling=mean+max",
+        "--set",
+        "stride=1",
+        *TINY,
+        "--epochs",
+        20,
+        "--learning-rate",
+        0.02,
+    ]
+    result = run_cli("sensors", *options, "--features", "temp,load", "--output", run)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] > 0.9
+    assert np.sum(metrics["test"]["confusion_matrix"]) == metrics["test"]["rows"]
+    assert "Macro F1" in (run / "report.html").read_text()
+    [scored] = (run / "scores").glob("*.parquet")
+    rows = pq.read_table(scored).to_pylist()
+    assert {row["label"] for row in rows} == {"busy", "idle"}
+    assert {row["end"] - row["start"] for row in rows} == {timedelta(hours=11)}
+
+
+def test_same_seed_same_run(server: None, run_cli: RunCli, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", 200)
+    for name in "ab":
+        options = ["--dataset", path, *OWN, *TINY, "--cell", "rnn", "--output", tmp_path / name]
+        assert run_cli("sensors", *options).exit_code == 0
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+GOOD = "when,temp\n" + "".join(
+    f"2024-01-{d:02} {h:02}:00,{h}.5\n" for d in range(1, 20) for h in range(24)
+)
+BAD_FILES: dict[str, tuple[str, list[str]]] = {
+    "empty": ("", ["must hold at least one reading"]),
+    "header only": ("when,temp\n", ["must hold at least one reading"]),
+    "no time column": (GOOD.replace("when", "stamp"), ["--time-column", "'stamp'", "'when'"]),
+    "no such feature": (GOOD.replace("temp", "heat"), ["--features", "'heat'", "'temp'"]),
+    "no time stamp": (
+        GOOD.replace("2024-01-02 03:00", "yesterday"),
+        ["row 28", "'when' must be a time stamp, got 'yesterday'"],
+    ),
+    "an impossible date": (GOOD.replace("2024-01-02 03", "2024-02-30 03"), ["row 28", "time stamp"]),
+    "no number": (GOOD.replace("3.5\n", "warm\n", 1), ["row 4", "'temp' must be a number, got 'warm'"]),
+    "ragged": (GOOD.replace("3.5\n", "3.5,1\n", 1), ["row 4: 2 fields expected, found 3"]),
+    "constant": ("".join(line.split(",")[0] + ",7\n" if "2024" in line else line + "\n"
+                         for line in GOOD.splitlines()),
+                 ["--features must vary in the training part, 'temp' is 7 throughout"]),
+    "too few rows": ("\n".join(GOOD.splitlines()[:30]) + "\n", ["must hold 16 readings in a row"]),
+    "long gaps": ("\n".join(line for i, line in enumerate(GOOD.splitlines()) if i % 24 < 12) + "\n",
+                  ["must hold 16 readings in a row", "the longest stretch without a gap has"]),
+    "nothing but sentinels": ("".join(line.split(",")[0] + ",-9999\n" if "2024" in line else line + "\n"
+                                      for line in GOOD.splitlines()),
+                              ["--features must have readings"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
+    content, parts = BAD_FILES[name]
+    (tmp_path / "bad.csv").write_text(content)
+    data = SensorsData(dataset=str(tmp_path / "bad.csv"), time_column="when", features="temp")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(InputError) as error:
+        prepare_series(data, None, SMALL, tmp_path / "work")
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--dataset", "hapt", "--task", "forecast"], ["task must be classify for 'hapt'"]),
+        (["--dataset", "x.csv", "--task", "classify"], ["label_column must be given to classify"]),
+        (["--task", "guess"], ["--task: ", "got 'guess'"]),
+        (["--cell", "transformer"], ["--cell must be rnn or gru", "got 'transformer'"]),
+        (["--preset", "lecture"], ["--cell must be rnn for --preset lecture, got 'gru'"]),
+        (["--horizon", "0"], ["--horizon: ", "got '0'"]),
+        (["--set", "lookback=7"], ["lookback must be a multiple of segment"]),
+        (["--set", "width=3"], ["--set must be NAME=VALUE", "lookback", "'width=3'"]),
+        (["--epochs", "many"], ["--epochs: ", "got 'many'"]),
+    ],
+)
+def test_options_are_checked_before_anything_starts(
+    run_cli: RunCli, tmp_path: Path, options: list[str], parts: list[str]
+) -> None:
+    assert_refused(run_cli("sensors", *options, "--output", tmp_path / "run"), tmp_path, *parts)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--dataset", "szeged"], ["--mirror must be given for weatherHistory.csv"]),
+        (["--dataset", "no/such.csv"], ["--dataset must name a file that exists"]),
+        (["--features", "speed"], ["--features and --target must be of temperature, load"]),
+    ],
+)
+def test_data_that_is_not_there(
+    server: None, run_cli: RunCli, tmp_path: Path, options: list[str], parts: list[str]
+) -> None:
+    assert_refused(run_cli("sensors", *options, "--output", tmp_path / "run"), tmp_path, *parts)
+
+
+def columns(**kinds: str) -> SeriesColumns:
+    return SeriesColumns("t", ("x",), **kinds)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2006-04-01 00:30:00.000 +0200",
+        "2006-03-31T22:30:00Z",
+        "2006-03-31 22:30:00",
+        "2006-03-31 22:30",
+        "1143844200",
+        "1143844200.0",
+        "2006-04-01T00:30:00+02:00",
+    ],
+)
+def test_time_stamps_of_many_kinds_are_one_time(tmp_path: Path, stamp: str) -> None:
+    (tmp_path / "x.csv").write_text(f"t,x\n{stamp},1.5\n")
+    [table] = read_series(str(tmp_path / "x.csv"), columns(), "--dataset")
+    assert table["time"].to_pylist() == [1_143_844_200_000_000]
+    assert table["x"].to_pylist() == [1.5]
+
+
+def test_csv_and_parquet_give_the_same_readings(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", 50)
+    table = pa_csv.read_csv(path)
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=30)
+    wanted = SeriesColumns("when", ("load", "temp"), "device", "state")
+    csv, parquet = (
+        pa.concat_tables(read_series(str(tmp_path / name), wanted, "--dataset"))
+        for name in ("x.csv", "x.parquet")
+    )
+    assert csv.equals(parquet)
+    for name in ("x.csv", "x.parquet"):
+        assert numeric_columns(str(tmp_path / name), "--dataset", {"load"}) == ("temp",)
+
+
+def test_bad_rows_are_set_aside_where_they_may_be(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("t,x\n2024-01-01 00:00,1\n?,2\n2024-01-01 02:00,three\n,4\n")
+    rejected: list[object] = []
+    [table] = read_series(str(tmp_path / "x.csv"), columns(), "--input", rejected)  # type: ignore[arg-type]
+    assert table["x"].to_pylist() == [1]
+    assert [row.place for _, row in rejected] == [2, 3, 4]  # type: ignore[attr-defined]
+    assert "got '?'" in str(rejected[0])
+
+
+def test_disorder_is_put_right_and_reported(tmp_path: Path) -> None:
+    times = np.array([3, 1, 2, 2, 4, 9]) * 1_000_000
+    table = pa.table(
+        {
+            "time": times,
+            "group": pa.array(["a"] * 6),
+            "label": pa.nulls(6, pa.string()),
+            "x": pa.array([30, 10, 20, 21, -9999, 90], pa.float32()),
+        }
+    )
+    info = SeriesInfo(channels=("x",), step=0, carry=1, sentinels=(-9999,))
+    readings, info = gather([table], info, tmp_path)
+    assert info.step == 1_000_000
+    assert readings.values[:, 0].tolist() == [10, 20, 30, 30, 90]
+    assert readings.runs.tolist() == [[0, 4], [4, 5]]
+    assert readings.report["duplicates_dropped"] == 1
+    assert readings.report["breaks_in_order"] == 4
+    assert readings.report["values_carried_forward"] == 1
+    assert readings.report["steps_left_out"] == 4
+
+
+def test_no_reading_to_foretell_is_in_two_parts(tmp_path: Path) -> None:
+    data = SensorsData(dataset=str(write_csv(tmp_path / "x.csv")), time_column="when",
+                       group_column="device", features="temp,load")  # fmt: skip
+    prepare_series(data, None, SMALL, tmp_path)
+    ahead = {}
+    for part in ("train", "validation", "test"):
+        windows, _, readings = part_windows(tmp_path, part, SMALL)  # type: ignore[misc]
+        starts = windows.starts(torch.arange(len(windows))).numpy()
+        rows = (starts[:, None] + 12 + np.arange(4)).ravel()
+        ahead[part] = {(int(r >= 400), int(readings.times[r])) for r in rows}
+    assert not ahead["train"] & ahead["validation"]
+    assert not ahead["validation"] & ahead["test"]
+    for device in (0, 1):
+        last = [max(t for d, t in ahead[p] if d == device) for p in ahead]
+        assert last == sorted(last)
+    assert len(ahead["test"]) == 2 * 80
+
+
+def test_groups_stay_on_one_side(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", 100, devices=5)
+    config = WindowConfig(task="classify", lookback=12, hidden_size=4)
+    data = SensorsData(dataset=str(path), task="classify", time_column="when", features="load",
+                       group_column="device", label_column="state", test_groups="d3")  # fmt: skip
+    prepare_series(data, None, config, tmp_path)
+    seen = {}
+    for part in ("train", "validation", "test"):
+        windows, labels, readings = part_windows(tmp_path, part, config)  # type: ignore[misc]
+        runs = np.searchsorted(readings.runs[:, 1], windows.runs[:, 0], "right")
+        seen[part] = {readings.group_names[g] for g in readings.groups[runs]}
+        assert torch.equal(labels, torch.from_numpy(readings.labels[runs]))
+    assert seen["test"] == {"d3"}
+    assert len(seen["train"] | seen["validation"]) == 4
+    assert not seen["train"] & seen["validation"]
+    wrong = data.model_copy(update={"test_groups": ("d9",)})
+    with pytest.raises(InputError, match=r"--test-groups must be groups of the data.*'d9'"):
+        prepare_series(wrong, None, config, tmp_path)
+
+
+@pytest.fixture
+def forecaster(tmp_path: Path) -> Path:
+    """The folder of a run with a small model that nobody has trained."""
+    from rnnfast.scoring import save_sensors_run
+    from rnnfast.training import WindowTraining
+    from rnnfast.window_models import build_window_model
+
+    info = SeriesInfo(channels=("temp", "load"), targets=("temp",), step=3_600_000_000, carry=2,
+                      time_column="when", group_column="device")  # fmt: skip
+    run = tmp_path / "model"
+    run.mkdir()
+    model = build_window_model(SMALL, 2, (0,))
+    save_sensors_run(run, model, training=WindowTraining(), series=info, data={})
+    return run
+
+
+def test_scores_are_those_of_the_windows(forecaster: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", 30)
+    summary = score_files(forecaster, str(path), None, tmp_path / "out", every=6)
+    # Of 30 readings, windows of 12 that end at 30, 24, 18 and 12.
+    assert summary.rows == 2 * 4 * 4
+    [scored] = (tmp_path / "out").glob("*.parquet")
+    rows = [r for r in pq.read_table(scored).to_pylist() if r["group"] == "d1"]
+    table = pa_csv.read_csv(path).slice(30, 30)
+    values = np.stack([table["temp"].to_numpy(), table["load"].to_numpy()], 1)[None, 12:24]
+    scorer = SensorScorer.load(forecaster)
+    with torch.inference_mode():
+        expected = scorer.model(torch.from_numpy(values.astype(np.float32)))[0, :, 0, 0]
+    found = [r["forecast"] for r in rows if r["made_at"].hour == 23 and r["made_at"].day == 1]
+    assert found == pytest.approx(expected.tolist(), abs=1e-5)
+    assert all(r["low"] is None for r in rows)  # it was never calibrated
+
+
+def test_bad_rows_and_other_columns_when_scoring(forecaster: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", 30)
+    lines = path.read_text().splitlines()
+    lines[5] = "soon,d0,1,2,idle"
+    path.write_text("\n".join(lines) + "\n")
+    summary = score_files(forecaster, str(path), None, tmp_path / "out")
+    assert (summary.rows, summary.rejected) == (8, 1)
+    [side] = (tmp_path / "out" / "rejected").glob("*.jsonl")
+    assert json.loads(side.read_text())["row"] == 5
+    without = "\n".join(line.replace("load", "weight") for line in lines) + "\n"
+    path.write_text(without)
+    with pytest.raises(InputError, match=r"must name a column of .*'weight'.*got 'load'"):
+        score_files(forecaster, str(path), None, tmp_path / "out2")
+    path.write_text("\n".join(lines[:4]) + "\n")
+    with pytest.raises(InputError, match="--input must hold a row that can be scored"):
+        score_files(forecaster, str(path), None, tmp_path / "out3")
+
+
+def test_columns_that_the_model_does_not_know_are_named(
+    forecaster: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_csv(tmp_path / "x.csv", 30)
+    with caplog.at_level("INFO", logger="flows"):
+        score_files(forecaster, str(path), None, tmp_path / "out")
+    assert "x.csv: columns that are not read: state" in caplog.text
+
+
+def test_a_forecast_goes_on_over_a_change_of_label(tmp_path: Path) -> None:
+    info = SeriesInfo(channels=("temperature", "load"), targets=("load",), step=0, carry=6)
+    readings, _ = gather(SENSORS["sample"].read(None), info, tmp_path)
+    parted, _ = gather(
+        SENSORS["sample"].read(None), info.model_copy(update={"targets": ()}), tmp_path
+    )
+    assert len(readings.runs) < len(parted.runs)
+    assert np.diff(parted.labels).any()
+
+
+def test_the_sample_is_the_same_each_time_and_has_what_it_promises(tmp_path: Path) -> None:
+    sample = SENSORS["sample"]
+    first, second = (pa.concat_tables(sample.read(None)) for _ in range(2))
+    assert first.equals(second)
+    assert {"fault", "normal"} == set(first["label"].to_pylist())
+    data = SensorsData()
+    prepare_series(data, None, WindowConfig(lookback=24, horizon=6), tmp_path)
+    rows = json.loads((tmp_path / "data.json").read_text())["rows"]
+    for name in (
+        "duplicates_dropped",
+        "breaks_in_order",
+        "values_carried_forward",
+        "steps_left_out",
+    ):
+        assert rows[name] > 0
+    assert rows["groups"] == 8
+
+
+def hapt_archive(path: Path, labels: str = "1 2 5 2 60\n1 2 7 61 80\n2 3 1 1 70\n") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("RawData/labels.txt", labels)
+        for recording in ("exp01_user02", "exp02_user03"):
+            for sensor in ("acc", "gyro"):
+                lines = "".join(f"{i} {i + 0.5} {-i}\n" for i in range(90))
+                archive.writestr(f"RawData/{sensor}_{recording}.txt", lines)
+    return path
+
+
+def test_hapt_gives_recordings_with_their_activities(tmp_path: Path) -> None:
+    tables = list(hapt.read(hapt_archive(tmp_path / "a.zip")))
+    assert [table["group"][0].as_py() for table in tables] == ["2", "3"]
+    labels = tables[0]["label"].to_pylist()
+    assert labels[0] is None
+    assert set(labels[1:60]) == {"standing"}
+    assert set(labels[60:]) == {None}  # a change of posture, and what nobody labelled
+    assert tables[1]["label"].to_pylist()[0] == "walking"
+    assert tables[0]["gyro_z"].to_pylist()[:3] == [0, -1, -2]
+    assert np.diff(tables[0]["time"].to_numpy()).tolist() == [20_000] * 89
+
+
+def test_hapt_refuses_another_archive(tmp_path: Path) -> None:
+    path = hapt_archive(tmp_path / "a.zip")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ArchiveError, match=r"a\.zip must be the whole archive of HAPT"):
+        list(hapt.read(path))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("README.txt", "nothing")
+    with pytest.raises(ArchiveError, match=r"must hold RawData/acc_exp01_user01\.txt"):
+        list(hapt.read(tmp_path / "b.zip"))
+
+
+def test_szeged_is_put_in_order(sensor_mirror: Path, tmp_path: Path) -> None:
+    info = SeriesInfo(channels=szeged.CHANNELS, step=0, carry=6)
+    readings, _ = gather(szeged.read(sensor_mirror / "weatherHistory.csv"), info, tmp_path)
+    assert readings.report["readings"] == 96_453
+    assert readings.report["breaks_in_order"] == 903
+    assert readings.report["duplicates_dropped"] == 24
+    assert readings.report["step_seconds"] == 3600
+
+
+def test_the_published_split_of_ett(sensor_mirror: Path, tmp_path: Path) -> None:
+    config = WindowConfig(form="segments", lookback=720, horizon=96, segment=48)
+    prepare_series(SensorsData(dataset="etth1"), sensor_mirror / "ETTh1.csv", config, tmp_path)
+    rows = json.loads((tmp_path / "data.json").read_text())["rows"]
+    found = [rows[f"{part}_windows"] for part in ("train", "validation", "test")]
+    assert found == [8640 - 720 - 95, 2880 - 95, 2880 - 95]
+
+
+def test_the_people_of_hapt(sensor_mirror: Path, tmp_path: Path) -> None:
+    config = WindowConfig(task="classify", lookback=128, bidirectional=True)
+    data = SensorsData(dataset="hapt")
+    prepare_series(data, sensor_mirror / "HAPT Data Set.zip", config, tmp_path)
+    rows = json.loads((tmp_path / "data.json").read_text())["rows"]
+    assert rows["groups"] == 30
+    assert rows["test_windows"] == 2996
