@@ -1,7 +1,7 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
 # make lint    ruff, mypy, clang-format
-# make bench   rnnfast beside torch.nn, for the shapes of the README's table
+# make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make env     the environment in .venv and the compiled extension, no more
 # make clean   takes away what the others made
 
@@ -26,8 +26,9 @@ lint: env .venv/lint
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
 
-bench: env
-	$(BIN)/python -m benchmarks.layers
+# The compiled extension serves both environments: torch is the same in them.
+bench: build .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks $(OPTIONS)
 
 env: build
 
@@ -47,6 +48,12 @@ build: .venv/installed
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[lint]'
 	@touch $@
 
+.venv-bench/installed: benchmarks/requirements.txt constraints.txt | tools
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@echo "Installing the peers of benchmarks/requirements.txt into .venv-bench (a few minutes the first time) ..."
+	@.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install --requirement benchmarks/requirements.txt
+	@touch $@
+
 # What pip cannot install: one sentence each, with the Debian package.
 tools:
 	@command -v $(PYTHON) >/dev/null || { echo "rnnfast needs Python 3.11 or later (Debian package: python3)" >&2; exit 1; }
@@ -56,4 +63,4 @@ tools:
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { echo "rnnfast needs the Python headers (Debian package: python3-dev)" >&2; exit 1; }
 
 clean:
-	rm -rf .venv build dist runs *.egg-info rnnfast/*.so
+	rm -rf .venv .venv-bench build dist runs *.egg-info rnnfast/*.so

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0; 1 where a peer's result is not ours, and then nothing is written; 2 for a bad option.
     """
     options = _options(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 130)
     try:
         report = measure(options, console)
     except MismatchError as mismatch:
@@ -113,8 +113,7 @@ def _recompute(cell: str, shape: Shape, rounds: int | None) -> dict[str, Any]:
 
 
 def _show(console: Console, table: tables.Table) -> None:
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)  # the line of what is under way
+    isolation.say("")
     console.print(tables.as_rich(table), "")
 
 
@@ -126,12 +125,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="Without any option the results go to benchmarks/results; with one, only where --output says.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--cells", nargs="+", choices=GATES, default=list(GATES))
+    parser.add_argument("--cells", nargs="+", choices=GATES)
     parser.add_argument(
-        "--threads",
-        nargs="+",
-        type=int,
-        default=[threads for threads in (1, 2) if threads <= available],
+        "--threads", nargs="+", type=int, help="default: 1, and 2 if there are 2 cores"
     )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument(
@@ -150,9 +146,14 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="default: by the time that a round takes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--quick", action="store_true", help="tiny shapes: whether it runs at all")
+    parser.add_argument(
+        "--quick", action="store_true", help="GRU, 1 thread, tiny shapes: does it run at all"
+    )
     parser.add_argument("--output", type=Path, help="folder for the JSON, the charts, the Markdown")
     options = parser.parse_args(arguments)
+    options.cells = options.cells or (["GRU"] if options.quick else list(GATES))
+    if not options.threads:
+        options.threads = [1] if options.quick or available == 1 else [1, 2]
     for threads in options.threads:
         if not 1 <= threads <= available:
             parser.error(f"--threads must be in 1..{available}, the cores here, got: {threads}")

@@ -64,12 +64,12 @@ def of_mean(
     rows, bar = group(table, mode, one_row), BARS.get((table["cell"], mode, one_row))
     if not rows or bar is None:
         return None, None
-    where = f"{name(table)} {mode}{', batch 1' if one_row else ''}"
+    where = f"{table['cell']} {mode}, {'batch 1, ' if one_row else ''}{threads(table)}"
     share = ratio = None
     least, reached = bar.shares.get(table["threads"]), mean_share(rows)
     if least is not None:
         what = f"{where}: of the FMA peak"
-        share = Verdict(what, percent(least), percent(reached), reached >= least)
+        share = Verdict(what, f"{least:.0%}", f"{reached:.1%}", reached >= least)
     against = mean_against_torch(rows)
     if against is not None and table["threads"] == 1:
         what = f"{where}: times torch.nn"
@@ -82,7 +82,7 @@ def of_worst_row(table: dict[str, Any]) -> Verdict | None:
     ratios = [row.best for row in every(table) if row.best is not None]
     if not ratios:
         return None
-    what = f"{name(table)}: times the best peer, worst row"
+    what = f"{table['cell']}, {threads(table)}: times the best peer, worst row"
     return Verdict(what, times(AGAINST_BEST), times(min(ratios)), min(ratios) >= AGAINST_BEST)
 
 
@@ -102,14 +102,9 @@ def of_recompute(found: dict[str, Any]) -> Verdict:
     return Verdict(what, f"at most {RECOMPUTE:.2f}", times(ratio), ratio <= RECOMPUTE)
 
 
-def percent(share: float) -> str:
-    return f"{share:.1%}"
-
-
 def times(ratio: float) -> str:
     return f"{ratio:.2f}"
 
 
-def name(table: dict[str, Any]) -> str:
-    """Of a table of `benchmarks.rows`."""
-    return f"{table['cell']}, {table['threads']} thread{'' if table['threads'] == 1 else 's'}"
+def threads(table: dict[str, Any]) -> str:
+    return "1 thread" if table["threads"] == 1 else f"{table['threads']} threads"

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from benchmarks.bars import BARS
 from benchmarks.cases import MODES
@@ -33,24 +34,28 @@ def shares(report: dict[str, Any], path: Path) -> None:
     tables = [table for table in report["rows"] if table["threads"] == least]
     measured = {row["mode"] for table in tables for row in table["rows"]}
     modes = [mode for mode in SHOWN_MODES if mode in measured]
-    figure = Figure(figsize=(6.6 * len(modes) + 0.4, 3.3 * len(tables) + 1.2), layout="constrained")
+    figure = Figure(figsize=(6.0 * len(modes) + 0.3, 3.1 * len(tables) + 1.0), layout="constrained")
     panels = figure.subplots(len(tables), len(modes), squeeze=False, sharey=True)
     for line, table in zip(panels, tables, strict=True):
         for panel, mode in zip(line, modes, strict=True):
             _panel(panel, table, mode)
-        line[0].set_ylabel("share of the FMA peak")
     handles: dict[str, Any] = {}
     for panel in panels.flat:
         handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     order = [name for name in (*MODULES, BAR_LABEL) if name in handles]
     figure.legend(
-        [handles[name] for name in order], order, loc="outside upper center", ncols=6, frameon=False
+        [handles[name] for name in order],
+        order,
+        loc="outside lower center",
+        ncols=6,
+        frameon=False,
+        fontsize=11,
     )
     machine = report["machine"]
     figure.suptitle(
         f"Recurrent layers on {machine['cpu']} ({machine['target']}), "
-        f"{least} thread{'' if least == 1 else 's'}, float32: higher is better",
-        fontsize=13,
+        f"{least} thread{'' if least == 1 else 's'}, float32: share of the FMA peak (higher is better)",
+        fontsize=14,
     )
     figure.savefig(path, dpi=110)
 
@@ -75,27 +80,35 @@ def _panel(panel: Axes, table: dict[str, Any], mode: str) -> None:
             zorder=2,
         )
     for place, share in enumerate(found):
-        x = place - (len(names) - 1) / 2 * width
-        panel.text(x, share[OURS] + 0.01, f"{share[OURS]:.0%}", ha="center", fontsize=7)
+        panel.text(
+            place - (len(names) - 1) / 2 * width,
+            share[OURS] + 0.015,
+            f"{share[OURS]:.0%}",
+            ha="center",
+            fontsize=7.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
+            zorder=4,
+        )
     grid = group(table, mode)
     title = f"{table['cell']}, {mode}"
     if grid:
-        title += f": rnnfast's geometric mean {mean_share(grid):.0%}"
+        title += f": rnnfast {mean_share(grid):.0%} in the mean"
         bar = BARS.get((table["cell"], mode, False))
         if bar and table["threads"] in bar.shares:
             least = bar.shares[table["threads"]]
+            title += f", bar {least:.0%}"
             panel.hlines(
                 least, -0.5, len(grid) - 0.5, "black", "dashed", lw=1.2, label=BAR_LABEL, zorder=3
             )
     if 0 < len(grid) < len(rows):
         panel.axvline(len(grid) - 0.5, color="#bbbbbb", lw=1)
-    panel.set_title(title, fontsize=10, loc="left")
-    labels = ["{}, {}\n{}, {}".format(*row["shape"]) for row in rows]
+    panel.set_title(title, fontsize=11, loc="left")
+    labels = ["{}, {},\n{}, {}".format(*row["shape"]) for row in rows]
     panel.set_xticks(range(len(rows)), labels, fontsize=7.5)
-    panel.set_xlabel("T, N / I, H", fontsize=8)
+    panel.set_xlabel("T, N, I, H", fontsize=8)
     panel.set_xlim(-0.6, len(rows) - 0.4)
     panel.set_ylim(0, 1)
-    panel.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    panel.yaxis.set_major_formatter(PercentFormatter(1))
     panel.grid(axis="y", color="#e5e5e5", zorder=0)
     panel.spines[["top", "right"]].set_visible(False)
 
@@ -120,6 +133,8 @@ def scaling(report: dict[str, Any], path: Path) -> None:
         sizes = lines[0]["sizes"]
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set_xticks(sizes, [str(size) for size in sizes])
         panel.set_xlabel(meanings[dimension])
         fixed = zip("TNIH", lines[0]["shapes"][0], strict=True)

@@ -30,6 +30,7 @@ def call(measure: Callable[..., Any], threads: int, /, **arguments: Any) -> Any:
         raise ValueError(f"threads must be at most {len(cores())}, the cores here, got: {threads}")
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer.json")
+        say(f"{measure.__module__} {' '.join(map(str, arguments.values()))}"[:79])
         command = [sys.executable, "-m", "benchmarks.isolation", measure.__module__]
         command += [measure.__name__, json.dumps(arguments), str(answer)]
         done = subprocess.run(
@@ -47,6 +48,12 @@ def call(measure: Callable[..., Any], threads: int, /, **arguments: Any) -> Any:
     if "mismatch" in found:
         raise MismatchError(found["mismatch"])
     return found["result"]
+
+
+def say(what: str) -> None:
+    """On a terminal, the one line that tells what is under way; "" takes it away."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
 
 
 def limits(threads: int) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """One table: every mode and shape of a cell at a thread count, all contenders in one process."""
 
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 
 from benchmarks import parity, peers
 from benchmarks.cases import Case, Data, Shape, draw, operations
+from benchmarks.isolation import say
 from benchmarks.timing import interleaved
 from rnnfast import ops
 
@@ -43,7 +43,7 @@ def measure(
             case = Case(cell, mode, shape)
             if case.packed and shape.batch == 1:
                 continue
-            _say(f"{case}, {threads} thread(s)")
+            say(f"{case}, {threads} thread(s)")
             rows.append(_row(case, draw(case), names, rounds))
     peaks.append(ops.cpu_peak(PEAK_SECONDS) * threads)
     return {"cell": cell, "threads": threads, "peaks": peaks, "rows": rows}
@@ -68,9 +68,3 @@ def _row(case: Case, data: Data, names: list[str], rounds: int | None) -> dict[s
         "seconds": {name: asdict(timing) for name, timing in zip(calls, timings, strict=True)},
         "largest_difference": errors,
     }
-
-
-def _say(what: str) -> None:
-    """On a terminal, the line that says what is under way."""
-    if sys.stderr.isatty():
-        print(f"\r{what:<79}", end="", file=sys.stderr, flush=True)

@@ -50,7 +50,7 @@ def as_markdown(table: Table) -> str:
 def of_rows(table: dict[str, Any]) -> Table:
     """One of `benchmarks.rows`: a section for each mode and for batch 1 in it, means last, with the bars."""
     title = (
-        f"{bars.name(table)}, float32, "
+        f"{table['cell']}, {bars.threads(table)}, float32, "
         f"FMA peak {' and '.join(f'{each / 1e9:.0f}' for each in table['peaks'])} GFLOP/s before and after"
     )
     columns = ("T, N, I, H", "time", "of peak", "x torch.nn", "x best peer", "best peer", "rounds")
@@ -86,7 +86,7 @@ def _mean_line(table: dict[str, Any], mode: str, one_row: bool) -> Line:
     return (
         "  geometric mean",
         "",
-        _beside(bars.percent(mean_share(rows)), share),
+        _beside(f"{mean_share(rows):.1%}", share),
         _beside(_ratio(mean_against_torch(rows)), ratio),
         _ratio(mean_against_best(rows)),
         "",

@@ -128,8 +128,8 @@ def test_means_are_geometric_and_leave_batch_1_apart() -> None:
 def test_bars_say_whether_they_hold() -> None:
     reached = table(row("forward", GRID[0], ours=1 / 0.76, torch=3.1 / 0.76, jax=0.94 / 0.76))
     share, ratio = bars.of_mean(reached, "forward")
-    assert share == bars.Verdict("GRU, 1 thread forward: of the FMA peak", "75.0%", "76.0%", True)
-    assert ratio == bars.Verdict("GRU, 1 thread forward: times torch.nn", "3.20", "3.10", False)
+    assert share == bars.Verdict("GRU forward, 1 thread: of the FMA peak", "75%", "76.0%", True)
+    assert ratio == bars.Verdict("GRU forward, 1 thread: times torch.nn", "3.20", "3.10", False)
     worst = bars.of_worst_row(reached)
     assert worst is not None
     assert (worst.reached, worst.holds) == ("0.94", False)
@@ -137,7 +137,7 @@ def test_bars_say_whether_they_hold() -> None:
     two = table(*reached["rows"], threads=2)
     share, ratio = bars.of_mean(two, "forward")
     assert share is not None
-    assert (share.bar, share.holds, ratio) == ("67.0%", True, None)
+    assert (share.bar, share.holds, ratio) == ("67%", True, None)
     for ratio_, holds in ((1.30, True), (1.34, False)):
         assert bars.of_recompute({"cell": "GRU", "ratio": ratio_}).holds == holds
 
