@@ -69,8 +69,20 @@ class _Recurrent(nn.RNNBase):
         lengths: Tensor | None,
         batch_sizes: Tensor | None,
     ) -> tuple[Tensor, State]:
-        place = 0 if self.batch_first else 1
-        batch = input.shape[place] if batch_sizes is None else int(batch_sizes[0])
+        weights = self._weights()
+        dtype = weights[0]["w_ih"].dtype
+        if input.dtype != dtype:
+            raise ValueError(
+                f"input must have the dtype of the weights, {dtype}, got: {input.dtype}"
+            )
+        if batch_sizes is None:
+            batch = input.shape[0 if self.batch_first else 1]
+        else:
+            batch = int(batch_sizes[0])
+            if batch > input.shape[0]:  # or the state would be as large as it likes
+                raise RuntimeError(
+                    f"batch_sizes must add up to {input.shape[0]}, got: {batch} in the first"
+                )
         directions = 2 if self.bidirectional else 1
         if state is None:
             places = self.num_layers * directions
@@ -91,7 +103,7 @@ class _Recurrent(nn.RNNBase):
                     self.mode.lower(),
                     input,
                     state[0][place],
-                    **self._weights_at(place),
+                    **weights[place],
                     c0=state[1][place] if self.mode == "LSTM" else None,
                     lengths=lengths,
                     batch_sizes=batch_sizes,
@@ -105,23 +117,27 @@ class _Recurrent(nn.RNNBase):
         return input, tuple(torch.stack(each) for each in zip(*last, strict=True))
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
-        """Called by torch's ``check_forward_args``; against the weights that :meth:`_weights_at` takes."""
-        weight = getattr(self, self._all_weights[0][0])
-        if input.dtype != weight.dtype:
-            raise ValueError(f"input must have the dtype of the weights, {weight.dtype}, got: {input.dtype}")
+        """Part of torch's ``check_forward_args``."""
         rank = 3 if batch_sizes is None else 2
         if input.dim() != rank:
             raise RuntimeError(f"input must have {rank} dimensions, got: {input.dim()}")
         if input.shape[-1] != self.input_size:
-            raise RuntimeError(f"input must have {self.input_size} features, got: {input.shape[-1]}")
+            raise RuntimeError(
+                f"input must have {self.input_size} features, got: {input.shape[-1]}"
+            )
 
-    def _weights_at(self, place: int) -> dict[str, Any]:
-        # By attribute: torch.func.functional_call and parametrizations leave torch's list of them behind.
+    def _weights(self) -> list[dict[str, Any]]:
+        """Of every layer and direction, by attribute.
+
+        torch.func.functional_call and parametrizations leave torch's own list of them behind.
+        """
         names = ["w_ih", "w_hh"]
         names += ["b_ih", "b_hh"] if self.bias else []
         names += ["w_hr"] if self.proj_size else []
-        weights = [getattr(self, name) for name in self._all_weights[place]]
-        return dict(zip(names, weights, strict=True))
+        return [
+            dict(zip(names, [getattr(self, name) for name in attributes], strict=True))
+            for attributes in self._all_weights
+        ]
 
 
 class RNN(_Recurrent):

@@ -4,13 +4,14 @@ One call is one layer in one direction. The kernels are in ``csrc``; this file a
 need. It leaves stacking, directions and dropout to :mod:`rnnfast.layers`.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rnnfast import _C  # noqa: F401  (registers the operators)
+import rnnfast._C  # noqa: F401  (registers the operators)
 from rnnfast import transforms
 
 CELLS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
@@ -77,7 +78,8 @@ def layer(
 
     Returns:
         The hidden states, shaped like the input with P in the place of I, and the last one of each row, (N, P); for an
-        LSTM also the last cell state, (N, H).
+        LSTM also the last cell state, (N, H). They can be differentiated as often as one likes, backward and forward;
+        beyond the first derivative backward that is T steps of plain torch operations.
 
     Raises:
         RuntimeError: an argument has the wrong shape, dtype or device, or a length is out of range.
@@ -88,12 +90,6 @@ def layer(
     if cell not in CELLS:
         raise RuntimeError(f"rnnfast: cell must be one of {', '.join(CELLS)}, got: {cell}")
     tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
-    for name, tensor in zip(transforms.PRIMALS, tensors, strict=True):
-        if tensor is not None and tensor.device != input.device:
-            raise RuntimeError(f"rnnfast: {name} must be on {input.device} as input is, got: {tensor.device}")
-    for name, tensor in (("lengths", lengths), ("batch_sizes", batch_sizes)):
-        if tensor is not None and tensor.device.type not in ("cpu", input.device.type):
-            raise RuntimeError(f"rnnfast: {name} must be on the CPU, got: {tensor.device}")
     narrow = input.dtype in _NARROW_DTYPES
     if narrow:
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
@@ -103,10 +99,12 @@ def layer(
         transformed or any(t is not None and t.requires_grad for t in tensors)
     )
     keep = (_KEEP_CELLS if recompute else _KEEP_ALL) if learns else _KEEP_NOTHING
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    plain = traced or not (learns or transformed)
-    run = torch.ops.rnnfast.layer if plain else _Layer.apply
-    output, h_n, c_n, _ = run(_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
+    traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
+    if transformed or (learns and not traced):
+        output, h_n, c_n, _ = _apply(_Layer, *arguments)
+    else:
+        output, h_n, c_n, _ = torch.ops.rnnfast.layer(*arguments)
     results = (output, h_n) if c0 is None else (output, h_n, c_n)
     return tuple(t.to(input.dtype) for t in results) if narrow else results
 
@@ -159,6 +157,23 @@ def _layer_fake(
     reverse: bool,
     keep: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    # What mixes the meta device with another one comes here as well.
+    for name, tensor in (
+        ("h0", h0),
+        ("c0", c0),
+        ("w_ih", w_ih),
+        ("w_hh", w_hh),
+        ("b_ih", b_ih),
+        ("b_hh", b_hh),
+        ("w_hr", w_hr),
+    ):
+        if tensor is not None and tensor.device != input.device:
+            raise RuntimeError(
+                f"rnnfast: {name} must be on {input.device} as input is, got: {tensor.device}"
+            )
+    for name, tensor in (("lengths", lengths), ("batch_sizes", batch_sizes)):
+        if tensor is not None and tensor.device.type not in ("cpu", input.device.type):
+            raise RuntimeError(f"rnnfast: {name} must be on the CPU, got: {tensor.device}")
     hidden = w_hh.shape[0] // tuple(CELLS.values())[cell]
     steps = input.shape[:-1]
     kept = (0, int(c0 is not None), _SAVED[cell])[keep]
@@ -248,9 +263,12 @@ def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]
     needs = ctx.needs_input_grad[1:9]
     call = _recall(ctx) | dict(zip(transforms.COTANGENTS, cotangents, strict=False))
     call["input_gradient"] = needs[0]
-    again = torch.is_grad_enabled() or _transformed()
-    run = _LayerBackward.apply if again else _LayerBackward.forward
-    return None, *run(*(call[name] for name in _BACKWARD), needs), *(None,) * 5
+    arguments = (*(call[name] for name in _BACKWARD), needs)
+    if torch.is_grad_enabled() or _transformed():
+        gradients = _apply(_LayerBackward, *arguments)
+    else:
+        gradients = _LayerBackward.forward(*arguments)
+    return None, *gradients, *(None,) * (len(_LAYER) - 9)
 
 
 torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_remember_layer)
@@ -259,6 +277,13 @@ torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_reme
 def _transformed() -> bool:
     """Whether torch.func or differentiation forward is at work: neither sees what torch.library registers."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    # torch.compile cannot trace the rules of torch.func. At this it breaks its graph, or with fullgraph says so.
+    if torch.compiler.is_compiling():
+        raise NotImplementedError("rnnfast: torch.func must stay outside of torch.compile")
+    return function.apply(*arguments)
 
 
 class _Layer(torch.autograd.Function):
@@ -282,7 +307,8 @@ class _Layer(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
         call = dict(zip(_LAYER, arguments, strict=True))
         results = ("output", "h_n", "c_n", "reserve")
-        return transforms.mapped(_Layer.apply, info.batch_size, in_dims, call, results, sums=False)
+        run = partial(_apply, _Layer)
+        return transforms.mapped(run, info.batch_size, in_dims, call, results, sums=False)
 
 
 class _LayerBackward(torch.autograd.Function):
@@ -306,6 +332,8 @@ class _LayerBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         seeds = _present(transforms.PRIMALS, cotangents)
+        if not seeds:
+            return (None,) * len(ctx.call)
         by = [name for name, need in zip(ctx.call, ctx.needs_input_grad, strict=True) if need]
         found = transforms.pulled(
             lambda call: transforms.gradients(call, seeds),
@@ -329,6 +357,5 @@ class _LayerBackward(torch.autograd.Function):
         call = dict(zip((*_BACKWARD, "needs"), arguments, strict=True))
         results = tuple(f"grad_{name}" for name in transforms.PRIMALS)
         sums = any(call["needs"][transforms.PRIMALS.index("w_ih") :])
-        return transforms.mapped(
-            _LayerBackward.apply, info.batch_size, in_dims, call, results, sums
-        )
+        run = partial(_apply, _LayerBackward)
+        return transforms.mapped(run, info.batch_size, in_dims, call, results, sums)

@@ -1,7 +1,7 @@
 """The mathematics of the layers in a few plain lines of PyTorch: the oracle of every test.
 
-It is slow on purpose: nothing is fused, nothing is skipped. In float64 it is what the kernels are held against, and it is
-what second derivatives are taken of (:mod:`rnnfast.transforms`).
+It is slow on purpose: nothing is fused, nothing is skipped. In float64 it is what the kernels are held against, and
+second derivatives are taken of it (:mod:`rnnfast.transforms`).
 
 One step of a cell takes x = W_ih x_t + b_ih and h = W_hh h_(t-1) + b_hh, the gates side by side, and the state.
 """
@@ -63,11 +63,11 @@ def layer(
     """
     weights = (w_ih, w_hh, b_ih, b_hh, w_hr)
     if batch_sizes is not None:
-        here = torch.arange(int(batch_sizes[0])) < batch_sizes.unsqueeze(1)
-        places = here.nonzero(as_tuple=True)
-        padded = input.new_zeros(*here.shape, input.shape[1]).index_put(places, input)
+        there = torch.arange(int(batch_sizes[0])) < batch_sizes.unsqueeze(1)
+        places = there.nonzero(as_tuple=True)
+        padded = input.new_zeros(*there.shape, input.shape[1]).index_put(places, input)
         output, *last = layer(
-            cell, padded, h0, *weights, c0=c0, lengths=here.sum(0), reverse=reverse
+            cell, padded, h0, *weights, c0=c0, lengths=there.sum(0), reverse=reverse
         )
         return output[places], *last
     if batch_first:

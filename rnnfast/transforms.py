@@ -42,7 +42,7 @@ def outputs(call: Call) -> tuple[Tensor, ...]:
 
 def gradients(call: Call, wanted: Iterable[str]) -> Tensors:
     """The gradients of a backward call by the ``wanted`` primals, likewise."""
-    results, pull = torch.func.vjp(
+    results, pull = torch.func.vjp(  # type: ignore[misc]
         lambda chosen: outputs({**call, **chosen}), {name: call[name] for name in wanted}
     )
     given = [call[name] for name in COTANGENTS[: len(results)]]
@@ -50,7 +50,9 @@ def gradients(call: Call, wanted: Iterable[str]) -> Tensors:
     return pull(tuple(seeds))[0]
 
 
-def pulled(function: Callable[[Call], Any], call: Call, names: Iterable[str], seeds: Any) -> Tensors:
+def pulled(
+    function: Callable[[Call], Any], call: Call, names: Iterable[str], seeds: Any
+) -> Tensors:
     """The gradients, by what ``names`` says, of the sum of ``seeds`` times what ``function`` makes of a call."""
     chosen = {name: call[name] for name in names}
     return torch.func.vjp(lambda new: function({**call, **new}), chosen)[1](seeds)[0]
@@ -69,7 +71,9 @@ def pushed(function: Callable[[Call], Any], call: Call, tangents: Tensors) -> An
             for name, value in call.items()
         }
         chosen = {name: call[name] for name in tangents}
-        results, pull = torch.func.vjp(lambda new: function({**call, **new}), chosen)
+        results, pull = torch.func.vjp(  # type: ignore[misc]
+            lambda new: function({**call, **new}), chosen
+        )
         return torch.func.vjp(lambda seeds: pull(seeds)[0], results)[1](tangents)[0]
 
 
@@ -94,33 +98,38 @@ def mapped(
     Returns:
         The results, and which of their dimensions is the mapped one.
     """
-    dims = {name: dim if isinstance(call[name], Tensor) else None for name, dim in zip(call, in_dims, strict=True)}
+    dims = {
+        name: dim if isinstance(call[name], Tensor) else None
+        for name, dim in zip(call, in_dims, strict=True)
+    }
     if sums or call["batch_sizes"] is not None or any(dims[name] is not None for name in WEIGHTS):
-        calls = [
-            operator(*(x if dims[name] is None else x.select(dims[name], i) for name, x in call.items()))
-            for i in range(size)
-        ]
-        stacked = tuple(None if each[0] is None else torch.stack(each) for each in zip(*calls, strict=True))
-        return stacked, tuple(None if each is None else 0 for each in stacked)
+        calls = []
+        for index in range(size):
+            entry = (
+                x if dims[name] is None else x.select(dims[name], index) for name, x in call.items()
+            )
+            calls.append(operator(*entry))
+        stacked = [None if x[0] is None else torch.stack(x) for x in zip(*calls, strict=True)]
+        return tuple(stacked), tuple(None if x is None else 0 for x in stacked)
 
     # The mapped dimension becomes part of the batch: one call over so many times the rows.
     rows = dict.fromkeys(_SEQUENCES, 0 if call["batch_first"] else 1) | dict.fromkeys(_STATES, 0)
     merged = dict(call)
-    for name, value in call.items():
-        if name not in rows or value is None or _is_absent(name, value):
-            continue
-        dim = dims[name]
-        apart = value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
-        merged[name] = apart.movedim(0, rows[name]).flatten(rows[name], rows[name] + 1)
-    split: list[Tensor | None] = []
-    out_dims: list[int | None] = []
-    for name, value in zip(results, operator(*merged.values()), strict=True):
-        there = value is not None and name in rows and not _is_absent(name, value)
-        out_dims.append(rows[name] if there else None)
-        split.append(value.unflatten(rows[name], (size, value.shape[rows[name]] // size)) if there else value)
+    for name in rows.keys() & call.keys():
+        x, dim, row = call[name], dims[name], rows[name]
+        if _is_there(name, x):
+            apart = x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+            merged[name] = apart.movedim(0, row).flatten(row, row + 1)
+    values = operator(*merged.values())
+    split: list[Tensor | None] = list(values)
+    out_dims: list[int | None] = [None] * len(values)
+    for place, (name, x) in enumerate(zip(results, values, strict=True)):
+        if name in rows and x is not None and _is_there(name, x):
+            out_dims[place] = row = rows[name]
+            split[place] = x.unflatten(row, (size, x.shape[row] // size))
     return tuple(split), tuple(out_dims)
 
 
-def _is_absent(name: str, value: Tensor) -> bool:
-    """Whether it stands for nothing, as the cell state of a cell that has none: an operator returns no None."""
-    return value.dim() == 1 and name != "lengths"
+def _is_there(name: str, x: Tensor | None) -> bool:
+    """Not None, nor the empty vector that an operator returns for None."""
+    return x is not None and (x.dim() > 1 or name == "lengths")

@@ -415,7 +415,7 @@ def bad_calls() -> dict[str, tuple[type[Exception], str, object]]:
     packed = pack_padded_sequence(x, torch.tensor([5, 2]))
     lengths = torch.tensor([5, 2])
     return {
-        "features": (RuntimeError, "got 2", lambda: layer(x[..., :2])),
+        "features": (RuntimeError, "got: 2", lambda: layer(x[..., :2])),
         "rank": (ValueError, "got 4D", lambda: layer(x[None])),
         "no steps": (RuntimeError, "at least one time step", lambda: layer(x[:0])),
         "hx batch": (RuntimeError, "hidden", lambda: layer(x, torch.zeros(1, 3, 4))),

@@ -1,6 +1,11 @@
 """The operator itself: torch's own checks of it, exact gradients, accuracy beside torch.nn, and what it refuses."""
 
+import ctypes
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,6 +184,27 @@ def test_inference_keeps_no_gates() -> None:
     assert sizes == [50 * 2 * 5 * 8, 0]
 
 
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="asks glibc 2.33 or later")
+def test_a_training_step_leaves_nothing_behind() -> None:
+    """Even a few bytes a call would keep the heap from closing its gaps, and so cost megabytes a step."""
+
+    class Counts(ctypes.Structure):
+        _fields_ = [(f"field{i}", ctypes.c_size_t) for i in range(10)]
+
+    counts = ctypes.CDLL(None).mallinfo2
+    counts.restype = Counts
+    layer, x = rnnfast.LSTM(4, 8, bidirectional=True), torch.randn(5, 2, 4, requires_grad=True)
+    lengths = torch.tensor([5, 2])
+
+    def used(steps: int) -> int:
+        for _ in range(steps):
+            layer(x, lengths=lengths)[0].sum().backward()
+        return counts().field7  # bytes in use
+
+    before = used(300)
+    assert used(500) - before < 500 * 16
+
+
 @pytest.mark.parametrize("kind", [rnnfast.RNN, rnnfast.GRU, rnnfast.LSTM])
 def test_several_python_threads_at_once(kind: type[nn.RNNBase]) -> None:
     layer = kind(20, 40)
@@ -187,6 +213,27 @@ def test_several_python_threads_at_once(kind: type[nn.RNNBase]) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda x: layer(x)[0], inputs))
     assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
+
+
+COUNT_THREADS = """
+import os, torch, rnnfast
+layer, x = rnnfast.RNN(64, 64), torch.randn(100, 64, 64)
+for count in (1, 2):
+    torch.set_num_threads(count)
+    before = len(os.listdir("/proc/self/task"))
+    with torch.no_grad():
+        layer(x)
+    print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts the threads of Linux")
+def test_as_many_threads_as_torch_is_told() -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "4"}
+    run = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS], env=environment, capture_output=True, text=True
+    )
+    assert run.stdout.split() == ["0", "1"], run.stderr
 
 
 def bad_arguments() -> dict[str, tuple[str, dict[str, Any]]]:

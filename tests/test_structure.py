@@ -52,9 +52,9 @@ def test_only_ops_calls_the_operators() -> None:
 
 
 def test_the_layers_need_torch_and_nothing_else() -> None:
-    for name in ("__init__", "layers", "ops", "reference"):
+    for name in ("__init__", "layers", "ops", "reference", "transforms"):
         outside = {module.split(".")[0] for module in imports(ROOT / "rnnfast" / f"{name}.py")}
-        assert outside <= {"torch", "rnnfast", "dataclasses", "typing", "collections"}
+        assert outside <= {"torch", "rnnfast", "dataclasses", "typing", "collections", "functools"}
 
 
 def test_kernels_are_free_of_torch_and_backends_of_each_other() -> None:
