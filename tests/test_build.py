@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import rnnfast
+
 ROOT = Path(__file__).parent.parent
 OBJECTS = sorted((ROOT / "build").glob("*/csrc/cpu/targets/*.o"))
 
@@ -66,8 +68,7 @@ def test_no_instruction_set_but_the_baseline_is_asked_for_globally() -> None:
 def test_a_target_hands_no_function_to_other_machines(path: Path) -> None:
     """A weak function compiled for AVX could replace the baseline's copy when all is linked."""
     symbols = run("nm", "--defined-only", str(path)).stdout.splitlines()
-    if not symbols:
-        pytest.skip("a target of another architecture")
+    assert symbols or path.stem not in rnnfast.cpu_targets()  # one of another architecture is empty
     assert not [line for line in symbols if line.split()[-2] in "WVu"]
 
 
