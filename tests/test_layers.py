@@ -392,7 +392,6 @@ def test_few_rows_share_their_hidden_units(kind: str, batch: int, ragged: bool) 
         assert torch.equal(alone, shared)
 
 
-
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_same_result_bit_for_bit_at_a_given_number_of_threads(kind: str) -> None:
     layer = getattr(rnnfast, kind)(33, 70, bidirectional=True)

@@ -1,8 +1,8 @@
 // Holds every target that this machine has against the same layers in plain loops and double precision, without torch:
 // so it also runs where there is none, on another architecture or from another compiler.
 //
-// Compile it with csrc/cpu/targets.cpp, csrc/cpu/team.cpp and csrc/cpu/targets/*.cpp. One line for each target; exit code 1 if one is
-// wrong. Letters and layouts as in cpu/layer.h.
+// Compile it with csrc/cpu/targets.cpp, csrc/cpu/team.cpp and csrc/cpu/targets/*.cpp. One line for each target; exit
+// code 1 if one is wrong. Letters and layouts as in cpu/layer.h.
 
 #include <algorithm>
 #include <cmath>
