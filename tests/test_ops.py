@@ -85,14 +85,31 @@ def test_equals_the_reference_to_the_last_digits_of_float64(
     torch.testing.assert_close(gradients, wanted, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize(
-    "shape", [(64, 16, 16, 64), (50, 32, 128, 128), (100, 9, 40, 200)], ids=str
-)
+ACCURACY_SHAPES = [
+    (64, 16, 16, 64),
+    (100, 9, 40, 200),
+    # The benchmark's sizes, with fewer time steps or rows.
+    (128, 32, 64, 64),
+    (50, 32, 128, 128),
+    (50, 32, 128, 256),
+    (40, 16, 128, 512),
+    (96, 64, 9, 64),
+    (200, 16, 32, 128),
+    (12, 32, 512, 1024),
+    (64, 1, 128, 256),
+]
+"""Time steps, batch, input, hidden: the length of every sum matters, and there are sums over each of them."""
+
+
+@pytest.mark.parametrize("shape", ACCURACY_SHAPES, ids=str)
 @pytest.mark.parametrize("kind", ["tanh", "relu", "gru", "lstm"])
 def test_error_against_float64_is_at_most_that_of_torch(
     shape: tuple[int, int, int, int], kind: str
 ) -> None:
-    """Root mean square over each output and gradient; the largest single error is a matter of luck."""
+    """Root mean square over each output and gradient; the largest single error is a matter of luck.
+
+    Where torch is all but exact, 1.5 units in the last place of a typical number will do.
+    """
     steps, batch, inputs, hidden = shape
 
     def made(package: Any, **options: Any) -> nn.RNNBase:
@@ -118,7 +135,7 @@ def test_error_against_float64_is_at_most_that_of_torch(
         run(ours, torch.float32), run(theirs, torch.float32), exact, strict=True
     ):
         rounding = right.square().mean().sqrt().item() * torch.finfo(torch.float32).eps
-        assert error(mine, right) <= max(error(other, right) * 1.05, rounding)
+        assert error(mine, right) <= max(error(other, right) * 1.05, 1.5 * rounding)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
