@@ -77,20 +77,24 @@ def layer(
         return output.transpose(0, 1), *last
 
     steps = range(input.shape[0])
+    if lengths is not None:
+        here = (torch.arange(len(steps)).unsqueeze(1) < lengths).unsqueeze(2)
+        input = torch.where(here, input, 0.0)
+    x = input @ w_ih.T
+    if b_ih is not None:
+        x = x + b_ih
     state: State = (h0,) if c0 is None else (h0, c0)
     outputs = {}
     for t in reversed(steps) if reverse else steps:
-        here = None if lengths is None else (t < lengths).unsqueeze(1)
-        features = input[t] if here is None else torch.where(here, input[t], 0.0)
-        x, h = features @ w_ih.T, state[0] @ w_hh.T
-        if b_ih is not None and b_hh is not None:
-            x, h = x + b_ih, h + b_hh
-        new = CELLS[cell](x, h, state)
+        h = state[0] @ w_hh.T
+        if b_hh is not None:
+            h = h + b_hh
+        new = CELLS[cell](x[t], h, state)
         if w_hr is not None:
             new = (new[0] @ w_hr.T, *new[1:])
-        if here is None:
+        if lengths is None:
             state, outputs[t] = new, new[0]
         else:
-            state = tuple(torch.where(here, a, b) for a, b in zip(new, state, strict=True))
-            outputs[t] = torch.where(here, new[0], 0.0)
+            state = tuple(torch.where(here[t], a, b) for a, b in zip(new, state, strict=True))
+            outputs[t] = torch.where(here[t], new[0], 0.0)
     return torch.stack([outputs[t] for t in steps]), *state
