@@ -147,7 +147,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="default: by the time that a round takes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
-        "--quick", action="store_true", help="GRU, 1 thread, tiny shapes: does it run at all"
+        "--quick", action="store_true", help="GRU, 1 thread, tiny shapes, 3 rounds: does it run"
     )
     parser.add_argument("--output", type=Path, help="folder for the JSON, the charts, the Markdown")
     options = parser.parse_args(arguments)
@@ -162,6 +162,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     missing = [name for name in options.peers if name not in peers.installed()]
     if missing:
         parser.error(f"--peers must be installed, got: {', '.join(missing)} (make bench has all)")
+    if options.quick and options.rounds is None:
+        options.rounds = 3
     if not options.shapes:
         options.shapes = QUICK if options.quick else GRID + BATCH_1
     if not arguments:
