@@ -1,5 +1,6 @@
 """accelerate(): what is swapped keeps its parameters and its place, what is left has a reason."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -86,3 +87,16 @@ def test_a_second_call_and_a_model_without_recurrence() -> None:
     again = rnnfast.accelerate(model)
     assert (again.swapped, again.left) == ((), {})
     assert str(rnnfast.accelerate(nn.Linear(2, 2))) == "no recurrent layers found"
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
+def test_under_autocast_a_narrow_input_is_taken_as_by_torch(layer: type[nn.RNNBase]) -> None:
+    before, recurrent = nn.Linear(3, 5), layer(5, 7)
+    x = torch.randn(11, 2, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = before(x)
+        expected = recurrent(narrow)[0]
+        rnnfast.accelerate(recurrent)
+        output = recurrent(narrow)[0]
+    assert narrow.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), expected.float(), rtol=0.02, atol=0.02)

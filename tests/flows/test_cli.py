@@ -210,7 +210,10 @@ def test_data_that_is_not_there(
         (["--epochs", "many"], ["--epochs: ", "valid integer", "got 'many'"]),
         (["--learning-rate", "0"], ["--learning-rate: ", "greater than 0", "got '0'"]),
         (["--batch-size", "0"], ["--batch-size: ", "got '0'"]),
-        (["--cell", "transformer"], ["--cell must be rnn or gru or lstm or mlp", "got 'transformer'"]),
+        (
+            ["--cell", "transformer"],
+            ["--cell must be rnn or gru or lstm or mlp", "got 'transformer'"],
+        ),
         (["--cell", "mlp", "--preset", "lecture"], ["--cell must be rnn for --preset lecture"]),
         (["--preset", "best"], ["--preset must be default or lecture, got 'best'"]),
         (["--set", "width=3"], ["--set must be NAME=VALUE", "hidden_size", "'width=3'"]),
