@@ -71,7 +71,7 @@ class _Recurrent(nn.RNNBase):
     ) -> tuple[Tensor, State]:
         weights = self._weights()
         dtype = weights[0]["w_ih"].dtype
-        if torch.is_autocast_enabled(input.device.type):
+        if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):
             # What a layer before this one made narrow; the kernels compute as the weights are.
             input = input.to(dtype)
             state = None if state is None else tuple(each.to(dtype) for each in state)
