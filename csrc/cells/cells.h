@@ -8,16 +8,15 @@
 //   gates            blocks of H rows in W_ih and W_hh, in torch's order
 //   sums             linear combinations a unit needs; x_gate[s] and h_gate[s] say which gate feeds sum s, -1: none
 //   saved            numbers of a unit that the backward pass needs beside the output
-//   slots            gradients of sums that the backward pass makes; those of W_ih x are the `gates` slots from x_slot
-//   on,
-//                    in the order of gates x_order, those of W_hh h the ones from h_slot on, in the order h_order
+//   slots            gradients of sums that the backward pass makes. Of these, `gates` from x_slot on belong to W_ih x,
+//                    in the order of gates x_order, and as many from h_slot on to W_hh h, in the order h_order
 //   has_c            there is a cell state beside the hidden state
 //   mixes_h          h_t depends on h_(t-1) also directly, not only through W_hh
 //
 //   forward(z, h_before, c, saved)   z[sums] -> h; c goes from c_(t-1) to c_t
-//   backward(dh, mix, dc, h, h_before, c_before, saved, dz)   dh -> dz[slots]; dc goes from the gradient of c_t to that
-//   of
-//                    c_(t-1); mix becomes the direct part of the gradient of h_(t-1)
+//   backward(dh, mix, dc, h, h_before, c_before, saved, dz)
+//                    dh -> dz[slots]; dc goes from the gradient of c_t to that of c_(t-1); mix becomes the direct part
+//                    of the gradient of h_(t-1)
 //   output(saved)    h again, for cells with a projection behind them
 //
 // Included inside a target's region, so nothing here may include anything.
