@@ -316,10 +316,10 @@ struct Arguments {
   }
 };
 
-/// Packs the weights and runs the plan on torch's threads. Each share of the rows has scratch memory of its own, which
-/// is zero at first. Returns the scratch of every share.
+/// Packs the weights and runs the plan on torch's threads. Each share of the rows has scratch memory of its own, the
+/// first `zeros` numbers of which are zero at first. Returns the scratch of every share.
 template <typename Real, typename Pack, typename Sweep>
-std::vector<Real*> run(const Plan& plan, int64_t weights_size, int64_t scratch_size, const Pack& pack,
+std::vector<Real*> run(const Plan& plan, int64_t weights_size, int64_t scratch_size, int64_t zeros, const Pack& pack,
                        const Sweep& sweep) {
   const int shares = plan.shares.threads();
   const size_t each = Workspace::bytes<Real>(scratch_size);
@@ -330,7 +330,7 @@ std::vector<Real*> run(const Plan& plan, int64_t weights_size, int64_t scratch_s
   for (int share = 0; share < shares; ++share) scratch.push_back(workspace.take<Real>(scratch_size));
   std::vector<const char*> ran(shares, last_target);
   if (plan.team) {
-    std::memset(scratch[0], 0, each);
+    std::memset(scratch[0], 0, zeros * sizeof(Real));
     const RowGroup group = plan.shares.groups(0).at(0);
     Team team;
     torch::stable::parallel_for(0, plan.members, 1, [&](int64_t begin, int64_t end) {
@@ -343,7 +343,7 @@ std::vector<Real*> run(const Plan& plan, int64_t weights_size, int64_t scratch_s
   } else {
     torch::stable::parallel_for(0, shares, 1, [&](int64_t begin, int64_t end) {
       for (int64_t share = begin; share < end; ++share) {
-        std::memset(scratch[share], 0, each);
+        std::memset(scratch[share], 0, zeros * sizeof(Real));
         for (const RowGroup& group : plan.shares.groups(static_cast<int>(share)))
           ran[share] = sweep(weights, group, scratch[share], nullptr);
       }
@@ -382,7 +382,7 @@ FourTensors forward(const Arguments<Real>& a, int64_t keep) {
                         all ? layout.sequence<Real>(reserve) : Sequence<Real>{},
                         cells ? layout.sequence<Real>(reserve) : Sequence<Real>{}};
   run<Real>(
-      a.plan(), kernels.forward_weights_size(f), kernels.forward_scratch_size(f),
+      a.plan(), kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
       [&](Real* weights) { kernels.pack_forward(f, weights); },
       [&](const Real* weights, const RowGroup& group, Real* scratch, Member* member) {
         return kernels.forward(f, weights, group, scratch, member);
@@ -437,8 +437,9 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
                          data<Real>(grad_b_ih),
                          data<Real>(grad_b_hh)};
   const Plan plan = a.plan();
+  const int64_t scratch_size = kernels.backward_scratch_size(b, plan.team);
   const std::vector<Real*> scratch = run<Real>(
-      plan, kernels.backward_weights_size(b), kernels.backward_scratch_size(b, plan.team),
+      plan, kernels.backward_weights_size(b), scratch_size, scratch_size,
       [&](Real* weights) { kernels.pack_backward(b, weights); },
       [&](const Real* weights, const RowGroup& group, Real* memory, Member* member) {
         return kernels.backward(b, weights, group, memory, member);

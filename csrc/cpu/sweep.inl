@@ -79,7 +79,6 @@ Real* pack_panels(Real* to, int64_t columns, int64_t depth, int64_t step, const 
 template <typename Real>
 struct ProductTile {
   typedef Real Element;
-  static constexpr int64_t stripe = 1;
   const Real* const* from;  // null: zeros
   const Real* weights;      // panels of [depth][width]
   int64_t depth, columns;
@@ -87,10 +86,13 @@ struct ProductTile {
   const Real* const* addend = nullptr;
   const Real* const* second_addend = nullptr;
 
+  bool far() const { return is_far<Real>(depth * columns); }
+  int64_t stripe() const { return far() ? kStripe : 1; }
+
   template <int M, int P, int V>
   void run(int64_t row, int64_t blocks, int64_t column) const {
-    alignas(64) Real sums[stripe * M * kWidth<P, V, Real>];
-    set_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + column * depth);
+    alignas(64) Real sums[kStripe * M * kWidth<P, V, Real>];
+    set_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + column * depth, far());
     finish(sums, kWidth<P, V, Real>, row, blocks * M, column);
   }
 
@@ -133,9 +135,10 @@ struct Sweep {
   static constexpr int64_t G = Cell::gates, S = Cell::sums, R = Cell::saved, D = Cell::slots;
   static constexpr int kSaved = R > 0 ? R : 1;
 
-  static constexpr int64_t count_of(const int (&gate)[S]) {
+  /// How many of the sums [0, end) have a gate.
+  static constexpr int64_t count_of(const int (&gate)[S], int end = S) {
     int64_t count = 0;
-    for (int s = 0; s < S; ++s) count += gate[s] >= 0;
+    for (int s = 0; s < end; ++s) count += gate[s] >= 0;
     return count;
   }
 
@@ -174,13 +177,51 @@ struct Sweep {
     if (f.w_hr) pack_panels(to, f.P, f.H, 1, [&](int64_t j) { return f.w_hr + j * f.H; });
   }
 
+  /// Where the packed weights of sum s stand, for the `width` hidden units from `unit` on.
+  struct Panels {
+    const Real *bias, *x, *h;
+
+    Panels(const Layer<Real>& f, const Real* weights, int64_t unit, int64_t width, int s) {
+      const int64_t depth = s + count_of(Cell::x_gate, s) * f.I + count_of(Cell::h_gate, s) * f.P;
+      bias = weights + unit * forward_unit_size(f) + depth * width;
+      x = bias + width;
+      h = x + (Cell::x_gate[s] >= 0 ? f.I * width : 0);
+    }
+  };
+
+  /// Sums of one row that are made ahead of its time step: [S][padded H].
+  static int64_t ahead_size(const Layer<Real>& f) { return S * padded<Real>(f.H); }
+
+  /// The parts of the sums that come from x_t and the biases, for some rows of whatever time steps.
+  struct InputTile {
+    typedef Real Element;
+    const Layer<Real>& f;
+    const Real* weights;
+    const Real* const* x;
+    Real* sums;  // of one row after another
+
+    bool far() const { return is_far<Real>(cell_size(f)); }
+    int64_t stripe() const { return kStripe; }
+
+    template <int M, int P, int V>
+    void run(int64_t row, int64_t blocks, int64_t unit) const {
+      constexpr int64_t width = kWidth<P, V, Real>;
+      alignas(64) Real memory[kStripe * M * width];
+      for (int s = 0; s < S; ++s) {
+        if (Cell::x_gate[s] < 0) continue;
+        const Panels panels(f, weights, unit, V * kLanes<Real>, s);
+        add_product<M, P, V, true>(memory, panels.bias, forward_unit_size(f) * kPanel<Real>, x + row, blocks, f.I,
+                                   panels.x, forward_unit_size(f) * kPanel<Real>, far());
+        for (int64_t m = 0; m < blocks * M; ++m)
+          __builtin_memcpy(sums + (row + m) * ahead_size(f) + s * padded<Real>(f.H) + unit, memory + m * width,
+                           sizeof(Real) * width);
+      }
+    }
+  };
+
   /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
   struct ForwardTile {
     typedef Real Element;
-    // All blocks of a group go through the panels of one gate before the next: those of all gates together would leave
-    // the L2 cache between one block and the next.
-    static constexpr int64_t stripe = S > 1 ? divide_up(kGroupRows, kTileRows) + 1 : 1;
-
     const Layer<Real>& f;
     const Real* weights;
     const Real* const* x;
@@ -188,27 +229,34 @@ struct Sweep {
     const Real* const* c_before;
     Real* const* c;      // c_t; may be the same memory
     Real* const* y;      // h_t, before the projection if there is one
-    Real* const* saved;  // null: not wanted
+    Real* const* saved;          // null: not wanted
+    const Real* made = nullptr;  // what InputTile made for these rows; null: nothing
     int64_t x_ahead = 0, y_ahead = 0;
+
+    bool far() const { return is_far<Real>(cell_size(f)); }
+    // Of several gates the panels together would leave the L1 cache, so all blocks go through those of one gate first.
+    int64_t stripe() const { return S > 1 || far() ? kStripe : 1; }
 
     template <int M, int P, int V>
     void run(int64_t row, int64_t blocks, int64_t unit) const {
       const int64_t stride = forward_unit_size(f) * kPanel<Real>;
-      const Real* w = weights + unit * forward_unit_size(f);
-      alignas(64) Real memory[S][stripe * M * kWidth<P, V, Real>];
+      alignas(64) Real memory[S][kStripe * M * kWidth<P, V, Real>];
       const Real* sums[S];
       for (int s = 0; s < S; ++s) {
         const bool from_x = Cell::x_gate[s] >= 0, from_h = Cell::h_gate[s] >= 0;
-        const Real *bias = w, *panel = w + V * kLanes<Real>;
-        if (from_x) {
-          add_product<M, P, V, true>(memory[s], bias, stride, x + row, blocks, f.I, panel, stride);
-          panel += f.I * V * kLanes<Real>;
+        const Panels w(f, weights, unit, V * kLanes<Real>, s);
+        if (from_x && made) {
+          for (int64_t m = 0; m < blocks * M; ++m)
+            __builtin_memcpy(memory[s] + m * kWidth<P, V, Real>,
+                             made + (row + m) * ahead_size(f) + s * padded<Real>(f.H) + unit,
+                             sizeof(Real) * kWidth<P, V, Real>);
+        } else if (from_x) {
+          add_product<M, P, V, true>(memory[s], w.bias, stride, x + row, blocks, f.I, w.x, stride, far());
         }
         if (from_x && from_h)
-          add_product<M, P, V, false>(memory[s], bias, stride, h + row, blocks, f.P, panel, stride);
+          add_product<M, P, V, false>(memory[s], w.bias, stride, h + row, blocks, f.P, w.h, stride, far());
         else if (from_h)
-          add_product<M, P, V, true>(memory[s], bias, stride, h + row, blocks, f.P, panel, stride);
-        w = panel + (from_h ? f.P * V * kLanes<Real> : 0);
+          add_product<M, P, V, true>(memory[s], w.bias, stride, h + row, blocks, f.P, w.h, stride, far());
         sums[s] = memory[s];
       }
       const int64_t width = least(kWidth<P, V, Real>, f.H - unit);
@@ -240,14 +288,40 @@ struct Sweep {
     }
   };
 
-  /// For the hidden states before their projection.
-  static int64_t forward_scratch_size(const Layer<Real>& f) { return f.w_hr ? kGroupRows * f.H : 0; }
+  /// For the hidden states before their projection, and for sums made ahead.
+  static int64_t forward_scratch_size(const Layer<Real>& f) {
+    return kGroupRows * ((f.w_hr ? padded<Real>(f.H) : 0) + (makes_ahead(f) ? ahead_size(f) : 0));
+  }
+
+  /// A step of few rows has few sums for each weight, which comes from the L2 cache every time; so its input goes
+  /// through the weights together with that of many other steps. Not worth it for a narrow input.
+  static constexpr int64_t kFewRows = kTileRows / 2;
+
+  static bool makes_ahead(const Layer<Real>& f) { return f.I >= kLanes<Real>; }
+
+  /// Makes the input's part of the sums for this step and those after it, while they have few rows; returns
+  /// the number of rows made.
+  static int64_t make_ahead(Member* member, const Layer<Real>& f, const Real* weights, const RowGroup& rows,
+                            const Step& step, Real* sums) {
+    const Real* x[kGroupRows];
+    int64_t made = 0;
+    for (int64_t t = step.t; t >= 0 && t < rows.length[0]; t += f.reverse ? -1 : 1) {
+      const int64_t active = rows_at(rows, t);
+      if (active > kFewRows || made + active > kGroupRows) break;
+      place(x + made, f.input, t, rows, active);
+      made += active;
+    }
+    cover(member, InputTile{f, weights, x, sums}, 0, made, f.H);
+    return made;
+  }
 
   static const char* forward(const Forward<Real>& f, const Real* weights, const RowGroup& rows, Real* scratch,
                              Member* member) {
     const Real *x[kGroupRows], *h[kGroupRows], *c_before[kGroupRows];
     Real *y[kGroupRows], *c[kGroupRows], *wide[kGroupRows], *saved[kGroupRows];
     for (int64_t r = 0; r < rows.size; ++r) wide[r] = scratch + r * f.H;
+    Real* const sums = scratch + (f.w_hr ? kGroupRows * padded<Real>(f.H) : 0);
+    int64_t used = 0, made = 0;  // rows of the sums
     place(c, f.c_n, f.H, rows, 0, rows.size);
     for_steps(rows, f.reverse, [&](const Step& step) {
       for (int64_t r = 0; r < step.linked; ++r) {
@@ -261,6 +335,14 @@ struct Sweep {
       place(c, f.cells, step.t, rows, step.active);
       place(saved, f.reserve, step.t, rows, step.active);
       ForwardTile tile{f, weights, x, h, c_before, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr};
+      if (makes_ahead(f) && step.active <= kFewRows) {
+        if (used == made) {
+          made = make_ahead(member, f, weights, rows, step, sums);
+          used = 0;
+        }
+        tile.made = sums + used * ahead_size(f);
+        used += step.active;
+      }
       const int64_t next = step.t + (f.reverse ? -1 : 1);
       tile.x_ahead = ahead(f.input, step.t, next, step.going_on > 0);
       if (!f.w_hr) tile.y_ahead = ahead(f.output, step.t, next, step.going_on > 0);
@@ -375,7 +457,6 @@ struct Sweep {
   /// From the gradient of h_t and c_t to dz and the gradient of c_(t-1), for some rows and some panels of hidden units.
   struct BackwardTile {
     typedef Real Element;
-    static constexpr int64_t stripe = 1;
     const Backward<Real>& b;
     bool begins;              // the rows have no later step
     const Real* const* from;  // what the gradient of h_t is a product of; null: zeros
@@ -394,10 +475,13 @@ struct Sweep {
     Real* const* wide;  // h_t before the projection, made again; null without one
     int64_t dy_ahead = 0, saved_ahead = 0;
 
+    bool far() const { return is_far<Real>(depth * b.H); }
+    int64_t stripe() const { return far() ? kStripe : 1; }
+
     template <int M, int P, int V>
     void run(int64_t row, int64_t blocks, int64_t unit) const {
-      alignas(64) Real sums[stripe * M * kWidth<P, V, Real>];
-      set_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + unit * depth);
+      alignas(64) Real sums[kStripe * M * kWidth<P, V, Real>];
+      set_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + unit * depth, far());
       const int64_t width = least(kWidth<P, V, Real>, b.H - unit);
       if (width % kLanes<Real> == 0)
         finish<true>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
@@ -508,6 +592,8 @@ struct Sweep {
     for (int64_t block = 0; block < blocks; ++block, tiles += kTileRows * width) {
       const Real* left[kTileRows];
       for (int m = 0; m < kTileRows; ++m) left[m] = scratch.blocks + block * kChunkRows * kTileRows + m;
+      // Far away in a large matrix, and wanted only at the end of a chain.
+      for (int64_t line = 0; line < kTileRows * V; ++line) fetch_to_write(tiles + line * kLanes<Real>);
       for (int64_t first = 0; first < count; first += kChain)
         add_chain<kTileRows, 1, V, kTileRows, false, Real>(tiles, nullptr, 0, left, first, least(kChain, count - first),
                                                            columns + first * width, 0);

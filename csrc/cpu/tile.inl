@@ -33,10 +33,22 @@ constexpr int kPanelsTogether = M * kTileVectors >= 6       ? 1
                                 : M * kTileVectors * 2 >= 6 ? 2
                                                             : 4;
 
-/// sums[m][v] += rows[m][k * step] * panel[k][v] for first <= k < first + depth; `panel` begins at k = first.
-template <int M, int P, int V, int step, typename Real>
+/// The most blocks of rows that share a panel before the next panel: those of a group.
+constexpr int64_t kStripe = divide_up(kGroupRows, kTileRows) + 1;
+
+/// Whether so many packed numbers leave the L2 cache between two time steps. Of these each part of a panel goes through
+/// all blocks before the next one, which is fetched meanwhile.
+template <typename Real>
+bool is_far(int64_t numbers) {
+  return numbers * int64_t(sizeof(Real)) > 1 << 20;
+}
+
+/// sums[m][v] += rows[m][k * step] * panel[k][v] for first <= k < first + depth; `panel` begins at k = first. If
+/// `fetches`, one vector from `ahead` on is fetched into the L2 cache for each k: evenly, since a burst of them would
+/// hold up the loads between.
+template <int M, int P, int V, int step, bool fetches, typename Real>
 RNNFAST_INLINE void multiply(const Real* const* rows, int64_t first, const Real* panel, int64_t panel_stride,
-                             int64_t depth, Vec<Real> (&sums)[M][P * V]) {
+                             int64_t depth, Vec<Real> (&sums)[M][P * V], const Real* ahead) {
   const Real* row[M];
   RNNFAST_UNROLL
   for (int m = 0; m < M; ++m) row[m] = rows[m] + first * step;
@@ -48,6 +60,7 @@ RNNFAST_INLINE void multiply(const Real* const* rows, int64_t first, const Real*
       RNNFAST_UNROLL
       for (int v = 0; v < V; ++v) columns[p * V + v] = load(panel + p * panel_stride + (k * V + v) * kLanes<Real>);
     }
+    if (fetches) __builtin_prefetch(ahead + k * kLanes<Real>, 0, 2);
     RNNFAST_UNROLL
     for (int m = 0; m < M; ++m) {
       RNNFAST_UNROLL
@@ -70,17 +83,19 @@ template <int P, int V, typename Real>
 constexpr int64_t kWidth = P * V * kLanes<Real>;
 
 /// One chain of one tile: at[m][column] += the sum of rows[m][k * step] * panel[k][column] over first <= k < first +
-/// depth, `panel` being that of k = first; or, if `set`, at[m][column] = begin[column] + that. Not inlined, or the
-/// compiler would keep the totals in a second place too.
+/// depth, `panel` being that of k = first; or, if `set`, at[m][column] = begin[column] + that. If there is `ahead`, as
+/// many vectors from there on are fetched. Not inlined, or the compiler would keep the totals in a second place too.
 template <int M, int P, int V, int step, bool set, typename Real>
 __attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows,
-                                         int64_t first, int64_t depth, const Real* panel, int64_t panel_stride) {
+                                         int64_t first, int64_t depth, const Real* panel, int64_t panel_stride, const Real* ahead = nullptr) {
   Vec<Real> sums[M][P * V] = {};
   // A whole chain has a constant length, which the compiler unrolls without a remainder.
-  if (depth == kChain)
-    multiply<M, P, V, step>(rows, first, panel, panel_stride, kChain, sums);
+  if (step == 1 && ahead)
+    multiply<M, P, V, step, step == 1>(rows, first, panel, panel_stride, depth, sums, ahead);
+  else if (depth == kChain)
+    multiply<M, P, V, step, false>(rows, first, panel, panel_stride, kChain, sums, ahead);
   else
-    multiply<M, P, V, step>(rows, first, panel, panel_stride, depth, sums);
+    multiply<M, P, V, step, false>(rows, first, panel, panel_stride, depth, sums, ahead);
   RNNFAST_UNROLL
   for (int m = 0; m < M; ++m) {
     RNNFAST_UNROLL
@@ -95,35 +110,41 @@ __attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t be
 }
 
 /// at[row][column] += the sum of rows[row][k] * panel[k][column] over k < depth, for some blocks of M rows; or, if
-/// `set`, at[row][column] = begin[column] + that, and depth is at least 1. What belongs to the second panel stands one
-/// stride behind.
+/// `set`, at[row][column] = begin[column] + that. What belongs to the second panel stands one stride behind. If the panels
+/// are far, the first V blocks fetch the next part of them.
 template <int M, int P, int V, bool set, typename Real>
 void add_product(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows, int64_t blocks,
-                 int64_t depth, const Real* panel, int64_t panel_stride) {
-  for (const Real* const* end = rows + blocks * M; rows < end; rows += M, at += M * kWidth<P, V, Real>) {
-    const int64_t done = set ? least(kChain, depth) : 0;
-    if (set) add_chain<M, P, V, 1, true>(at, begin, begin_stride, rows, 0, done, panel, panel_stride);
-    for (int64_t first = done; first < depth; first += kChain)
-      add_chain<M, P, V, 1, false>(at, begin, 0, rows, first, least(kChain, depth - first),
-                                   panel + first * V * kLanes<Real>, panel_stride);
-  }
+                 int64_t depth, const Real* panel, int64_t panel_stride, bool far) {
+  int64_t first = 0;
+  do {
+    const int64_t some = least(kChain, depth - first);
+    const Real* part = panel + first * V * kLanes<Real>;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const Real* ahead = far && P == 1 && block < V ? part + (V + block) * some * kLanes<Real> : nullptr;
+      Real* to = at + block * M * kWidth<P, V, Real>;
+      if (set && first == 0)
+        add_chain<M, P, V, 1, true>(to, begin, begin_stride, rows + block * M, first, some, part, panel_stride, ahead);
+      else
+        add_chain<M, P, V, 1, false>(to, begin, 0, rows + block * M, first, some, part, panel_stride, ahead);
+    }
+  } while ((first += kChain) < depth);
 }
 
 /// at[row][column] = the sum of rows[row][k] * panel[k][column] over k < depth; zero if `rows` is null.
 template <int M, int P, int V, typename Real>
-void set_product(Real* at, const Real* const* rows, int64_t blocks, int64_t depth, const Real* panel) {
+void set_product(Real* at, const Real* const* rows, int64_t blocks, int64_t depth, const Real* panel, bool far) {
   if (rows)
-    add_product<M, P, V, true>(at, kZeros<Real>, 0, rows, blocks, depth, panel, depth * kPanel<Real>);
+    add_product<M, P, V, true>(at, kZeros<Real>, 0, rows, blocks, depth, panel, depth * kPanel<Real>, far);
   else
     __builtin_memset(at, 0, blocks * M * kWidth<P, V, Real> * sizeof(Real));
 }
 
-/// Calls tile.run<M, P, V>(row, blocks, column) over the blocks of M rows, at most Tile::stripe at a time, for P panels
-/// of V vectors.
+/// Calls tile.run<M, P, V>(row, blocks, column) over the blocks of M rows, at most tile.stripe() at a time, for P
+/// panels of V vectors.
 template <int M, int P, int V, typename Tile>
 void run_blocks(const Tile& tile, int64_t row, int64_t blocks, int64_t column) {
   for (int64_t some; blocks > 0; blocks -= some, row += some * M) {
-    some = least(Tile::stripe, blocks);
+    some = least(tile.stripe(), blocks);
     tile.template run<M, P, V>(row, some, column);
   }
 }

@@ -50,9 +50,11 @@ struct Exp<float> {
   // (expm1(r) - r) / r^2 for |r| <= ln 2 / 2: a minimax polynomial, 1.4e-8 r away at most
   static constexpr float series[] = {0.5000000062f, 0.1666654243f, 0.04166628035f, 0.008366659625f, 0.0013946575f};
   static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // the high part times n is exact
-  static constexpr float tanh_is_one = 10.0f;                                 // beyond it tanh is 1 to the last bit
-  static constexpr float exp_is_normal = 87.0f;                               // of numbers up to this magnitude
+  // Where products are not rounded, ln 2 as a float is enough (2^-28 away); else the high part times n is exact.
+  static constexpr bool whole_ln2 = kFused;
+  static constexpr float ln2 = 0.693147181f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  static constexpr float tanh_is_one = 10.0f;    // beyond it tanh is 1 to the last bit
+  static constexpr float exp_is_normal = 87.0f;  // of numbers up to this magnitude
 };
 
 template <>
@@ -64,25 +66,30 @@ struct Exp<double> {
                                       1.0 / 720,     1.0 / 5040,     1.0 / 40320,     1.0 / 362880,
                                       1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
   static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
-  static constexpr double ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
+  static constexpr bool whole_ln2 = false;
+  static constexpr double ln2 = 0.6931471805599453, ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
   static constexpr double tanh_is_one = 20.0;
   static constexpr double exp_is_normal = 708.0;
 };
 
-/// exp of some number y, in two factors that lose nothing: exp(y) = power (1 + expm1), power being a power of two.
-template <typename Real>
+/// exp(scale x), scale being 2 or -1, in two factors that lose nothing: power (1 + expm1), power being a power of two.
+template <int scale, typename Real>
 struct Exponential {
   Vec<Real> power, expm1;
 
-  /// |y| must be small enough for power to be a normal number.
-  RNNFAST_INLINE explicit Exponential(Vec<Real> y) {
+  /// |scale x| must be small enough for power to be a normal number.
+  RNNFAST_INLINE explicit Exponential(Vec<Real> x) {
     using E = Exp<Real>;
     typedef typename E::Bits Bits __attribute__((vector_size(kVectorBytes)));
-    // 1. y = n ln 2 + r with |r| <= ln 2 / 2; n stands in the low bits of `shifted`
-    const Vec<Real> shifted = y * Real(1.4426950408889634) + E::round;
-    const Vec<Real> n = shifted - E::round;
-    const Vec<Real> r = y - n * E::ln2_high - n * E::ln2_low;
-    power = (Vec<Real>)(((Bits)shifted << E::mantissa) + (typename E::Bits(E::bias) << E::mantissa));
+    // 1. scale x = n ln 2 + r with |r| <= ln 2 / 2; n, and the bias of an exponent, stand in the low bits of `shifted`
+    const Vec<Real> shifted = x * Real(scale * 1.4426950408889634) + (E::round + E::bias);
+    const Vec<Real> n = shifted - (E::round + E::bias);
+    Vec<Real> r;
+    if constexpr (E::whole_ln2)
+      r = x * Real(scale) - n * E::ln2;
+    else
+      r = x * Real(scale) - n * E::ln2_high - n * E::ln2_low;
+    power = (Vec<Real>)((Bits)shifted << E::mantissa);
     // 2. expm1(r) = r + r^2 (1/2! + r/3! + ...), which keeps every bit of a small r
     constexpr int terms = sizeof E::series / sizeof(Real);
     Vec<Real> series = E::series[terms - 1] - Vec<Real>{};
@@ -92,32 +99,24 @@ struct Exponential {
   }
 };
 
+/// x, but no further from zero than the bound. NaN goes through.
 template <typename Real>
-RNNFAST_INLINE Vec<Real> sign_bit(Vec<Real> x) {
-  typedef typename Exp<Real>::Bits Bits __attribute__((vector_size(kVectorBytes)));
-  return (Vec<Real>)((Bits)x & std::numeric_limits<typename Exp<Real>::Bits>::min());
+RNNFAST_INLINE Vec<Real> within(Real bound, Vec<Real> x) {
+  return greater(-bound - Vec<Real>{}, lesser(bound - Vec<Real>{}, x));
 }
 
-template <typename Real>
-RNNFAST_INLINE Vec<Real> exclusive_or(Vec<Real> a, Vec<Real> b) {
-  typedef typename Exp<Real>::Bits Bits __attribute__((vector_size(kVectorBytes)));
-  return (Vec<Real>)((Bits)a ^ (Bits)b);
-}
-
-/// tanh(x) = expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x; under 2 units in the last place. NaN goes through.
+/// tanh(x) = expm1(2x) / (expm1(2x) + 2); under 2 units in the last place. NaN goes through.
 template <typename Real>
 RNNFAST_INLINE Vec<Real> tanh_of(Vec<Real> x) {
-  const Vec<Real> magnitude = lesser(Exp<Real>::tanh_is_one - Vec<Real>{}, exclusive_or<Real>(x, sign_bit<Real>(x)));
-  const Exponential<Real> e(magnitude + magnitude);
+  const Exponential<2, Real> e(within<Real>(Exp<Real>::tanh_is_one, x));
   const Vec<Real> expm1 = e.power * e.expm1 + (e.power - 1);
-  return exclusive_or<Real>(expm1 / (expm1 + 2), sign_bit<Real>(x));
+  return expm1 / (expm1 + 2);
 }
 
 /// 1 / (1 + exp(-x)); NaN goes through. Beyond the numbers whose exp is a normal one it is 1, or that of the last one.
 template <typename Real>
 RNNFAST_INLINE Vec<Real> sigmoid_of(Vec<Real> x) {
-  const Vec<Real> bound = Exp<Real>::exp_is_normal - Vec<Real>{};
-  const Exponential<Real> e(-greater(-bound, lesser(bound, x)));
+  const Exponential<-1, Real> e(within<Real>(Exp<Real>::exp_is_normal, x));
   return 1 / (e.power * e.expm1 + (e.power + 1));
 }
 

@@ -20,6 +20,7 @@ namespace {
 
 constexpr char kName[] = "avx2";
 constexpr int kVectorBytes = 32;
+constexpr bool kFused = true;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;  // 12 of the 16 registers hold sums
 

@@ -23,6 +23,7 @@ namespace {
 
 constexpr char kName[] = "avx512";
 constexpr int kVectorBytes = 64;
+constexpr bool kFused = true;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 4;  // 24 of the 32 registers hold sums
 

@@ -6,6 +6,7 @@ namespace {
 
 constexpr char kName[] = "generic";
 constexpr int kVectorBytes = 16;
+constexpr bool kFused = false;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 

@@ -9,6 +9,7 @@ namespace {
 
 constexpr char kName[] = "neon";
 constexpr int kVectorBytes = 16;
+constexpr bool kFused = true;
 constexpr int kTileRows = 5;
 constexpr int kTileVectors = 4;  // 20 of the 32 registers hold sums; with 24 both compilers spill some
 
