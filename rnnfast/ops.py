@@ -101,10 +101,14 @@ def layer(
     keep = (_KEEP_CELLS if recompute else _KEEP_ALL) if learns else _KEEP_NOTHING
     traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
     arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
-    if transformed or (learns and not traced):
+    if transformed:
         output, h_n, c_n, _ = _apply(_Layer, *arguments)
-    else:
+    elif traced:
         output, h_n, c_n, _ = torch.ops.rnnfast.layer(*arguments)
+    elif learns:
+        output, h_n, c_n, _ = _EagerLayer.apply(*arguments)
+    else:
+        output, h_n, c_n, _ = _below_autograd(torch.ops.rnnfast.layer, *arguments)
     results = (output, h_n) if c0 is None else (output, h_n, c_n)
     return tuple(t.to(input.dtype) for t in results) if narrow else results
 
@@ -286,8 +290,30 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     return function.apply(*arguments)
 
 
+def _below_autograd(operator: Any, *arguments: Any) -> Any:
+    """Calls an operator without the detour, in Python, by which torch.library finds its autograd formula."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*arguments)
+
+
+class _EagerLayer(torch.autograd.Function):
+    """``rnnfast::layer`` where nothing traces or transforms it.
+
+    One function, not two as :class:`_Layer`, for whose sake torch would read the signature at every call: a third of
+    the time of a short step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        results = _below_autograd(torch.ops.rnnfast.layer, *arguments)
+        _remember_layer(ctx, arguments, results)
+        return results
+
+    backward = staticmethod(_backward)
+
+
 class _Layer(torch.autograd.Function):
-    """``rnnfast::layer`` where nothing traces it, with every derivative and under ``torch.func``."""
+    """``rnnfast::layer`` with every derivative and under ``torch.func``."""
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, ...]:
@@ -322,7 +348,7 @@ class _LayerBackward(torch.autograd.Function):
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor | None, ...]:
         *operands, needs = arguments
-        gradients = torch.ops.rnnfast.layer_backward(*operands)
+        gradients = _below_autograd(torch.ops.rnnfast.layer_backward, *operands)
         return tuple(each if need else None for each, need in zip(gradients, needs, strict=True))
 
     @staticmethod

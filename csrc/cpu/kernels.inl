@@ -4,6 +4,8 @@
 #include "cpu/vec.inl"
 #include "cells/cells.h"
 #include "cpu/tile.inl"
+#include "cpu/pack.inl"
+#include "cpu/dot.inl"
 #include "cpu/sweep.inl"
 // clang-format on
 

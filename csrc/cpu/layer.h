@@ -81,19 +81,22 @@ struct Kernels {
   bool has_c;     // whether there is a cell state
 
   int64_t (*forward_weights_size)(const Layer<Real>&);
-  void (*pack_forward)(const Layer<Real>&, Real* weights);
+  /// Packing and reducing are cut into parts, which may run at the same time.
+  void (*pack_forward)(const Layer<Real>&, Real* weights, int64_t part, int64_t parts);
   int64_t (*forward_scratch_size)(const Layer<Real>&);
   /// Returns the name of the target that this very code was compiled for. With a member, the group's work is shared
   /// with the rest of its team, which is given the same weights, group and scratch.
   const char* (*forward)(const Forward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
 
   int64_t (*backward_weights_size)(const Backward<Real>&);
-  void (*pack_backward)(const Backward<Real>&, Real* weights);
+  void (*pack_backward)(const Backward<Real>&, Real* weights, int64_t part, int64_t parts);
   int64_t (*backward_scratch_size)(const Backward<Real>&, bool team);
-  /// Adds the group's share of the weight gradients to the scratch, which is zero before its first group.
+  /// Numbers at the head of the scratch that must be zero before its first group.
+  int64_t (*backward_zeros)(const Backward<Real>&);
+  /// Adds the group's share of the weight gradients to the scratch.
   const char* (*backward)(const Backward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
   /// Sums the threads' scratch in order, so that the result is the same bit for bit at a given number of threads.
-  void (*reduce)(const Backward<Real>&, Real* const* scratch, int threads);
+  void (*reduce)(const Backward<Real>&, Real* const* scratch, int threads, int64_t part, int64_t parts);
 };
 
 /// The most rows a group may have: its vectors of one time step stay in the L2 cache beside the weights.

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <new>
@@ -316,41 +317,52 @@ struct Arguments {
   }
 };
 
-/// Packs the weights and runs the plan on torch's threads. Each share of the rows has scratch memory of its own, the
-/// first `zeros` numbers of which are zero at first. Returns the scratch of every share.
-template <typename Real, typename Pack, typename Sweep>
-std::vector<Real*> run(const Plan& plan, int64_t weights_size, int64_t scratch_size, int64_t zeros, const Pack& pack,
-                       const Sweep& sweep) {
-  const int shares = plan.shares.threads();
-  const size_t each = Workspace::bytes<Real>(scratch_size);
-  Workspace workspace(Workspace::bytes<Real>(weights_size) + each * shares);
-  Real* weights = workspace.take<Real>(weights_size);
-  pack(weights);
+/// What a pass is made of, one phase after the other: every part of the packing, every share of the rows (a team shares
+/// one), and every part of what is left to do when all rows are done.
+template <typename Real>
+struct Pass {
+  int64_t weights_size, scratch_size;
+  int64_t zeros;  // numbers at the head of every share's scratch that are zero before its first group
+  std::function<void(Real* weights, int64_t part, int64_t parts)> pack;
+  std::function<const char*(const Real* weights, const RowGroup&, Real* scratch, Member*)> sweep;
+  std::function<void(Real* const* scratch, int shares, int64_t part, int64_t parts)> finish = {};
+};
+
+/// Runs a pass on torch's threads, in one parallel region. Whoever is free takes the next item of a phase, so nobody
+/// waits for a thread that has not started.
+template <typename Real>
+void run(const Plan& plan, const Pass<Real>& pass) {
+  const int shares = plan.shares.threads(), threads = plan.team ? plan.members : shares;
+  const int64_t parts = threads == 1 ? 1 : 4 * threads;
+  const size_t each = Workspace::bytes<Real>(pass.scratch_size);
+  Workspace workspace(Workspace::bytes<Real>(pass.weights_size) + each * shares);
+  Real* weights = workspace.take<Real>(pass.weights_size);
   std::vector<Real*> scratch;
-  for (int share = 0; share < shares; ++share) scratch.push_back(workspace.take<Real>(scratch_size));
-  std::vector<const char*> ran(shares, last_target);
-  if (plan.team) {
-    std::memset(scratch[0], 0, zeros * sizeof(Real));
-    const RowGroup group = plan.shares.groups(0).at(0);
-    Team team;
-    torch::stable::parallel_for(0, plan.members, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t each_member = begin; each_member < end; ++each_member) {
-        Member member(team);
-        const char* name = sweep(weights, group, scratch[0], &member);
-        if (each_member == 0) ran[0] = name;
+  for (int share = 0; share < shares; ++share) scratch.push_back(workspace.take<Real>(pass.scratch_size));
+  const char* ran = last_target;
+  Team team;
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) {
+      Member member(team);
+      member.share(parts, [&](int64_t part) { pass.pack(weights, part, parts); });
+      const auto clear = [&](int64_t share) { std::memset(scratch[share], 0, pass.zeros * sizeof(Real)); };
+      if (plan.team) {
+        member.share(1, clear);
+        const char* name = pass.sweep(weights, plan.shares.groups(0).at(0), scratch[0], &member);
+        if (thread == 0) ran = name;
+      } else {
+        member.share(shares, [&](int64_t share) {
+          clear(share);
+          for (const RowGroup& group : plan.shares.groups(static_cast<int>(share))) {
+            const char* name = pass.sweep(weights, group, scratch[share], nullptr);
+            if (share == 0) ran = name;
+          }
+        });
       }
-    });
-  } else {
-    torch::stable::parallel_for(0, shares, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t share = begin; share < end; ++share) {
-        std::memset(scratch[share], 0, zeros * sizeof(Real));
-        for (const RowGroup& group : plan.shares.groups(static_cast<int>(share)))
-          ran[share] = sweep(weights, group, scratch[share], nullptr);
-      }
-    });
-  }
-  last_target = ran[0];
-  return scratch;
+      if (pass.finish) member.share(parts, [&](int64_t part) { pass.finish(scratch.data(), shares, part, parts); });
+    }
+  });
+  last_target = ran;
 }
 
 void check_type(ScalarType type) {
@@ -381,12 +393,12 @@ FourTensors forward(const Arguments<Real>& a, int64_t keep) {
                         data<Real>(c_n),
                         all ? layout.sequence<Real>(reserve) : Sequence<Real>{},
                         cells ? layout.sequence<Real>(reserve) : Sequence<Real>{}};
-  run<Real>(
-      a.plan(), kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
-      [&](Real* weights) { kernels.pack_forward(f, weights); },
-      [&](const Real* weights, const RowGroup& group, Real* scratch, Member* member) {
-        return kernels.forward(f, weights, group, scratch, member);
-      });
+  run<Real>(a.plan(),
+            {kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
+             [&](Real* weights, int64_t part, int64_t parts) { kernels.pack_forward(f, weights, part, parts); },
+             [&](const Real* weights, const RowGroup& group, Real* scratch, Member* member) {
+               return kernels.forward(f, weights, group, scratch, member);
+             }});
   return {output, h_n, c_n, reserve};
 }
 
@@ -437,14 +449,15 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
                          data<Real>(grad_b_ih),
                          data<Real>(grad_b_hh)};
   const Plan plan = a.plan();
-  const int64_t scratch_size = kernels.backward_scratch_size(b, plan.team);
-  const std::vector<Real*> scratch = run<Real>(
-      plan, kernels.backward_weights_size(b), scratch_size, scratch_size,
-      [&](Real* weights) { kernels.pack_backward(b, weights); },
-      [&](const Real* weights, const RowGroup& group, Real* memory, Member* member) {
-        return kernels.backward(b, weights, group, memory, member);
-      });
-  kernels.reduce(b, scratch.data(), static_cast<int>(scratch.size()));
+  run<Real>(plan,
+            {kernels.backward_weights_size(b), kernels.backward_scratch_size(b, plan.team), kernels.backward_zeros(b),
+             [&](Real* weights, int64_t part, int64_t parts) { kernels.pack_backward(b, weights, part, parts); },
+             [&](const Real* weights, const RowGroup& group, Real* scratch, Member* member) {
+               return kernels.backward(b, weights, group, scratch, member);
+             },
+             [&](Real* const* scratch, int shares, int64_t part, int64_t parts) {
+               kernels.reduce(b, scratch, shares, part, parts);
+             }});
   return {grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_w_hr};
 }
 

@@ -58,23 +58,6 @@ void clear_padding(const Sequence<Real>& sequence, int64_t T, int64_t width, con
   for (int64_t t = rows.length[r]; t < T; ++t) __builtin_memset(sequence.at(t, rows.index[r]), 0, width * sizeof(Real));
 }
 
-/// Packs a matrix: panel after panel of its columns, [depth][width] each; column(j) points to the first element of
-/// column j, whose elements are `step` apart. Returns the end.
-template <typename Real, typename Column>
-Real* pack_panels(Real* to, int64_t columns, int64_t depth, int64_t step, const Column& column) {
-  for (int64_t first = 0, width; first < columns; first += width, to += depth * width) {
-    width = panel_width<Real>(columns - first);
-    for (int64_t k = 0, end; k < depth; k = end) {  // by squares that stay in the L1 cache
-      end = least(depth, k + 16);
-      for (int64_t j = 0; j < width; ++j) {
-        const Real* from = first + j < columns ? column(first + j) : nullptr;
-        for (int64_t i = k; i < end; ++i) to[i * width + j] = from ? from[i * step] : Real(0);
-      }
-    }
-  }
-  return to;
-}
-
 /// to[row] = from[row] times the packed panels, plus what the addends (each null if there is none) hold for the row.
 template <typename Real>
 struct ProductTile {
@@ -154,27 +137,36 @@ struct Sweep {
   static int64_t cell_size(const Layer<Real>& f) { return padded<Real>(f.H) * forward_unit_size(f); }
 
   static int64_t forward_weights_size(const Layer<Real>& f) {
-    return cell_size(f) + (f.w_hr ? padded<Real>(f.P) * f.H : 0);
+    return is_direct(f) ? 0 : cell_size(f) + (f.w_hr ? padded<Real>(f.P) * f.H : 0);
   }
 
-  static void pack_forward(const Layer<Real>& f, Real* to) {
-    for (int64_t unit = 0; unit < f.H; unit += kPanel<Real>) {
+  static constexpr int64_t kDirect = 8;
+
+  /// So few vectors that the weights are multiplied where they stand: packing them would take longer.
+  static bool is_direct(const Layer<Real>& f) { return f.T * f.N <= kDirect && !f.w_hr; }
+
+  /// The part-th of so many parts, which may be packed at the same time.
+  static void pack_forward(const Layer<Real>& f, Real* weights, int64_t part, int64_t parts) {
+    if (is_direct(f)) return;
+    for (int64_t unit = part * kPanel<Real>; unit < f.H; unit += parts * kPanel<Real>) {
       const int64_t units = least(kPanel<Real>, f.H - unit), width = panel_width<Real>(units);
+      Real* to = weights + unit * forward_unit_size(f);
       for (int s = 0; s < S; ++s) {
         const int x = Cell::x_gate[s], h = Cell::h_gate[s];
-        for (int64_t j = 0; j < width; ++j) {
-          to[j] = 0;
-          if (j < units && f.b_ih && x >= 0) to[j] += f.b_ih[x * f.H + unit + j];
-          if (j < units && f.b_hh && h >= 0) to[j] += f.b_hh[h * f.H + unit + j];
-        }
+        for (int64_t j = 0; j < width; ++j) to[j] = j < units ? bias_of(f, s, unit + j) : Real(0);
         to += width;
-        const Real* w_ih = f.w_ih + (x * f.H + unit) * f.I;
-        const Real* w_hh = f.w_hh + (h * f.H + unit) * f.P;
-        if (x >= 0) to = pack_panels(to, units, f.I, 1, [&](int64_t j) { return w_ih + j * f.I; });
-        if (h >= 0) to = pack_panels(to, units, f.P, 1, [&](int64_t j) { return w_hh + j * f.P; });
+        if (x >= 0) to = pack_columns(to, f.w_ih + (x * f.H + unit) * f.I, units, f.I);
+        if (h >= 0) to = pack_columns(to, f.w_hh + (h * f.H + unit) * f.P, units, f.P);
       }
     }
-    if (f.w_hr) pack_panels(to, f.P, f.H, 1, [&](int64_t j) { return f.w_hr + j * f.H; });
+    for (int64_t unit = part * kPanel<Real>; f.w_hr && unit < f.P; unit += parts * kPanel<Real>)
+      pack_columns(weights + cell_size(f) + unit * f.H, f.w_hr + unit * f.H, least(kPanel<Real>, f.P - unit), f.H);
+  }
+
+  /// What is added to sum s of a hidden unit.
+  static Real bias_of(const Layer<Real>& f, int s, int64_t unit) {
+    const int x = Cell::x_gate[s], h = Cell::h_gate[s];
+    return (f.b_ih && x >= 0 ? f.b_ih[x * f.H + unit] : 0) + (f.b_hh && h >= 0 ? f.b_hh[h * f.H + unit] : 0);
   }
 
   /// Where the packed weights of sum s stand, for the `width` hidden units from `unit` on.
@@ -227,8 +219,8 @@ struct Sweep {
     const Real* const* x;
     const Real* const* h;
     const Real* const* c_before;
-    Real* const* c;      // c_t; may be the same memory
-    Real* const* y;      // h_t, before the projection if there is one
+    Real* const* c;              // c_t; may be the same memory
+    Real* const* y;              // h_t, before the projection if there is one
     Real* const* saved;          // null: not wanted
     const Real* made = nullptr;  // what InputTile made for these rows; null: nothing
     int64_t x_ahead = 0, y_ahead = 0;
@@ -266,6 +258,24 @@ struct Sweep {
         finish<false>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
     }
 
+    /// The same for a panel of hidden units, with the weights where they stand.
+    void run_direct(int64_t rows, int64_t unit) const {
+      constexpr int64_t width = kPanel<Real>;
+      const int64_t units = least(width, f.H - unit);
+      alignas(64) Real memory[S][kDirect * width];
+      const Real* sums[S];
+      for (int s = 0; s < S; ++s) {
+        const int x_gate = Cell::x_gate[s], h_gate = Cell::h_gate[s];
+        for (int64_t m = 0; m < rows; ++m)
+          for (int64_t j = 0; j < width; ++j) memory[s][m * width + j] = j < units ? bias_of(f, s, unit + j) : Real(0);
+        const Factor<Real> factors[] = {{f.w_ih + (x_gate * f.H + unit) * f.I, x_gate >= 0 ? x : nullptr, f.I},
+                                        {f.w_hh + (h_gate * f.H + unit) * f.P, h_gate >= 0 ? h : nullptr, f.P}};
+        add_dots_of(rows, memory[s], width, factors, units);
+        sums[s] = memory[s];
+      }
+      finish<false>(sums, width, 0, rows, unit, units);
+    }
+
     /// From the sums, `stride` apart for each row, to h_t and c_t of `width` hidden units from `first` on. whole: they
     /// fill their vectors.
     template <bool whole>
@@ -288,6 +298,13 @@ struct Sweep {
     }
   };
 
+  /// Runs a tile over all hidden units of some rows.
+  static void run_forward(Member* member, const ForwardTile& tile, int64_t rows) {
+    if (!is_direct(tile.f)) return cover(member, tile, 0, rows, tile.f.H);
+    share(member, divide_up(tile.f.H, kPanel<Real>),
+          [&](int64_t panel) { tile.run_direct(rows, panel * kPanel<Real>); });
+  }
+
   /// For the hidden states before their projection, and for sums made ahead.
   static int64_t forward_scratch_size(const Layer<Real>& f) {
     return kGroupRows * ((f.w_hr ? padded<Real>(f.H) : 0) + (makes_ahead(f) ? ahead_size(f) : 0));
@@ -297,7 +314,7 @@ struct Sweep {
   /// through the weights together with that of many other steps. Not worth it for a narrow input.
   static constexpr int64_t kFewRows = kTileRows / 2;
 
-  static bool makes_ahead(const Layer<Real>& f) { return f.I >= kLanes<Real>; }
+  static bool makes_ahead(const Layer<Real>& f) { return f.I >= kLanes<Real> && !is_direct(f); }
 
   /// Makes the input's part of the sums for this step and those after it, while they have few rows; returns
   /// the number of rows made.
@@ -346,7 +363,7 @@ struct Sweep {
       const int64_t next = step.t + (f.reverse ? -1 : 1);
       tile.x_ahead = ahead(f.input, step.t, next, step.going_on > 0);
       if (!f.w_hr) tile.y_ahead = ahead(f.output, step.t, next, step.going_on > 0);
-      cover(member, tile, 0, step.active, f.H);
+      run_forward(member, tile, step.active);
       if (f.w_hr) cover(member, ProductTile<Real>{wide, weights + cell_size(f), f.H, f.P, y}, 0, step.active, f.P);
       if (step.going_on < step.active)
         share(member, step.active - step.going_on, [&](int64_t i) {
@@ -379,21 +396,22 @@ struct Sweep {
     return hh_size(b) + ih_size(b) + hr_size(b) + (recomputes(b) ? forward_weights_size(b) : 0);
   }
 
-  static void pack_backward(const Backward<Real>& b, Real* weights) {
-    const auto pack = [&](Real* to, const Real* w, int64_t columns, const int (&order)[G]) {
-      for (int64_t first = 0; first < columns; first += kPanel<Real>) {
-        const int64_t width = least(kPanel<Real>, columns - first);
-        for (int64_t k = 0; k < G; ++k) {
-          const Real* gate = w + order[k] * b.H * columns + first;
-          to = pack_panels(to, width, b.H, columns, [&](int64_t j) { return gate + j; });
-        }
+  /// The part-th of so many parts, which may be packed at the same time.
+  static void pack_backward(const Backward<Real>& b, Real* weights, int64_t part, int64_t parts) {
+    const auto pack = [&](Real* to, const Real* w, int64_t columns, int64_t gates, int64_t depth, const int* order) {
+      for (int64_t first = part * kPanel<Real>; first < columns; first += parts * kPanel<Real>) {
+        Real* at = to + first * gates * depth;
+        for (int64_t k = 0; k < gates; ++k)
+          at = pack_rows(at, w + order[k] * depth * columns + first, least(kPanel<Real>, columns - first), depth,
+                         columns);
       }
     };
-    pack(weights, b.w_hh, b.P, Cell::h_order);
-    if (b.grad_input.data) pack(weights + hh_size(b), b.w_ih, b.I, Cell::x_order);
+    constexpr int only[] = {0};
+    pack(weights, b.w_hh, b.P, G, b.H, Cell::h_order);
+    if (b.grad_input.data) pack(weights + hh_size(b), b.w_ih, b.I, G, b.H, Cell::x_order);
     weights += hh_size(b) + ih_size(b);
-    if (b.w_hr) weights = pack_panels(weights, b.H, b.P, b.H, [&](int64_t j) { return b.w_hr + j; });
-    if (recomputes(b)) pack_forward(b, weights);
+    if (b.w_hr) pack(weights, b.w_hr, b.H, 1, b.P, only);
+    if (recomputes(b)) pack_forward(b, weights + hr_size(b), part, parts);
   }
 
   // Rows of dz that are gathered before they go into the weight gradients: enough for the tiles, few enough for the L2
@@ -452,6 +470,12 @@ struct Sweep {
   static int64_t backward_scratch_size(const Backward<Real>& b, bool team) {
     Real* start = nullptr;
     return Scratch(b, team, start).end - start;
+  }
+
+  /// The sums at the head of it.
+  static int64_t backward_zeros(const Backward<Real>& b) {
+    Real* start = nullptr;
+    return Scratch(b, false, start).dz - start;
   }
 
   /// From the gradient of h_t and c_t to dz and the gradient of c_(t-1), for some rows and some panels of hidden units.
@@ -565,7 +589,7 @@ struct Sweep {
       const int64_t first = panel * kPanel<Real>, columns = least(kPanel<Real>, grad.columns - first);
       const int64_t width = panel_width<Real>(columns);
       Real* packed = scratch.columns + (member ? panel * kChunkRows * kPanel<Real> : 0);
-      pack_columns(packed, width, right, count, first, columns);
+      gather_columns(packed, width, right, count, first, columns);
       Real* tiles = grad.tiles + first * grad.blocks() * kTileRows;
       if (width == kPanel<Real>)
         add_panel<kTileVectors>(scratch, packed, tiles, grad.blocks(), count);
@@ -576,8 +600,8 @@ struct Sweep {
     });
   }
 
-  static void pack_columns(Real* to, int64_t width, const Real* const* rows, int64_t count, int64_t first,
-                           int64_t columns) {
+  static void gather_columns(Real* to, int64_t width, const Real* const* rows, int64_t count, int64_t first,
+                             int64_t columns) {
     for (int64_t k = 0; k < count; ++k, to += width)
       for (int64_t j = 0; j < width; j += kLanes<Real>) {
         const int64_t lanes = least(kLanes<Real>, columns - j);
@@ -669,7 +693,7 @@ struct Sweep {
         for (int64_t r = 0; r < step.active; ++r) saved[r] = saved_again[r];
         const ForwardTile tile{b,       forward_weights, chunk.x + chunk.rows, before, c_before,
                                c_again, h_again,         saved_again};
-        cover(member, tile, 0, step.active, b.H);
+        run_forward(member, tile, step.active);
       }
       // First the rows that have a later step, then those whose last one this is, in the order of the forward pass.
       for (const bool begins : {false, true}) {
@@ -719,18 +743,21 @@ struct Sweep {
       for (int64_t i = 0; i < size; ++i) to[i] += from[i];
   }
 
-  static void reduce(const Backward<Real>& b, Real* const* starts, int threads) {
+  /// The part-th of so many parts, which may be summed at the same time.
+  static void reduce(const Backward<Real>& b, Real* const* starts, int threads, int64_t part, int64_t parts) {
+    const int64_t unit = b.H * part / parts, units = b.H * (part + 1) / parts - unit;
+    const int64_t row = b.P * part / parts, rows = b.P * (part + 1) / parts - row;
     for (int thread = 0; thread < threads; ++thread) {
       const Scratch scratch(b, false, starts[thread]);
       const bool first = thread == 0;
       for (int64_t k = 0; k < G; ++k) {
-        const int64_t x = Cell::x_order[k] * b.H, h = Cell::h_order[k] * b.H;
-        add_rows(b.grad_w_ih + x * b.I, scratch.w_ih, k * b.H, b.H, first);
-        add_rows(b.grad_w_hh + h * b.P, scratch.w_hh, k * b.H, b.H, first);
-        add_vector(b.grad_b_ih + x, scratch.slot_sums + (Cell::x_slot + k) * b.H, b.H, first);
-        add_vector(b.grad_b_hh + h, scratch.slot_sums + (Cell::h_slot + k) * b.H, b.H, first);
+        const int64_t x = Cell::x_order[k] * b.H + unit, h = Cell::h_order[k] * b.H + unit;
+        add_rows(b.grad_w_ih + x * b.I, scratch.w_ih, k * b.H + unit, units, first);
+        add_rows(b.grad_w_hh + h * b.P, scratch.w_hh, k * b.H + unit, units, first);
+        add_vector(b.grad_b_ih + x, scratch.slot_sums + (Cell::x_slot + k) * b.H + unit, units, first);
+        add_vector(b.grad_b_hh + h, scratch.slot_sums + (Cell::h_slot + k) * b.H + unit, units, first);
       }
-      if (b.w_hr) add_rows(b.grad_w_hr, scratch.w_hr, 0, b.P, first);
+      if (b.w_hr) add_rows(b.grad_w_hr + row * b.H, scratch.w_hr, row, rows, first);
     }
   }
 
@@ -744,6 +771,7 @@ struct Sweep {
                                             backward_weights_size,
                                             pack_backward,
                                             backward_scratch_size,
+                                            backward_zeros,
                                             backward,
                                             reduce};
 };

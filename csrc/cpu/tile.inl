@@ -87,7 +87,8 @@ constexpr int64_t kWidth = P * V * kLanes<Real>;
 /// many vectors from there on are fetched. Not inlined, or the compiler would keep the totals in a second place too.
 template <int M, int P, int V, int step, bool set, typename Real>
 __attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows,
-                                         int64_t first, int64_t depth, const Real* panel, int64_t panel_stride, const Real* ahead = nullptr) {
+                                         int64_t first, int64_t depth, const Real* panel, int64_t panel_stride,
+                                         const Real* ahead = nullptr) {
   Vec<Real> sums[M][P * V] = {};
   // A whole chain has a constant length, which the compiler unrolls without a remainder.
   if (step == 1 && ahead)
@@ -110,8 +111,8 @@ __attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t be
 }
 
 /// at[row][column] += the sum of rows[row][k] * panel[k][column] over k < depth, for some blocks of M rows; or, if
-/// `set`, at[row][column] = begin[column] + that. What belongs to the second panel stands one stride behind. If the panels
-/// are far, the first V blocks fetch the next part of them.
+/// `set`, at[row][column] = begin[column] + that. What belongs to the second panel stands one stride behind. If the
+/// panels are far, the first V blocks fetch the next part of them.
 template <int M, int P, int V, bool set, typename Real>
 void add_product(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows, int64_t blocks,
                  int64_t depth, const Real* panel, int64_t panel_stride, bool far) {

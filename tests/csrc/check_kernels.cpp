@@ -51,6 +51,7 @@ constexpr struct {
 } kCells[] = {{"rnn_tanh", false}, {"rnn_relu", false}, {"gru", false}, {"lstm", false}, {"lstm", true}};
 
 constexpr int kThreads = 2;
+constexpr int kParts = 3;  // of packing and reducing
 
 /// Numbers at a multiple of 64 bytes, NaN until somebody writes them, with a margin that must stay NaN. Null if absent.
 template <typename Real>
@@ -65,10 +66,6 @@ class Numbers {
 
   Real* data() const { return present_ ? start_ : nullptr; }
   int64_t size() const { return size_; }
-  Numbers&& zero() && {
-    std::fill_n(start_, size_, Real(0));
-    return std::move(*this);
-  }
   Numbers&& random(std::mt19937& generator, double scale) && {
     for (int64_t i = 0; i < size_; ++i) start_[i] = static_cast<Real>(scale * (generator() / 2147483648.0 - 1));
     return std::move(*this);
@@ -377,7 +374,7 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
     f.reserve = sequence(kept, kernels->saved * H);
     f.cells = sequence(kept_cells, H);
     const Numbers<Real> weights(kernels->forward_weights_size(f));
-    kernels->pack_forward(f, weights.data());
+    for (int part = 0; part < kParts; ++part) kernels->pack_forward(f, weights.data(), part, kParts);
     for (const RowGroup& group : rows.groups) {
       const Numbers<Real> scratch(kernels->forward_scratch_size(f));
       run("forward",
@@ -411,19 +408,20 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
   b.grad_b_ih = grad_b_ih.data();
   b.grad_b_hh = grad_b_hh.data();
   const Numbers<Real> weights(kernels->backward_weights_size(b));
-  kernels->pack_backward(b, weights.data());
+  for (int part = 0; part < kParts; ++part) kernels->pack_backward(b, weights.data(), part, kParts);
   if (!weights.margin_is_untouched()) wrong("pack_backward wrote outside of the weights");
   std::vector<Numbers<Real>> memory;
   std::vector<Real*> scratch;
   for (int thread = 0; thread < kThreads; ++thread) {
-    memory.push_back(Numbers<Real>(kernels->backward_scratch_size(b, variant.team)).zero());
+    memory.push_back(Numbers<Real>(kernels->backward_scratch_size(b, variant.team)));
+    std::fill_n(memory.back().data(), kernels->backward_zeros(b), Real(0));
     scratch.push_back(memory.back().data());
   }
   for (size_t group = 0; group < rows.groups.size(); ++group)
     run("backward", [&](Member* member) {
       return kernels->backward(b, weights.data(), rows.groups[group], scratch[group % kThreads], member);
     });
-  kernels->reduce(b, scratch.data(), kThreads);
+  for (int part = 0; part < kParts; ++part) kernels->reduce(b, scratch.data(), kThreads, part, kParts);
   for (const Numbers<Real>& numbers : memory)
     if (!numbers.margin_is_untouched()) wrong("backward wrote outside of the scratch");
 
