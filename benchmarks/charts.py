@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from benchmarks.bars import BARS
 from benchmarks.cases import MODES
-from benchmarks.figures import figures, group, mean_share, peak
+from benchmarks.figures import figures, group, mean_share
 from benchmarks.peers import MODULES, OURS
 
 matplotlib.use("Agg")
@@ -66,7 +66,7 @@ BAR_LABEL = "bar for rnnfast's mean over the grid"
 def _panel(panel: Axes, table: dict[str, Any], mode: str) -> None:
     rows = [row for row in table["rows"] if row["mode"] == mode]
     rows.sort(key=lambda row: row["shape"][1] == 1)  # batch 1 to the right
-    found = [figures(row, peak(table)).share for row in rows]
+    found = [figures(row).share for row in rows]
     names = [name for name in MODULES if any(name in share for share in found)]
     width = 0.84 / len(names)
     for index, name in enumerate(names):

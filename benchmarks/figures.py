@@ -20,29 +20,24 @@ class Figures(NamedTuple):
     best_peer: str
 
 
-def figures(row: dict[str, Any], peak: float) -> Figures:
-    """Those of a row of `benchmarks.rows`, at `peak` operations a second."""
+def figures(row: dict[str, Any]) -> Figures:
+    """Those of a row of `benchmarks.rows`."""
     medians = {name: timing["median"] for name, timing in row["seconds"].items()}
-    share = {name: row["operations"] / seconds / peak for name, seconds in medians.items()}
+    share = {name: row["operations"] / seconds / row["peak"] for name, seconds in medians.items()}
     ours = medians.pop(OURS)
     torch = medians["torch.nn"] / ours if "torch.nn" in medians else None
     best_peer = min(medians, key=medians.__getitem__, default="")
     return Figures(ours, share, torch, medians[best_peer] / ours if medians else None, best_peer)
 
 
-def peak(table: dict[str, Any]) -> float:
-    """The higher one of the peaks before and after a table."""
-    return max(table["peaks"])
-
-
 def every(table: dict[str, Any]) -> list[Figures]:
     """Those of all rows of a table."""
-    return [figures(row, peak(table)) for row in table["rows"]]
+    return [figures(row) for row in table["rows"]]
 
 
 def group(table: dict[str, Any], mode: str, one_row: bool = False) -> list[Figures]:
     """Those of the rows of a mode: of the grid, or of batch 1."""
-    return [figures(row, peak(table)) for row in rows_of(table, mode, one_row)]
+    return [figures(row) for row in rows_of(table, mode, one_row)]
 
 
 def rows_of(table: dict[str, Any], mode: str, one_row: bool = False) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from benchmarks.figures import (
     mean_against_best,
     mean_against_torch,
     mean_share,
-    peak,
     rows_of,
 )
 from benchmarks.peers import OURS
@@ -49,9 +48,10 @@ def as_markdown(table: Table) -> str:
 
 def of_rows(table: dict[str, Any]) -> Table:
     """One of `benchmarks.rows`: a section for each mode and for batch 1 in it, means last, with the bars."""
+    peaks = [row["peak"] / 1e9 for row in table["rows"]]
     title = (
         f"{table['cell']}, {bars.threads(table)}, float32, "
-        f"FMA peak {' and '.join(f'{each / 1e9:.0f}' for each in table['peaks'])} GFLOP/s before and after"
+        f"FMA peak {min(peaks):.0f} to {max(peaks):.0f} GFLOP/s, measured in every round"
     )
     columns = ("T, N, I, H", "time", "of peak", "x torch.nn", "x best peer", "best peer", "rounds")
     sections = []
@@ -62,7 +62,7 @@ def of_rows(table: dict[str, Any]) -> Table:
                 continue
             name = f"{mode}, batch 1" if one_row else mode
             lines = [(f"{name}", *[""] * (len(columns) - 1))]
-            lines += [_line(row, figures(row, peak(table))) for row in rows]
+            lines += [_line(row, figures(row)) for row in rows]
             sections.append([*lines, _mean_line(table, mode, one_row)])
     return Table(title, columns, sections)
 

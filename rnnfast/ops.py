@@ -123,7 +123,10 @@ def cpu_target() -> str:
 
 
 def cpu_peak(seconds: float = 0.2) -> float:
-    """Most floating-point operations a second that this thread reached, doing nothing but FMAs."""
+    """Floating-point operations a second of torch's threads while all of them do nothing but FMAs, for so many seconds.
+
+    That is what the processor sustains: under such work many lower their clock, so measure it beside what it is for.
+    """
     return torch.ops.rnnfast.cpu_peak(seconds)
 
 
