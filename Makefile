@@ -2,6 +2,7 @@
 # make test    the tests
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
+# make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
 # make env     the environment in .venv and the compiled extension, no more
 # make clean   takes away what the others made
 
@@ -11,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test lint bench env build tools clean
+.PHONY: demo test lint bench bench-text env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -29,6 +30,9 @@ lint: env .venv/lint
 # The compiled extension serves both environments: torch is the same in them.
 bench: build .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks $(OPTIONS)
+
+bench-text: build .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.text $(OPTIONS)
 
 env: build
 

@@ -1,11 +1,15 @@
-"""Builds rnnfast._C from csrc: globs the sources, decides on CUDA, nothing else. Metadata is in pyproject.toml."""
+"""Builds rnnfast._C and rnnfast._text from csrc: globs the sources, decides on CUDA, nothing else.
+
+Metadata is in pyproject.toml.
+"""
 
 import os
 import shutil
+import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 
 def require(found: bool, what: str, package: str) -> None:
@@ -37,33 +41,45 @@ SOURCES = [
     *ROOT.glob("csrc/cpu/**/*.cpp"),
     *(CUDA_SOURCES if CUDA else []),
 ]
-HEADERS = [path for pattern in ("*.h", "*.inl") for path in ROOT.glob(f"csrc/**/{pattern}")]
+HEADERS = [
+    path for pattern in ("*.h", "*.inl", "*.inc") for path in ROOT.glob(f"csrc/**/{pattern}")
+]
+DEPENDS = sorted(str(path.relative_to(ROOT)) for path in HEADERS)
+FLAGS = ["-O3", "-g0", "-Wall", "-fvisibility=hidden"]
 
-extension = (cpp_extension.CUDAExtension if CUDA else cpp_extension.CppExtension)(
+layers = (cpp_extension.CUDAExtension if CUDA else cpp_extension.CppExtension)(
     "rnnfast._C",
     sorted(str(path.relative_to(ROOT)) for path in SOURCES),
-    depends=sorted(str(path.relative_to(ROOT)) for path in HEADERS),
+    depends=DEPENDS,
     include_dirs=[str(ROOT / "csrc")],
     # Torch's stable ABI of 2.11, so that one build serves every torch from there on. No -march: each target states its
     # own instruction set, and the same file runs on an older machine.
     define_macros=[("TORCH_TARGET_VERSION", "0x020b000000000000")],
-    extra_compile_args={"cxx": ["-O3", "-g0", "-Wall", "-fvisibility=hidden"], "nvcc": ["-O3"]},
+    extra_compile_args={"cxx": FLAGS, "nvcc": ["-O3"]},
     py_limited_api=True,
+)
+# Links nothing of torch; the headers of pybind11 come with it.
+text = Extension(
+    "rnnfast._text",
+    sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/text/*.cpp")),
+    depends=DEPENDS,
+    include_dirs=[str(ROOT / "csrc"), *cpp_extension.include_paths()[:1]],
+    extra_compile_args=[*FLAGS, "-std=c++17"],
+    language="c++",
 )
 
 
 class BuildExtension(cpp_extension.BuildExtension):
-    """Compiles in one place, so that ninja finds what an editable or an ordinary install compiled before."""
+    """Compiles each in its own place, so that ninja finds what an editable or an ordinary install compiled before."""
 
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.build_temp = str(
-            Path("build", f"{'cuda' if CUDA else 'cpu'}-torch{torch.__version__}")
-        )
+    def build_extension(self, ext: Extension) -> None:
+        made_for = {
+            layers.name: f"{'cuda' if CUDA else 'cpu'}-torch{torch.__version__}",
+            text.name: f"text-{sys.implementation.cache_tag}",
+        }
+        self.build_temp = str(Path("build", made_for[ext.name]))
+        super().build_extension(ext)
 
 
-setup(
-    ext_modules=[extension],
-    cmdclass={"build_ext": BuildExtension},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
-)
+# pybind11 has no stable ABI: a wheel is for one version of Python.
+setup(ext_modules=[layers, text], cmdclass={"build_ext": BuildExtension})

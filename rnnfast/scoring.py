@@ -211,10 +211,12 @@ class Scorer:
         """Probabilities (N,) float32 of label 1 for N raw texts, none of them null."""
         scores = np.empty(len(texts), np.float32)
         for start in range(0, len(texts), CHUNK):
-            part = texts[start : start + CHUNK]
-            strings = part if isinstance(part, Sequence) else part.to_pylist()
             ids, lengths = vectorize(
-                strings, self.vocabulary, self.config.sequence_length, self.config.padding
+                texts[start : start + CHUNK],
+                self.vocabulary,
+                self.config.sequence_length,
+                self.config.padding,
+                threads=torch.get_num_threads(),
             )
             scores[start : start + CHUNK] = predict(self.model, ids, lengths)
         return scores

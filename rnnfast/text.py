@@ -21,65 +21,31 @@ without a tokenizer's exceptions, so that any other implementation can reproduce
 3. Words are what lies between breaks.
 
 Simple lower case means that U+0130 (I with a dot) becomes a plain ``i``; both sigmas, U+03A3 and the
-final U+03C2, become U+03C3 wherever they stand. Categories are those of the running Python's
-``unicodedata``. Left out on purpose: Unicode normalisation (a letter with a combining accent
+final U+03C2, become U+03C3 wherever they stand. Categories are those of Unicode 14.0, whatever
+Python runs, from a table that ``csrc/text/code_points.py`` made; what Unicode has assigned since
+then stands for itself. Left out on purpose: Unicode normalisation (a letter with a combining accent
 differs from the composed letter), stemming, stop words, and word breaks in scripts without spaces.
+
+Many texts at a time go through the kernel in ``csrc/text``, from Arrow's buffers and without a
+Python string each; ``rnnfast.text_reference`` is the same in plain Python.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import repeat
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from rnnfast import _text
+from rnnfast.strings import Texts, columns, joined
+from rnnfast.text_reference import split_words
+from rnnfast.word_counts import WordCounts
+
 Padding = Literal["after", "before"]
-
-_LINE_BREAK = re.compile(r"<[bB][rR][ \t\r\n]*/?[ \t\r\n]*>")
-_APOSTROPHES = frozenset("'`\u00b4\u02bc\u2018\u2019\uff07")
-
-
-class _Rule(dict[int, str | None]):
-    """Code point -> what it becomes, filled at first sight; the table for ``str.translate``.
-
-    What is removed is None and not "": that keeps translate on its fast path for ASCII.
-    """
-
-    def __missing__(self, code: int) -> str | None:
-        self[code] = result = self._apply(chr(code))
-        return result
-
-    @staticmethod
-    def _apply(char: str) -> str | None:
-        category = unicodedata.category(char)
-        if char in _APOSTROPHES or category == "Cf" or "\ufe00" <= char <= "\ufe0f":
-            return None
-        if category == "So":
-            # Some signs have two cases, such as the circled letters.
-            return f" {char.lower()} "
-        if category[0] in "PSZ" or category in ("Cc", "Cs"):
-            return " "
-        if char == "\u03c2":
-            return "\u03c3"
-        return char.lower()[0]  # only U+0130 has a longer lower case: i and a combining dot
-
-
-_RULE = _Rule()
-
-
-def split_words(text: str) -> list[str]:
-    """The words of a text, by the rule above, in order."""
-    if "<" in text:
-        text = _LINE_BREAK.sub(" ", text)
-    return text.translate(_RULE).split()
 
 
 def standardize(text: str) -> str:
@@ -142,10 +108,19 @@ class Vocabulary:
     def __repr__(self) -> str:
         return f"Vocabulary({len(self)} words)"
 
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[tuple[str, ...]]]:
+        return Vocabulary, (self.words,)  # without the kernel's table
+
+    @cached_property
+    def table(self) -> _text.Words:
+        """The words as the kernel looks them up."""
+        # No word of a text is empty, so that none gets the id of the padding.
+        return _text.Words(joined([self.UNKNOWN, "", *self.words[2:]]))
+
     @classmethod
     def build(
         cls,
-        texts: Iterable[str],
+        texts: Texts,
         *,
         max_tokens: int = 20_000,
         min_frequency: int = 1,
@@ -154,36 +129,44 @@ class Vocabulary:
         """Count the words of a stream of texts, in one pass, and keep the most frequent.
 
         Args:
-            texts: raw texts; they are standardized here and none is kept.
+            texts: raw texts, Python's or Arrow's; they are standardized here and none is kept.
+            max_tokens: as in ``from_counts``.
+            min_frequency: as in ``from_counts``.
+            max_distinct: how many distinct words are counted in memory at a time, at least 1;
+                where there are more, temporary files take them up, and the counts stay exact.
+
+        Raises ValueError for an argument out of bounds, for a stream without a single word and for
+        a text that is not UTF-8; TypeError for a text that is no string.
+        """
+        cls._check_bounds(max_tokens, min_frequency)
+        counts = WordCounts(max_distinct)
+        counts.add(texts)
+        return cls.from_counts(counts, max_tokens=max_tokens, min_frequency=min_frequency)
+
+    @classmethod
+    def from_counts(
+        cls, counts: WordCounts, *, max_tokens: int = 20_000, min_frequency: int = 1
+    ) -> Vocabulary:
+        """Keep the most frequent words, ties in frequency in alphabetical (code point) order.
+
+        Args:
+            counts: of the words of a corpus.
             max_tokens: size of the vocabulary, ``[UNK]`` and ``pad`` included; at least 3.
             min_frequency: a word must occur this often to be kept; at least 1.
-            max_distinct: how many distinct words are counted at a time, which bounds the memory;
-                at least ``2 * max_tokens``.
 
-        Ties in frequency are resolved in alphabetical (code point) order. The counts are exact
-        as long as no more than ``max_distinct`` distinct words have occurred. Beyond that the
-        table is cut to its ``k = max_distinct // 2`` most frequent words by taking the count of
-        word ``k + 1`` from all of them: a count is then too low by at most
-        ``total words / (k + 1)``, and by the same amount for all words that were never dropped,
-        so that their order stays true (Misra and Gries 1982; Agarwal et al., "Mergeable
-        Summaries", 2012).
-
-        Raises ValueError for an argument out of bounds and for a stream without a single word.
+        Raises ValueError for an argument out of bounds and where no word was counted.
         """
+        cls._check_bounds(max_tokens, min_frequency)
+        ranked = counts.most_frequent(max_tokens - 1)  # one to spare: pad may be among them
+        if not ranked:
+            raise ValueError("texts must hold at least one word, got none")
+        kept = [word for word, count in ranked if count >= min_frequency and word != cls.PAD]
+        return cls([cls.UNKNOWN, cls.PAD, *kept[: max_tokens - 2]])
+
+    @staticmethod
+    def _check_bounds(max_tokens: int, min_frequency: int) -> None:
         _at_least("max_tokens", max_tokens, 3)
         _at_least("min_frequency", min_frequency, 1)
-        _at_least("max_distinct", max_distinct, 2 * max_tokens)
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(split_words(text))
-            if len(counts) > max_distinct:
-                counts = _most_frequent(counts, max_distinct // 2)
-        if not counts:
-            raise ValueError("texts must hold at least one word, got none")
-        del counts[cls.PAD]  # no error where it did not occur
-        kept = (item for item in counts.items() if item[1] >= min_frequency)
-        ranked = sorted(kept, key=lambda item: (-item[1], item[0]))
-        return cls([cls.UNKNOWN, cls.PAD, *(word for word, _ in ranked[: max_tokens - 2])])
 
     def save(self, path: str | Path) -> None:
         """Write one word a line in the order of the ids, UTF-8, lines ended by a line feed."""
@@ -203,55 +186,51 @@ class Vocabulary:
 
 
 def vectorize(
-    texts: Iterable[str],
+    texts: Texts,
     vocabulary: Vocabulary,
     sequence_length: int,
     padding: Padding = "after",
+    *,
+    dtype: torch.dtype = torch.int32,
+    threads: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Token ids and true lengths of raw texts.
 
     Args:
-        texts: N raw texts; they are standardized here.
+        texts: N raw texts, Python's or Arrow's (``string`` or ``large_string``, an array or one in
+            chunks); they are standardized here. Arrow's are read where they are.
         vocabulary: gives the ids.
         sequence_length: L, the tokens that a row holds; the rest of a longer text is cut off.
         padding: where a shorter text's row is filled up with id 1, after or before its words.
+        dtype: of the ids, ``torch.int32`` or ``torch.int64``.
+        threads: that share the rows, at least 1; the result is the same for any number.
 
     Returns:
-        ids (N, L) int32, and lengths (N,) int64, the tokens of each row that are no padding, from
+        ids (N, L), and lengths (N,) int64, the tokens of each row that are no padding, from
         1 to L. A text without a single word becomes one ``[UNK]``.
 
-    Raises ValueError for an argument out of bounds, TypeError for a text that is no string.
+    Raises ValueError for an argument out of bounds and for a text that is not UTF-8, TypeError for
+    a text that is no string, or null.
     """
     _at_least("sequence_length", sequence_length, 1)
+    _at_least("threads", threads, 1)
     if padding not in ("after", "before"):
         raise ValueError(f"padding must be 'after' or 'before', got: {padding!r}")
-    index = {word: i for i, word in enumerate(vocabulary) if i != 1}
-    flat = array("i")
-    lengths = array("q")
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"texts must be strings, got {type(text).__name__} as row {row}")
-        words = split_words(text)[:sequence_length]
-        flat.extend(map(index.get, words, repeat(0)) if words else (0,))
-        lengths.append(max(len(words), 1))
-    true_lengths = np.frombuffer(lengths, np.int64) if lengths else np.empty(0, np.int64)
-    columns = np.arange(sequence_length)
-    if padding == "after":
-        filled = columns < true_lengths[:, None]
-    else:
-        filled = columns >= sequence_length - true_lengths[:, None]
-    ids = np.full((len(lengths), sequence_length), 1, np.int32)
-    ids[filled] = flat
-    return torch.from_numpy(ids), torch.from_numpy(true_lengths.copy())
+    if dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"dtype must be torch.int32 or torch.int64, got: {dtype}")
+    parts = list(columns(texts))
+    ids = torch.empty(sum(map(len, parts)), sequence_length, dtype=dtype)
+    lengths = torch.empty(len(ids), dtype=torch.int64)
+    row = 0
+    for part in parts:
+        pad_before = padding == "before"
+        _text.vectorize(
+            part, vocabulary.table, ids.numpy(), lengths.numpy(), row, pad_before, threads
+        )
+        row += len(part)
+    return ids, lengths
 
 
 def _at_least(name: str, value: int, bound: int) -> None:
     if value < bound:
         raise ValueError(f"{name} must be at least {bound}, got: {value}")
-
-
-def _most_frequent(counts: Counter[str], k: int) -> Counter[str]:
-    """The k most frequent words, each count less by that of word k + 1; see ``Vocabulary.build``."""
-    values = np.fromiter(counts.values(), np.int64, len(counts))
-    offset = int(np.partition(values, len(values) - k - 1)[len(values) - k - 1])
-    return Counter({word: n - offset for word, n in counts.items() if n > offset})

@@ -1,4 +1,4 @@
-"""The kernels without torch: from each compiler without a warning, and right on each target that it compiles for."""
+"""The kernels without torch and Python: from each compiler without a warning, and right on each target."""
 
 import os
 import shutil
@@ -11,13 +11,17 @@ import pytest
 import rnnfast
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [
+KERNELS = [
     ROOT / "csrc/cpu/targets.cpp",
     ROOT / "csrc/cpu/team.cpp",
     *sorted(ROOT.glob("csrc/cpu/targets/*.cpp")),
     ROOT / "tests/csrc/check_kernels.cpp",
 ]
-FLAGS = ["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'csrc'}"]
+TEXT = [
+    *sorted(set(ROOT.glob("csrc/text/*.cpp")) - {ROOT / "csrc/text/module.cpp"}),
+    ROOT / "tests/csrc/check_text.cpp",
+]
+FLAGS = ["-O2", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{ROOT / 'csrc'}"]
 
 
 def first_of(*programs: str) -> str | None:
@@ -33,17 +37,19 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=1800)
 
 
-def compile_checker(folder: Path, compiler: str, *flags: str) -> Path:
+def compile_checker(
+    folder: Path, compiler: str, standard: str, sources: list[Path], *flags: str
+) -> Path:
     def compile_one(source: Path) -> Path:
         made = folder / f"{source.stem}.o"
-        result = run(compiler, *FLAGS, "-c", source, "-o", made)
+        result = run(compiler, f"-std={standard}", *FLAGS, "-c", source, "-o", made)
         assert result.returncode == 0, result.stderr
         return made
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compile_one, SOURCES))
-    checker = folder / "check_kernels"
-    result = run(compiler, *flags, *objects, "-o", checker)
+        objects = list(pool.map(compile_one, sources))
+    checker = folder / sources[-1].stem
+    result = run(compiler, "-pthread", *flags, *objects, "-o", checker)
     assert result.returncode == 0, result.stderr
     return checker
 
@@ -55,20 +61,35 @@ def targets_found_right(result: subprocess.CompletedProcess[str]) -> tuple[str, 
     return tuple(line.split(":")[0] for line in lines)
 
 
-@pytest.mark.parametrize(
+def require_compiler(compiler: str | None, package: str) -> str:
+    if compiler is None:
+        pytest.skip(f"needs a compiler (Debian package: {package})")
+    return compiler
+
+
+each_compiler = pytest.mark.parametrize(
     ("compiler", "package"),
     [
         pytest.param(shutil.which("g++"), "g++", id="g++"),
         pytest.param(CLANG, "clang", id="clang++"),
     ],
 )
+
+
+@each_compiler
 def test_every_target_of_this_machine_is_right(
     compiler: str | None, package: str, tmp_path: Path
 ) -> None:
-    if compiler is None:
-        pytest.skip(f"needs a compiler (Debian package: {package})")
-    result = run(compile_checker(tmp_path, compiler))
+    compiler = require_compiler(compiler, package)
+    result = run(compile_checker(tmp_path, compiler, "c++20", KERNELS))
     assert targets_found_right(result) == rnnfast.cpu_targets()
+
+
+@each_compiler
+def test_the_text_kernel_is_right(compiler: str | None, package: str, tmp_path: Path) -> None:
+    compiler = require_compiler(compiler, package)
+    result = run(compile_checker(tmp_path, compiler, "c++17", TEXT))
+    assert (result.returncode, result.stdout) == (0, "right\n")
 
 
 @pytest.mark.skipif(
@@ -77,5 +98,7 @@ def test_every_target_of_this_machine_is_right(
 @pytest.mark.skipif(not QEMU, reason="needs qemu-aarch64 (Debian package: qemu-user)")
 def test_64_bit_arm_is_right_in_an_emulator(tmp_path: Path) -> None:
     assert QEMU
-    result = run(QEMU, compile_checker(tmp_path, CROSS, "-static"))
+    result = run(QEMU, compile_checker(tmp_path, CROSS, "c++20", KERNELS, "-static"))
     assert targets_found_right(result) == ("neon", "generic")
+    result = run(QEMU, compile_checker(tmp_path, CROSS, "c++17", TEXT, "-static"))
+    assert (result.returncode, result.stdout) == (0, "right\n")

@@ -76,6 +76,13 @@ def test_kernels_are_free_of_torch_and_backends_of_each_other() -> None:
             assert not starts(includes(path), other), path
 
 
+def test_the_text_kernel_needs_nothing_but_its_binding() -> None:
+    for path in (ROOT / "csrc/text").rglob("*.*"):
+        other = {name for name in includes(path) if "/" in name and not name.startswith("text/")}
+        allowed = path.name == "module.cpp"
+        assert all(allowed and name.startswith("pybind11/") for name in other), path
+
+
 def test_what_is_compiled_for_one_instruction_set_includes_nothing_from_outside() -> None:
     """A header in a target's region would be compiled for it, and the linker could hand that copy to any machine."""
     for path in [*(ROOT / "csrc").rglob("*.inl"), *(ROOT / "csrc/cells").glob("*.h")]:

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnfast import text as text_module
 from rnnfast.text import Vocabulary, standardize, vectorize
 
 CORPUS = ["We are learning AI", "AI is a CS topic"]
@@ -134,39 +133,19 @@ def test_the_word_pad_is_no_padding() -> None:
     assert lengths.tolist() == [2]
 
 
-def test_vocabulary_memory_is_bounded_within_its_stated_error() -> None:
-    # 40 frequent words among 4,000 that occur once each; the table holds 100.
-    frequent = [f"w{i:02d}" for i in range(40)]
+@pytest.mark.parametrize("max_distinct", [1, 100, 1_000_000])
+def test_vocabulary_is_exact_in_any_memory(max_distinct: int) -> None:
+    # 40 frequent words among 4,000 that occur once each.
     texts = [
         " ".join(f"rare{2 * i + j}" for j in range(2))
         + " "
-        + " ".join(word for k, word in enumerate(frequent) if i % (k + 3) == 0)
+        + " ".join(f"w{k:02d}" for k in range(40) if i % (k + 3) == 0)
         for i in range(2000)
     ]
     exact = Counter(word for text in texts for word in text.split())
-    bound = exact.total() / 51
-    kept = Vocabulary.build(texts, max_tokens=50, max_distinct=100).words
-    for word, count in exact.items():
-        if count > bound:
-            assert word in kept
-    assert sum(exact[word] > bound for word in frequent) >= 5
-    # Words that were never dropped keep their order.
-    assert list(kept[2:7]) == frequent[:5]
-
-
-def test_pruning_holds_no_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
-    prune = text_module._most_frequent
-
-    def spy(counts: Counter[str], k: int) -> Counter[str]:
-        pruned = prune(counts, k)
-        sizes.append((len(counts), len(pruned)))
-        return pruned
-
-    monkeypatch.setattr(text_module, "_most_frequent", spy)
-    Vocabulary.build((f"a b c unique{i}" for i in range(200)), max_tokens=5, max_distinct=20)
-    assert len(sizes) > 5
-    assert all(before <= 20 + 4 and after <= 10 for before, after in sizes)
+    ranked = sorted(exact, key=lambda word: (-exact[word], word))
+    vocabulary = Vocabulary.build(texts, max_tokens=50, max_distinct=max_distinct)
+    assert vocabulary.words[2:] == tuple(ranked[:48])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +153,7 @@ def test_pruning_holds_no_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({"max_tokens": 2}, "max_tokens must be at least 3, got: 2"),
         ({"min_frequency": 0}, "min_frequency must be at least 1, got: 0"),
-        ({"max_tokens": 50, "max_distinct": 99}, "max_distinct must be at least 100, got: 99"),
+        ({"max_distinct": 0}, "max_distinct must be at least 1, got: 0"),
     ],
 )
 def test_vocabulary_rejects_bounds(arguments: dict[str, int], message: str) -> None:

@@ -157,6 +157,11 @@ def _fit(
 
 def _vectorized(path: Path, vocabulary: Vocabulary, config: ModelConfig) -> Reviews:
     table = pq.read_table(path, columns=["text", "label"])
-    texts = (text.as_py() for text in table["text"])
-    ids, lengths = vectorize(texts, vocabulary, config.sequence_length, config.padding)
+    ids, lengths = vectorize(
+        table["text"],
+        vocabulary,
+        config.sequence_length,
+        config.padding,
+        threads=torch.get_num_threads(),
+    )
     return Reviews(ids, lengths, torch.from_numpy(table["label"].to_numpy().copy()))

@@ -1,6 +1,5 @@
 """Counts the words of the training rows and keeps the most frequent."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,6 +8,7 @@ from flows.errors import InputError
 from flows.progress import bar
 from rnnfast.models import ModelConfig
 from rnnfast.text import Vocabulary
+from rnnfast.word_counts import WordCounts
 
 
 def build_vocabulary(parts: Path, config: ModelConfig, folder: Path) -> Path:
@@ -22,8 +22,8 @@ def build_vocabulary(parts: Path, config: ModelConfig, folder: Path) -> Path:
     """
     path = folder / "vocabulary.txt"
     try:
-        vocabulary = Vocabulary.build(
-            _texts(parts / "train.parquet"),
+        vocabulary = Vocabulary.from_counts(
+            _counts(parts / "train.parquet"),
             max_tokens=config.max_tokens,
             min_frequency=config.min_frequency,
         )
@@ -33,8 +33,10 @@ def build_vocabulary(parts: Path, config: ModelConfig, folder: Path) -> Path:
     return path
 
 
-def _texts(path: Path) -> Iterator[str]:
+def _counts(path: Path) -> WordCounts:
+    counts = WordCounts()
     with pq.ParquetFile(path) as file, bar("counting words", file.metadata.num_rows) as advance:
         for batch in file.iter_batches(batch_size=4096, columns=["text"]):
-            yield from batch.column("text").to_pylist()
+            counts.add(batch.column("text"))
             advance(batch.num_rows)
+    return counts

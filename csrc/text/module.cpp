@@ -1,0 +1,131 @@
+// The module rnnfast._text: buffers to pointers, without the GIL. What the classes and functions do is said in their
+// headers; shapes and types are those that rnnfast/text.py and rnnfast/word_counts.py hand over.
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <system_error>
+
+#include "text/code_points.h"
+#include "text/counts.h"
+#include "text/splitter.h"
+#include "text/strings.h"
+#include "text/vectorize.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using namespace rnnfast::text;
+using WithoutGil = py::call_guard<py::gil_scoped_release>;
+
+std::string_view view(const std::optional<py::buffer_info>& info) {
+  if (!info) return {};
+  return {static_cast<const char*>(info->ptr), static_cast<size_t>(info->size * info->itemsize)};
+}
+
+std::optional<py::buffer_info> request(const std::optional<py::buffer>& buffer) {
+  return buffer ? std::optional(buffer->request()) : std::nullopt;
+}
+
+// Strings that keep their buffers.
+class Column {
+ public:
+  Column(const py::buffer& data, const py::buffer& offsets, const std::optional<py::buffer>& present,
+         int64_t offset_bytes, int64_t skipped, int64_t size, int64_t first_row)
+      : data_(request(data)), offsets_(request(offsets)), present_(request(present)) {
+    const StringBuffers buffers{view(data_), view(offsets_), view(present_), offset_bytes, skipped, size};
+    py::gil_scoped_release without_gil;
+    strings_ = std::make_unique<Strings>(buffers, first_row);
+  }
+
+  const Strings& strings() const { return *strings_; }
+
+ private:
+  std::optional<py::buffer_info> data_, offsets_, present_;
+  std::unique_ptr<Strings> strings_;
+};
+
+std::unique_ptr<Words> number_words(const Column& column) {
+  auto words = std::make_unique<Words>();
+  std::string padded;
+  uint32_t number;
+  for (int64_t i = 0; i < column.strings().size(); ++i) {
+    padded.assign(column.strings()[i]).append(8, '\0');
+    const Word word{padded.data(), padded.size() - 8};
+    words->insert(&word, 1, &number);
+  }
+  return words;
+}
+
+template <class Id>
+void vectorize_into(const Column& texts, const Words& words, py::buffer_info& ids, py::buffer_info& lengths,
+                    int64_t first_row, bool pad_before, int64_t threads) {
+  const int64_t row_size = ids.shape[1];
+  const Rows<Id> rows{static_cast<Id*>(ids.ptr) + first_row * row_size, static_cast<int64_t*>(lengths.ptr) + first_row,
+                      row_size, pad_before};
+  py::gil_scoped_release without_gil;
+  vectorize(texts.strings(), words, rows, threads);
+}
+
+// What str.translate wants of a code point.
+std::optional<std::u32string> translate(uint32_t code) {
+  if (code >= kCodePoints) throw py::index_error("code must be below 0x110000, got: " + std::to_string(code));
+  const std::u32string target(1, kRules.target(code));
+  switch (kRules.kind(code)) {
+    case Kind::kWord:
+      return target;
+    case Kind::kSign:
+      return U" " + target + U" ";
+    case Kind::kBreak:
+      return U" ";
+    case Kind::kRemoved:
+      break;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_text, module) {
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const NullText& error) {
+      py::set_error(PyExc_TypeError, error.what());
+    } catch (const std::system_error& error) {
+      py::set_error(PyExc_OSError, py::make_tuple(error.code().value(), error.what()));
+    }
+  });
+  py::class_<Column>(module, "Strings")
+      .def(py::init<const py::buffer&, const py::buffer&, const std::optional<py::buffer>&, int64_t, int64_t, int64_t,
+                    int64_t>(),
+           py::arg("data"), py::arg("offsets"), py::arg("present"), py::arg("offset_bytes"), py::arg("skipped"),
+           py::arg("size"), py::arg("first_row"))
+      .def("__len__", [](const Column& column) { return column.strings().size(); });
+  py::class_<Words>(module, "Words").def(py::init(&number_words), py::arg("words"));
+  module.def(
+      "vectorize",
+      [](const Column& texts, const Words& words, const py::buffer& ids, const py::buffer& lengths, int64_t first_row,
+         bool pad_before, int64_t threads) {
+        py::buffer_info to = ids.request(true), counted = lengths.request(true);
+        (to.itemsize == 4 ? vectorize_into<int32_t> : vectorize_into<int64_t>)(texts, words, to, counted, first_row,
+                                                                               pad_before, threads);
+      },
+      py::arg("texts"), py::arg("words"), py::arg("ids"), py::arg("lengths"), py::arg("first_row"),
+      py::arg("pad_before"), py::arg("threads"));
+  py::class_<Counts>(module, "Counts")
+      .def(py::init<size_t>(), py::arg("max_words"))
+      .def("__len__", &Counts::size)
+      .def(
+          "add", [](Counts& counts, const Column& texts, int64_t first) { return counts.add(texts.strings(), first); },
+          py::arg("texts"), py::arg("first"), WithoutGil())
+      .def("write", &Counts::write, py::arg("descriptor"), WithoutGil());
+  py::class_<RunFile>(module, "RunFile").def(py::init<int, std::string>(), py::arg("descriptor"), py::arg("name"));
+  module.def("merge", &merge, py::arg("runs"), py::arg("descriptor"), WithoutGil());
+  module.def("most_frequent", &most_frequent, py::arg("runs"), py::arg("size"), WithoutGil());
+  module.def("translate", &translate, py::arg("code"));
+}

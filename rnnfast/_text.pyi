@@ -1,0 +1,45 @@
+"""The kernel of `rnnfast.text` and `rnnfast.word_counts`; the headers in `csrc/text` say what each of these does."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+class Strings:
+    def __init__(
+        self,
+        data: bytes | pa.Buffer,
+        offsets: np.ndarray | pa.Buffer,
+        present: bytes | pa.Buffer | None,
+        offset_bytes: int,
+        skipped: int,
+        size: int,
+        first_row: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+
+class Words:
+    def __init__(self, words: Strings) -> None: ...
+
+def vectorize(
+    texts: Strings,
+    words: Words,
+    ids: np.ndarray,
+    lengths: np.ndarray,
+    first_row: int,
+    pad_before: bool,
+    threads: int,
+) -> None: ...
+
+class Counts:
+    def __init__(self, max_words: int) -> None: ...
+    def __len__(self) -> int: ...
+    def add(self, texts: Strings, first: int) -> int: ...
+    def write(self, descriptor: int) -> None: ...
+
+class RunFile:
+    def __init__(self, descriptor: int, name: str) -> None: ...
+
+def merge(runs: Sequence[RunFile], descriptor: int) -> None: ...
+def most_frequent(runs: Sequence[RunFile], size: int) -> list[tuple[str, int]]: ...
+def translate(code: int) -> str | None: ...
