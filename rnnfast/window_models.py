@@ -497,7 +497,9 @@ def build_window_model(
             return form(config, channels, targets)
         if config.cell in ("mlp", "cnn"):
             network = WindowMLP if config.cell == "mlp" else WindowCNN
-            return network(config, channels, () if not forecast else targets, labels)
+            if forecast:
+                return network(config, channels, targets)
+            return network(config, channels, (), labels)
         return _FORECASTERS[config.cell](config, channels, targets)
 
 

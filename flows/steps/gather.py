@@ -121,10 +121,10 @@ def gather(
             f"--features must have readings in common rows, {', '.join(own)} have none"
         )
     all_times.tofile(folder / TIMES)
-    # A forecast goes on over a change of label.
+    # A forecast goes on over a change of label, and knows none.
     runs = find_runs(all_times, step, all_groups, *(() if info.targets else (all_labels,)))
-    ordered = tuple(sorted(name for name in label_names if name is not None))
-    info = info.model_copy(update={"step": step, "labels": info.labels or ordered})
+    found = () if info.targets else sorted(name for name in label_names if name is not None)
+    info = info.model_copy(update={"step": step, "labels": info.labels or tuple(found)})
     places = {n: info.labels.index(n) if n in info.labels else -1 for n in label_names}
     of_code = np.array([places[name] for name in label_names])
     report = {
