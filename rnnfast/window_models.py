@@ -564,7 +564,7 @@ WINDOW_PRESETS: dict[str, dict[WindowCell, dict[str, dict[str, Any]]]] = {
                 "schedule": "constant",
                 "averaging": 0.0,
                 "loss": "mse",
-                "batch_size": 64,
+                "batch_size": 32,
             },
             "data": {"order": "file", "validation_share": 0.0},
         },

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -387,6 +389,50 @@ def test_a_forecast_goes_on_over_a_change_of_label(tmp_path: Path) -> None:
     )
     assert len(readings.runs) < len(parted.runs)
     assert np.diff(parted.labels).any()
+
+
+_PEAK_OF_GATHERING = """
+import sys, threading, time
+from pathlib import Path
+from flows.datasets.series_files import SeriesColumns, read_series
+from flows.steps.gather import gather
+from rnnfast.scoring import SeriesInfo
+
+def own() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+def watch() -> None:
+    while True:
+        seen.append(own())
+        time.sleep(0.005)
+
+columns = SeriesColumns("time", ("a", "b", "c"))
+info = SeriesInfo(channels=columns.channels, targets=("a",), step=0, carry=6)
+seen = [own()]
+threading.Thread(target=watch, daemon=True).start()
+gather(read_series(sys.argv[1], columns, "--dataset"), info, Path(sys.argv[2]))
+print(max(seen) - seen[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the memory")
+def test_a_long_series_is_gathered_in_little_memory(tmp_path: Path) -> None:
+    rows, piece = 4_000_000, 500_000
+    fields = [("time", pa.timestamp("s")), *((name, pa.float32()) for name in "abc")]
+    rng = np.random.default_rng(0)
+    with pq.ParquetWriter(tmp_path / "x.parquet", pa.schema(fields)) as writer:
+        for start in range(0, rows, piece):
+            columns = [pa.array(np.arange(start, start + piece)).cast(pa.timestamp("s"))]
+            columns += [pa.array(rng.random(piece, np.float32)) for _ in "abc"]
+            writer.write_table(pa.table(columns, schema=writer.schema))
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-c", _PEAK_OF_GATHERING, tmp_path / "x.parquet", tmp_path / "out"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # The float32 columns alone are 46 MiB, and those of a file twice as long take no more.
+    assert int(done.stdout) < 100 * 1024
+    # Gathered in pieces, it is one run all the same.
+    assert json.loads((tmp_path / "out" / "runs.json").read_text())["runs"] == [[0, rows]]
 
 
 def test_the_sample_is_the_same_each_time_and_has_what_it_promises(tmp_path: Path) -> None:
