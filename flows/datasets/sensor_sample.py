@@ -103,7 +103,7 @@ DATASET = SensorDataset(
         ),
         "classify": (
             {"lookback": 24, "segment": 1, "hidden_size": 32, "pooling": "mean+max"},
-            {"epochs": 12, "batch_size": 32, "stride": 3, "learning_rate": 0.01},
+            {"epochs": 20, "batch_size": 32, "stride": 3, "learning_rate": 0.01},
         ),
     },
 )
