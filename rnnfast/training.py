@@ -290,10 +290,12 @@ def forecasts(
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            for step, rows in enumerate(windows.batches(batch_size)):
-                _release_memory(step)
-                yield rows, model(windows.take(rows)[:, : model.config.lookback])
+        for step, rows in enumerate(windows.batches(batch_size)):
+            _release_memory(step)
+            # Left before each yield: the mode would hold for whoever takes the outputs.
+            with torch.inference_mode():
+                output = model(windows.take(rows)[:, : model.config.lookback])
+            yield rows, output
     finally:
         model.train(was_training)
 
