@@ -16,14 +16,14 @@ since 1970 in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 20  # rows that are looked at together where the whole need not be in memory
+CHUNK = 1 << 18  # rows that are looked at together where the whole need not be in memory
 DAY = 24 * 3600 * 1_000_000
 CALENDAR = ("day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
@@ -34,12 +34,13 @@ class Order:
 
     Attributes:
         rows: (T,) int64, which row of the file comes when; of equal time stamps the first is kept.
+            None where the file has that order already.
         step: the most frequent distance of neighbours in time, in microseconds; 0 for single rows.
         breaks: places of the file where the next row of the group is not the one a step later.
         duplicates: rows that were dropped because their group has that time stamp already.
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | None
     step: int
     breaks: int
     duplicates: int
@@ -52,36 +53,48 @@ def in_order(times: np.ndarray, groups: np.ndarray) -> Order:
         times: (T,) int64 microseconds.
         groups: (T,) integers, one for each device.
     """
-    rows = np.arange(len(times))
-    by_group = rows if _rising(groups) else np.argsort(groups, kind="stable")
-    same = np.diff(groups[by_group]) == 0
-    steps = np.diff(times[by_group])[same]
-    if len(steps) and steps.min() > 0:
-        kept, duplicates = by_group, 0
-    else:
-        ordered = np.lexsort((times, groups))
-        repeated = (np.diff(times[ordered]) == 0) & (np.diff(groups[ordered]) == 0)
-        kept = ordered[np.concatenate([[True], ~repeated])] if len(ordered) else ordered
-        duplicates = int(repeated.sum())
-    sorted_steps = np.diff(times[kept])[np.diff(groups[kept]) == 0]
-    if len(sorted_steps) == 0:
-        return Order(kept, 0, 0, duplicates)
-    sizes, counts = np.unique(sorted_steps, return_counts=True)
-    step = int(sizes[counts.argmax()])
-    return Order(kept, step, int((steps != step).sum()), duplicates)
+    by_group = None if _rising(groups) else np.argsort(groups, kind="stable")
+    rows, duplicates = by_group, 0
+    if any((steps <= 0).any() for steps in _steps(times, groups, by_group)):
+        rows = np.lexsort((times, groups))
+        repeated = (np.diff(times[rows]) == 0) & (np.diff(groups[rows]) == 0)
+        rows, duplicates = rows[np.append(True, ~repeated)], int(repeated.sum())
+    step = _most_frequent(_steps(times, groups, rows))
+    breaks = sum(int((steps != step).sum()) for steps in _steps(times, groups, by_group))
+    return Order(rows, step, breaks if step else 0, duplicates)
+
+
+def _steps(times: np.ndarray, groups: np.ndarray, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    """The distances in time of neighbouring rows of one group, some at a time."""
+    for start in range(0, len(times if rows is None else rows) - 1, CHUNK):
+        part = slice(start, start + CHUNK + 1)
+        chosen = part if rows is None else rows[part]
+        yield np.diff(times[chosen])[np.diff(groups[chosen]) == 0]
+
+
+def _most_frequent(parts: Iterator[np.ndarray]) -> int:
+    """The value that occurs most often in all parts together; 0 where there is none."""
+    values, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for part in parts:
+        own, own_counts = np.unique(part, return_counts=True)
+        values, places = np.unique(np.append(values, own), return_inverse=True)
+        counts = np.bincount(places, np.append(counts, own_counts), len(values)).astype(np.int64)
+    return int(values[counts.argmax()]) if len(values) else 0
 
 
 def _rising(values: np.ndarray) -> bool:
-    return bool((values[1:] >= values[:-1]).all())
+    parts = (values[start : start + CHUNK + 1] for start in range(0, len(values), CHUNK))
+    return all(bool((part[1:] >= part[:-1]).all()) for part in parts)
 
 
 @dataclass(frozen=True)
 class Regular:
-    """Readings of one device on a regular grid.
+    """Readings of one device on a regular grid, or a piece of them.
 
     Attributes:
         values: (T, C) float32 without a missing value.
         times: (T,) int64, rising by whole steps.
+        last_read: (T,) int64, of each row the number of the last reading of the device up to its cell's end.
         merged: readings that shared a cell with another; a row is the mean of its cell.
         filled: missing values that took the last one before them.
         dropped: steps of the grid that had to be left out, between the first reading and the last.
@@ -89,6 +102,7 @@ class Regular:
 
     values: np.ndarray
     times: np.ndarray
+    last_read: np.ndarray
     merged: int
     filled: int
     dropped: int
@@ -96,45 +110,69 @@ class Regular:
 
 def regular(
     times: np.ndarray,
-    values: np.ndarray,
+    values: Callable[[int, int], np.ndarray],
     step: int,
     limit: int,
     sentinels: Sequence[float] = (),
-) -> Regular:
+    size: int = CHUNK,
+) -> Iterator[Regular]:
     """Puts the readings of one device on a grid of ``step`` microseconds, by the rule of the module.
 
     Args:
         times: (T,) int64 microseconds, rising.
-        values: (T, C) floats; NaN and sentinels are missing.
+        values: gives the readings from one row to another, (T, C) floats; NaN and sentinels are
+            missing.
         step: of the grid; at least 1.
         limit: steps that a value may be carried forward; 0: none.
         sentinels: values that mean "missing".
+        size: readings of a piece, or a few more; the pieces together do not depend on it.
 
-    Raises ValueError for a step below 1, a limit below 0 or times that do not rise.
+    Yields pieces, one after the other, so that not all have to be in memory. Raises ValueError for a
+    step below 1, a limit below 0 or times that do not rise.
     """
     if step < 1:
         raise ValueError(f"step must be at least 1 microsecond, got: {step}")
     if limit < 0:
         raise ValueError(f"limit must be at least 0, got: {limit}")
-    if (np.diff(times) <= 0).any():
-        raise ValueError("times must rise, got some that do not")
+    if len(times) == 0:
+        return
+    # A grid through the first reading: regular readings keep their times.
+    phase = int(times[0]) % step
+    before = (int(times[0]) - phase) // step - 1  # the last cell that is done
+    start = 0
+    while start < len(times):
+        last = int(times[min(start + size, len(times)) - 1])
+        # A piece ends with a cell, and knows what may be carried into it.
+        stop = int(np.searchsorted(times, last - (last - phase) % step + step))
+        known = int(np.searchsorted(times, phase + (before - limit) * step))
+        cells = (times[known:stop] - phase) // step
+        if (np.diff(times[known:stop]) <= 0).any():
+            raise ValueError("times must rise, got some that do not")
+        grid, rows, filled = _gridded(cells, values(known, stop), limit, sentinels, before)
+        own = cells[start - known :]
+        yield Regular(
+            rows,
+            grid * step + phase,
+            known + np.searchsorted(cells, grid, "right") - 1,
+            len(own) - 1 - int((np.diff(own) > 0).sum()),
+            filled,
+            int(cells[-1]) - before - len(grid),
+        )
+        start, before = stop, int(cells[-1])
+
+
+def _gridded(
+    cells: np.ndarray, values: np.ndarray, limit: int, sentinels: Sequence[float], before: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Cells (T,) after the one ``before``, their values (T, C), and how many of these were filled."""
     values = np.array(values, np.float32)
     for sentinel in sentinels:
         values[values == np.float32(sentinel)] = np.nan
     values[np.isinf(values)] = np.nan
-    # A grid through the first reading: regular readings keep their times.
-    phase = int(times[0]) % step if len(times) else 0
-    cells = (times - phase) // step
-    size = len(cells)
     cells, values = _cell_means(cells, values)
-    merged = size - len(cells)
-    if len(cells) == 0:
-        return Regular(values, times[:0], merged, 0, 0)
-
     # Rows of missing values where a short gap is, each gap of d steps having d - 1 of them.
     gap = np.append(np.diff(cells), 1)
     repeats = np.where(gap <= limit + 1, gap, 1)
-    span = int(cells[-1] - cells[0]) + 1
     if (repeats > 1).any():
         source = np.repeat(np.arange(len(cells)), repeats)
         offset = np.arange(len(source)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
@@ -151,16 +189,14 @@ def regular(
         last = np.maximum.accumulate(np.where(missing, -1, rows))
         young = missing & (last >= 0) & (cells - cells[np.maximum(last, 0)] <= limit)
         channel[young] = channel[last[young]]
-        filled += int(young.sum())
-    whole = ~np.isnan(values).any(1)
-    if not whole.all():
-        values, cells = values[whole], cells[whole]
-    return Regular(values, cells * step + phase, merged, filled, span - len(cells))
+        filled += int((young & (cells > before)).sum())
+    kept = ~np.isnan(values).any(1) & (cells > before)
+    return (cells, values, filled) if kept.all() else (cells[kept], values[kept], filled)
 
 
 def _cell_means(cells: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean over the readings of each cell, of those that are not missing."""
-    first = np.flatnonzero(np.append(True, np.diff(cells) > 0)) if len(cells) else np.array([], int)
+    first = np.flatnonzero(np.append(True, np.diff(cells) > 0))
     if len(first) == len(cells):
         return cells, values
     known = ~np.isnan(values)

@@ -191,17 +191,18 @@ class Futures(_WindowRows):
     def loss(self, model: WindowModel, rows: Tensor) -> Tensor:
         """The loss of the forecasts, and the pinball loss of their quantiles, if they have some."""
         taken = self.windows.take(rows)
-        truth = model.standardised(taken[:, self.past :])[..., self.targets]
-        return model.loss(model(taken[:, : self.past]), truth, self.kind)
+        return self._loss(model, model(taken[:, : self.past]), taken)
 
     def measure(self, model: WindowModel) -> dict[str, float]:
-        """``loss``: the mean squared error in standard deviations of the channel."""
+        """``loss``: the mean of what training makes small."""
         total = 0.0
         for rows, forecast in forecasts(model, self.windows):
-            future = self.windows.take(rows)[:, self.past :]
-            truth = model.standardised(future)[..., self.targets]
-            total += (forecast[..., 0] - truth).square().mean((1, 2)).sum().item()
+            total += self._loss(model, forecast, self.windows.take(rows)).item() * len(rows)
         return {"loss": total / len(self)}
+
+    def _loss(self, model: WindowModel, forecast: Tensor, taken: Tensor) -> Tensor:
+        truth = model.standardised(taken[:, self.past :])[..., self.targets]
+        return model.loss(forecast, truth, self.kind)
 
 
 class LabelledWindows(_WindowRows):
@@ -289,10 +290,12 @@ def forecasts(
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            for step, rows in enumerate(windows.batches(batch_size)):
-                _release_memory(step)
-                yield rows, model(windows.take(rows)[:, : model.config.lookback])
+        for step, rows in enumerate(windows.batches(batch_size)):
+            _release_memory(step)
+            # Left before each yield: the mode would hold for whoever takes the outputs.
+            with torch.inference_mode():
+                output = model(windows.take(rows)[:, : model.config.lookback])
+            yield rows, output
     finally:
         model.train(was_training)
 

@@ -497,7 +497,9 @@ def build_window_model(
             return form(config, channels, targets)
         if config.cell in ("mlp", "cnn"):
             network = WindowMLP if config.cell == "mlp" else WindowCNN
-            return network(config, channels, () if not forecast else targets, labels)
+            if forecast:
+                return network(config, channels, targets)
+            return network(config, channels, (), labels)
         return _FORECASTERS[config.cell](config, channels, targets)
 
 
@@ -562,7 +564,7 @@ WINDOW_PRESETS: dict[str, dict[WindowCell, dict[str, dict[str, Any]]]] = {
                 "schedule": "constant",
                 "averaging": 0.0,
                 "loss": "mse",
-                "batch_size": 64,
+                "batch_size": 32,
             },
             "data": {"order": "file", "validation_share": 0.0},
         },

@@ -4,7 +4,9 @@ import torch
 
 from rnnfast.series import (
     CALENDAR,
+    CHUNK,
     DAY,
+    Regular,
     Scaler,
     Windows,
     by_group,
@@ -20,13 +22,31 @@ from rnnfast.series import (
 NAN = np.nan
 
 
+def gridded(
+    times: np.ndarray,
+    values: np.ndarray,
+    step: int,
+    limit: int,
+    sentinels: tuple[float, ...] = (),
+    size: int = CHUNK,
+) -> Regular:
+    """All pieces of a regular series together."""
+    pieces = list(regular(times, lambda a, b: values[a:b], step, limit, sentinels, size))
+    arrays = (
+        np.concatenate([getattr(p, n) for p in pieces]) for n in ("values", "times", "last_read")
+    )
+    return Regular(
+        *arrays, *(sum(getattr(p, n) for p in pieces) for n in ("merged", "filled", "dropped"))
+    )
+
+
 def column(*values: float) -> np.ndarray:
     return np.array(values, np.float32)[:, None]
 
 
 def test_rows_in_order_are_left_as_they_are() -> None:
     order = in_order(np.arange(5) * 10, np.zeros(5, int))
-    assert order.rows.tolist() == [0, 1, 2, 3, 4]
+    assert order.rows is None
     assert (order.step, order.breaks, order.duplicates) == (10, 0, 0)
 
 
@@ -34,6 +54,7 @@ def test_rows_are_sorted_by_group_and_time_and_repeated_ones_dropped() -> None:
     times = np.array([30, 10, 20, 10, 20, 20, 40])
     groups = np.array([0, 0, 0, 1, 1, 0, 0])
     order = in_order(times, groups)
+    assert order.rows is not None
     assert order.rows.tolist() == [1, 2, 0, 6, 3, 4]  # of the two at 20 the first
     assert (order.step, order.duplicates) == (10, 1)
     # In the file: 30 10 20 20 40 of the one, 10 20 of the other.
@@ -43,12 +64,29 @@ def test_rows_are_sorted_by_group_and_time_and_repeated_ones_dropped() -> None:
 def test_no_row_and_one_row() -> None:
     for size in (0, 1):
         order = in_order(np.arange(size), np.zeros(size, int))
-        assert (len(order.rows), order.step, order.breaks, order.duplicates) == (size, 0, 0, 0)
+        assert (order.rows, order.step, order.breaks, order.duplicates) == (None, 0, 0, 0)
+
+
+def test_the_order_of_many_rows_is_seen_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 3, 200)
+    times = rng.integers(0, 90, 200) * 10
+    whole = in_order(times, groups)
+    monkeypatch.setattr("rnnfast.series.CHUNK", 7)
+    parts = in_order(times, groups)
+    assert whole.rows is not None
+    assert np.array_equal(whole.rows, parts.rows)
+    assert (whole.step, whole.breaks, whole.duplicates) == (
+        parts.step, parts.breaks, parts.duplicates
+    )  # fmt: skip
+    assert whole.duplicates > 0
+    kept = list(zip(groups[whole.rows], times[whole.rows], strict=True))
+    assert kept == sorted(set(zip(groups, times, strict=True)))
 
 
 def test_a_regular_series_stays_as_it_is() -> None:
     values = column(1, 2, 3)
-    grid = regular(np.array([105, 205, 305]), values, 100, limit=2)
+    grid = gridded(np.array([105, 205, 305]), values, 100, limit=2)
     assert grid.values.tolist() == values.tolist()
     assert grid.times.tolist() == [105, 205, 305]
     assert (grid.merged, grid.filled, grid.dropped) == (0, 0, 0)
@@ -56,7 +94,7 @@ def test_a_regular_series_stays_as_it_is() -> None:
 
 def test_short_gaps_take_the_last_value_and_long_ones_end_the_run() -> None:
     times = np.array([0, 10, 40, 50, 100, 110])
-    grid = regular(times, column(1, 2, 3, 4, 5, 6), 10, limit=2)
+    grid = gridded(times, column(1, 2, 3, 4, 5, 6), 10, limit=2)
     assert grid.times.tolist() == [0, 10, 20, 30, 40, 50, 100, 110]
     assert grid.values[:, 0].tolist() == [1, 2, 2, 2, 3, 4, 5, 6]
     assert (grid.filled, grid.dropped) == (2, 4)
@@ -65,7 +103,7 @@ def test_short_gaps_take_the_last_value_and_long_ones_end_the_run() -> None:
 
 def test_sentinels_and_nan_are_missing_channel_by_channel() -> None:
     values = np.array([[1, -9999], [NAN, 5], [2, NAN], [NAN, NAN], [np.inf, 7], [3, 8]], np.float32)
-    grid = regular(np.arange(6), values, 1, limit=1, sentinels=(-9999,))
+    grid = gridded(np.arange(6), values, 1, limit=1, sentinels=(-9999,))
     # Row 0 has nothing to take for channel 1; row 4 of channel 0 is two steps from the last value.
     assert grid.times.tolist() == [1, 2, 5]
     assert grid.values.tolist() == [[1, 5], [2, 5], [3, 8]]
@@ -73,19 +111,34 @@ def test_sentinels_and_nan_are_missing_channel_by_channel() -> None:
 
 
 def test_a_value_is_not_carried_over_a_long_gap() -> None:
-    grid = regular(np.array([0, 50, 60]), np.array([[1, 1], [NAN, 2], [3, 3]]), 10, limit=2)
+    grid = gridded(np.array([0, 50, 60]), np.array([[1, 1], [NAN, 2], [3, 3]]), 10, limit=2)
     assert grid.times.tolist() == [0, 60]
 
 
 def test_readings_off_the_grid_are_averaged_in_its_cells() -> None:
-    grid = regular(np.array([0, 4, 11, 12, 25]), column(1, 3, 5, NAN, 7), 10, limit=0)
+    grid = gridded(np.array([0, 4, 11, 12, 25]), column(1, 3, 5, NAN, 7), 10, limit=0)
     assert grid.times.tolist() == [0, 10, 20]
     assert grid.values[:, 0].tolist() == [2, 5, 7]
     assert grid.merged == 2
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 30])
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_pieces_of_any_size_give_the_same_grid(size: int, limit: int) -> None:
+    rng = np.random.default_rng(limit)
+    times = 3 + np.sort(rng.choice(1500, 150, replace=False))  # steps of 10: shared cells, and gaps
+    values = np.where(rng.random((150, 2)) < 0.3, NAN, rng.normal(0, 1, (150, 2)))
+    whole, pieces = (gridded(times, values, 10, limit, size=n) for n in (CHUNK, size))
+    for name in ("values", "times", "last_read"):
+        assert np.array_equal(getattr(whole, name), getattr(pieces, name))
+    for name in ("merged", "filled", "dropped"):
+        assert getattr(whole, name) == getattr(pieces, name)
+        assert getattr(whole, name) > 0 or (name, limit) == ("filled", 0)
+    assert (times[whole.last_read] < whole.times + 10).all()
+
+
 def test_a_series_of_nothing_but_missing_values() -> None:
-    grid = regular(np.arange(3), column(NAN, NAN, NAN), 1, limit=5)
+    grid = gridded(np.arange(3), column(NAN, NAN, NAN), 1, limit=5)
     assert grid.values.shape == (0, 1)
     assert grid.dropped == 3
 
@@ -100,7 +153,7 @@ def test_a_series_of_nothing_but_missing_values() -> None:
 )
 def test_a_grid_that_cannot_be(times: list[int], step: int, limit: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        regular(np.array(times), column(1, 2), step, limit)
+        gridded(np.array(times), column(1, 2), step, limit)
 
 
 def test_runs_end_where_a_key_changes() -> None:

@@ -229,6 +229,16 @@ def test_models_that_cannot_be() -> None:
         Futures(windows_of(series(), 61), build_window_model(WindowConfig(**SHAPE), 3, (0,)))
 
 
+@pytest.mark.parametrize("kind", ["mse", "mae"])
+def test_validation_measures_what_training_makes_small(kind: str) -> None:
+    model = build_window_model(WindowConfig(**SHAPE, cell="persistence"), 3, (0,))
+    values = series(40)
+    rows = Futures(windows_of(values, 18), model, kind)
+    errors = torch.stack([values[i : i + 6, 0] - values[i - 1, 0] for i in range(12, 35)])
+    expected = errors.square().mean() if kind == "mse" else errors.abs().mean()
+    assert rows.measure(model)["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_what_stands_beside_a_model() -> None:
     config = WindowConfig(**SHAPE)
     assert [c.cell for c in beside(config)] == ["persistence", "linear", "seasonal"]

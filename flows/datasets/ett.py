@@ -34,7 +34,13 @@ def _dataset(name: str, file: str, sha256: str, hourly: int, about: str) -> Sens
         "normalise": "last",
         "period": 24 * hourly,
     }
-    training = {"epochs": 8, "learning_rate": 1e-3, "loss": "mae", "averaging": 0.0}
+    training = {
+        "epochs": 8,
+        "patience": 3,
+        "learning_rate": 1e-3,
+        "loss": "mae",
+        "averaging": 0.0,
+    }
     return SensorDataset(
         name=name,
         about=about,

@@ -187,7 +187,8 @@ def _plain(value: object) -> bytes | None:
 
 def read_parquet(path: Path, columns: Columns) -> Rows:
     """Reads Parquet; Arrow does not check that its strings are UTF-8, so they are read as bytes."""
-    with pq.ParquetFile(path) as file:
+    # With pre_buffer, the default, the whole file would come to be in memory.
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         fields = columns.select(file.schema_arrow.names, path)
         _require_text(file.schema_arrow.field(fields["text"]).type, fields["text"], path)
         first = 1

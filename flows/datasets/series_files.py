@@ -112,7 +112,8 @@ def read_series(
 
 
 def _read_parquet(path: Path, columns: SeriesColumns) -> Rows:
-    with pq.ParquetFile(path) as file:
+    # With pre_buffer, the default, the whole file would come to be in memory.
+    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         fields = columns.select(file.schema_arrow.names, path)
         first = 1
         for batch in file.iter_batches(BATCH, columns=list(dict.fromkeys(fields.values()))):

@@ -19,7 +19,7 @@ from rnnfast.training import forecasts
 from rnnfast.window_models import WindowModel
 
 EXAMPLES = 3  # windows shown: the worst, and of the others the one in the middle
-SHOWN = 200  # readings of the past that are shown before a forecast
+SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
 
 
 def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = None) -> Path:
@@ -131,11 +131,12 @@ def _example(
     low, high = (_in_units(model, end.numpy())[0, :, 0] for end in model.interval(forecast))
     series = taken[0, :, model.targets[0]]
     lookback = model.config.lookback
-    start = int(windows.starts(numbers))
+    shown = max(SHOWN[0], SHOWN[1] * model.config.horizon)
+    stamp = np.datetime64(int(times[int(windows.starts(numbers)) + lookback]), "us")
     return {
         "channel": scorer.series.targets[0],
-        "time": str(np.datetime64(int(times[start + lookback]), "us").astype("datetime64[s]")),
-        "past": series[max(0, lookback - SHOWN) : lookback].tolist(),
+        "time": str(stamp.astype("datetime64[s]")).replace("T", " "),
+        "past": series[max(0, lookback - shown) : lookback].tolist(),
         "truth": series[lookback:].tolist(),
         "forecast": _in_units(model, forecast[..., 0].numpy())[0, :, 0].tolist(),
         "low": low.tolist() if model.margins.any() else None,

@@ -1,14 +1,17 @@
 """Gathers readings in a folder: in order, on a regular grid, in flat files that windows are views of.
 
 Flat files and not Parquet, since a window is a view only of an array that lies in memory as a whole; the
-system pages in what is read of them. At most the readings of one device, and the time stamps of all, are
-in memory at a time.
+system pages in what is read of them, and out again where memory is short. Beside these pages there are in
+memory a piece of the readings at a time and, only where rows come out of order, the 8 bytes a row of their
+order and what sorting takes.
 """
 
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from rnnfast.series import CALENDAR, calendar_features, find_runs, in_order, reg
 logger = logging.getLogger(__name__)
 
 VALUES, TIMES, RUNS = "readings.f32", "times.i64", "runs.json"
+RAW = {"raw.f32": np.float32, "raw.i64": np.int64, "groups.i32": np.int32, "labels.i32": np.int32}
 
 
 @dataclass(frozen=True)
@@ -86,64 +90,43 @@ def gather(
         InputError: there is no reading.
     """
     own = [name for name in info.channels if name not in CALENDAR]
-    raw, times, groups, labels, names, label_names = _collect(batches, own, folder / "raw.f32")
-    if len(times) == 0:
+    raw = _collect(batches, own, folder)
+    if len(raw.times) == 0:
         raise InputError("--dataset or --input must hold at least one reading, found none")
     if info.order == "file":
-        times = np.arange(len(times), dtype=np.int64) * 1_000_000
-    order = in_order(times, groups)
+        raw = replace(raw, times=np.arange(len(raw.times), dtype=np.int64) * 1_000_000)
+    order = in_order(raw.times, raw.groups)
     step = info.step or order.step
     if step == 0:
         raise InputError(
             "--dataset or --input must hold two readings of a device, found one of each"
         )
-    counts = dict.fromkeys(("merged", "filled", "dropped"), 0)
-    pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    sorted_groups = groups[order.rows]
-    bounds = np.append(np.flatnonzero(np.diff(sorted_groups, prepend=-1)), len(sorted_groups))
-    with (folder / VALUES).open("wb") as file:
-        for start, stop in pairwise(bounds):
-            rows = order.rows[start:stop]
-            grid = regular(times[rows], raw[rows], step, info.carry, info.sentinels)
-            for name in counts:
-                counts[name] += getattr(grid, name)
-            values = grid.values
-            if info.calendar:
-                values = np.hstack([values, calendar_features(grid.times)])
-            values.astype(np.float32).tofile(file)
-            before = np.searchsorted(times[rows], grid.times, "right") - 1
-            label = labels[rows][np.maximum(before, 0)]
-            pieces.append((grid.times, np.full(len(grid.times), sorted_groups[start]), label))
-    (folder / "raw.f32").unlink()
-    all_times, all_groups, all_labels = (np.concatenate(each) for each in zip(*pieces, strict=True))
-    if len(all_times) == 0:
+    names = () if info.targets else sorted(name for name in raw.label_names if name is not None)
+    info = info.model_copy(update={"step": step, "labels": info.labels or tuple(names)})
+    runs, groups, labels, counts = _write_grid(raw, order.rows, info, folder)
+    for name in RAW:
+        (folder / name).unlink()
+    if len(runs) == 0:
         raise InputError(
             f"--features must have readings in common rows, {', '.join(own)} have none"
         )
-    all_times.tofile(folder / TIMES)
-    # A forecast goes on over a change of label.
-    runs = find_runs(all_times, step, all_groups, *(() if info.targets else (all_labels,)))
-    ordered = tuple(sorted(name for name in label_names if name is not None))
-    info = info.model_copy(update={"step": step, "labels": info.labels or ordered})
-    places = {n: info.labels.index(n) if n in info.labels else -1 for n in label_names}
-    of_code = np.array([places[name] for name in label_names])
+    places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}
+    of_code = np.array([places[name] for name in raw.label_names])
     report = {
-        "readings": len(times),
-        "groups": len(names),
+        "readings": len(raw.times),
+        "groups": len(raw.group_names),
         "step_seconds": step / 1e6,
         "breaks_in_order": order.breaks,
         "duplicates_dropped": order.duplicates,
-        "readings_merged": counts["merged"],
-        "values_carried_forward": counts["filled"],
-        "steps_left_out": counts["dropped"],
+        **counts,
         "runs": len(runs),
     }
     record = {
         "channels": len(info.channels),
         "runs": runs.tolist(),
-        "groups": all_groups[runs[:, 0]].tolist(),
-        "labels": of_code[all_labels[runs[:, 0]]].tolist(),
-        "group_names": list(names),
+        "groups": groups.tolist(),
+        "labels": of_code[labels].tolist(),
+        "group_names": raw.group_names,
         "report": report,
     }
     (folder / RUNS).write_text(json.dumps(record), encoding="utf-8")
@@ -168,23 +151,98 @@ def open_readings(folder: Path) -> Readings:
     )
 
 
-def _collect(
-    batches: Iterable[pa.Table], channels: list[str], path: Path
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[Any], list[Any]]:
-    """The rows as they come: values in a file, times, group and label numbers, and their names."""
+@dataclass(frozen=True)
+class _Raw:
+    """The rows as they came, in the files RAW of a folder: values (T, C), the others (T,)."""
+
+    values: np.ndarray
+    times: np.ndarray
+    groups: np.ndarray
+    labels: np.ndarray
+    group_names: list[str | None]
+    label_names: list[str | None]
+
+
+def _collect(batches: Iterable[pa.Table], channels: list[str], folder: Path) -> _Raw:
     groups, labels = _Codes(), _Codes()
-    keys: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    with path.open("wb") as file:
+    rows = 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / name).open("wb")) for name in RAW}
         for table in batches:
             columns = [pc.fill_null(table[name], float("nan")).to_numpy() for name in channels]
-            np.stack(columns, 1).astype(np.float32).tofile(file)
-            keys.append(
-                (table["time"].to_numpy(), groups.of(table["group"]), labels.of(table["label"]))
+            parts = (
+                np.stack(columns, 1),
+                table["time"].to_numpy(),
+                groups.of(table["group"]),
+                labels.of(table["label"]),
             )
-    none = np.empty(0, np.int64)
-    times, group, label = (
-        (np.concatenate(each) for each in zip(*keys, strict=True)) if keys else (none, none, none)
+            for (name, kind), part in zip(RAW.items(), parts, strict=True):
+                part.astype(kind, copy=False).tofile(files[name])
+            rows += table.num_rows
+    values, times, group, label = (
+        np.memmap(folder / name, kind, "r") if rows else np.empty(0, kind)
+        for name, kind in RAW.items()
     )
-    shape = (len(times), len(channels))
-    values = np.memmap(path, np.float32, "r", shape=shape) if len(times) else np.empty(shape)
-    return values, times, group, label, list(groups.names), list(labels.names)
+    return _Raw(
+        values.reshape(rows, len(channels)),
+        times,
+        group,
+        label,
+        list(groups.names),
+        list(labels.names),
+    )
+
+
+def _write_grid(
+    raw: _Raw, order: np.ndarray | None, info: SeriesInfo, folder: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+    """Writes readings and times; gives the runs, of each its group and label, and what was done."""
+    in_groups = raw.groups if order is None else raw.groups[order]
+    bounds = np.searchsorted(in_groups, np.arange(len(raw.group_names) + 1, dtype=np.int32))
+    runs: list[list[int]] = []
+    owners: list[int] = []
+    labels: list[int] = []
+    counts = dict.fromkeys(("readings_merged", "values_carried_forward", "steps_left_out"), 0)
+    written = 0
+    with (folder / VALUES).open("wb") as value_file, (folder / TIMES).open("wb") as time_file:
+        for group, (start, stop) in enumerate(pairwise(bounds.tolist())):
+            rows = slice(start, stop) if order is None else order[start:stop]
+            own_times, own_labels = raw.times[rows], raw.labels[rows]
+            read = partial(_between, raw.values, rows)
+            expected = None  # time and label of a row that would go on with the last run
+            for piece in regular(own_times, read, info.step, info.carry, info.sentinels):
+                counts["readings_merged"] += piece.merged
+                counts["values_carried_forward"] += piece.filled
+                counts["steps_left_out"] += piece.dropped
+                if len(piece.times) == 0:
+                    continue
+                values = piece.values
+                if info.calendar:
+                    values = np.hstack([values, calendar_features(piece.times)])
+                values.tofile(value_file)
+                piece.times.tofile(time_file)
+                label = own_labels[piece.last_read]
+                if info.targets:
+                    label = np.zeros_like(label)  # a forecast goes on over a change of label
+                found = find_runs(piece.times, info.step, label)
+                if expected == (piece.times[0], label[0]):
+                    runs[-1][1] = int(found[0, 1]) + written
+                    found = found[1:]
+                runs += (found + written).tolist()
+                owners += [group] * len(found)
+                labels += label[found[:, 0]].tolist()
+                expected = piece.times[-1] + info.step, label[-1]
+                written += len(piece.times)
+    return (
+        np.array(runs, np.int64).reshape(-1, 2),
+        np.array(owners, np.int64),
+        np.array(labels, np.int64),
+        counts,
+    )
+
+
+def _between(values: np.ndarray, rows: slice | np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Of the chosen rows those from one to another."""
+    if isinstance(rows, slice):
+        return values[rows.start + start : rows.start + stop]
+    return values[rows[start:stop]]

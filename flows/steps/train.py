@@ -34,7 +34,7 @@ from rnnfast.training import (
 )
 from rnnfast.window_models import WindowConfig, WindowModel, build_window_model
 
-CALIBRATION = 1000  # validation windows that the intervals are calibrated on, at the most
+CALIBRATION = 1 << 24  # readings of the validation part to calibrate intervals on, at the most
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +113,10 @@ def _window_rows(
 
 
 def _calibrate(model: WindowModel, windows: Windows) -> None:
-    """Sets the margins of the intervals by validation windows, so many spread evenly over all."""
-    chosen = Windows(
-        windows.values, windows.runs, windows.size, windows.step * -(-len(windows) // CALIBRATION)
-    )
+    """Sets the margins of the intervals by validation windows, spread evenly where there are many."""
+    readings = len(windows) * model.config.horizon * len(model.targets)
+    step = windows.step * -(-readings // CALIBRATION)
+    chosen = Windows(windows.values, windows.runs, windows.size, step)
     truths, lows, highs = [], [], []
     for numbers, forecast in forecasts(model, chosen):
         future = chosen.take(numbers)[:, model.config.lookback :]

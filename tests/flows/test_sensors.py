@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,6 +12,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from typer.testing import Result
 
 from flows.datasets import SENSORS, hapt, szeged
@@ -60,6 +64,7 @@ def assert_refused(result: Result, folder: Path, *parts: str) -> None:
 def test_from_readings_to_forecasts(server: None, run_cli: RunCli, tmp_path: Path) -> None:
     path, run = write_csv(tmp_path / "x.csv"), tmp_path / "run"
     options = ["--dataset", path, *OWN, "--features", "temp,load,calendar", "--target", "temp"]
+    options += ["--label-column", "state", "--yardstick"]  # labels are nothing to a forecast
     result = run_cli("sensors", *options, *TINY, "--output", run)
     assert result.exit_code == 0, result.output
     assert "test mse" in result.stdout
@@ -68,7 +73,9 @@ def test_from_readings_to_forecasts(server: None, run_cli: RunCli, tmp_path: Pat
     metrics = json.loads((run / "metrics.json").read_text())
     stages = ["download", "prepare", "train", "baselines", "evaluate", "score", "total"]
     assert list(metrics["seconds"]) == stages
-    assert list(metrics["baseline"]) == ["persistence", "linear", "seasonal"]
+    assert list(metrics["baseline"]) == [
+        "persistence", "linear", "seasonal", "dlinear", "mlp", "cnn"
+    ]  # fmt: skip
     # A test window forecasts readings of the last fifth: 80 hours of each device.
     assert metrics["test"]["rows"] == 2 * (80 - 3)
     assert list(metrics["test"]["by_channel"]) == ["temp"]
@@ -184,7 +191,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
         (["--cell", "transformer"], ["--cell must be rnn or gru", "got 'transformer'"]),
         (["--preset", "lecture"], ["--cell must be rnn for --preset lecture, got 'gru'"]),
         (["--horizon", "0"], ["--horizon: ", "got '0'"]),
-        (["--set", "lookback=7"], ["lookback must be a multiple of segment"]),
+        (["--set", "segment=5"], ["lookback must be a multiple of segment"]),
         (["--set", "width=3"], ["--set must be NAME=VALUE", "lookback", "'width=3'"]),
         (["--epochs", "many"], ["--epochs: ", "got 'many'"]),
     ],
@@ -384,6 +391,50 @@ def test_a_forecast_goes_on_over_a_change_of_label(tmp_path: Path) -> None:
     assert np.diff(parted.labels).any()
 
 
+_PEAK_OF_GATHERING = """
+import sys, threading, time
+from pathlib import Path
+from flows.datasets.series_files import SeriesColumns, read_series
+from flows.steps.gather import gather
+from rnnfast.scoring import SeriesInfo
+
+def own() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+def watch() -> None:
+    while True:
+        seen.append(own())
+        time.sleep(0.005)
+
+columns = SeriesColumns("time", ("a", "b", "c"))
+info = SeriesInfo(channels=columns.channels, targets=("a",), step=0, carry=6)
+seen = [own()]
+threading.Thread(target=watch, daemon=True).start()
+gather(read_series(sys.argv[1], columns, "--dataset"), info, Path(sys.argv[2]))
+print(max(seen) - seen[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the memory")
+def test_a_long_series_is_gathered_in_little_memory(tmp_path: Path) -> None:
+    rows, piece = 4_000_000, 500_000
+    fields = [("time", pa.timestamp("s")), *((name, pa.float32()) for name in "abc")]
+    rng = np.random.default_rng(0)
+    with pq.ParquetWriter(tmp_path / "x.parquet", pa.schema(fields)) as writer:
+        for start in range(0, rows, piece):
+            columns = [pa.array(np.arange(start, start + piece)).cast(pa.timestamp("s"))]
+            columns += [pa.array(rng.random(piece, np.float32)) for _ in "abc"]
+            writer.write_table(pa.table(columns, schema=writer.schema))
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-c", _PEAK_OF_GATHERING, tmp_path / "x.parquet", tmp_path / "out"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # The float32 columns alone are 46 MiB, and those of a file twice as long take no more.
+    assert int(done.stdout) < 100 * 1024
+    # Gathered in pieces, it is one run all the same.
+    assert json.loads((tmp_path / "out" / "runs.json").read_text())["runs"] == [[0, rows]]
+
+
 def test_the_sample_is_the_same_each_time_and_has_what_it_promises(tmp_path: Path) -> None:
     sample = SENSORS["sample"]
     first, second = (pa.concat_tables(sample.read(None)) for _ in range(2))
@@ -400,6 +451,26 @@ def test_the_sample_is_the_same_each_time_and_has_what_it_promises(tmp_path: Pat
     ):
         assert rows[name] > 0
     assert rows["groups"] == 8
+
+
+def test_faults_of_the_sample_are_known_by_the_order_of_readings() -> None:
+    features: dict[str, list[np.ndarray]] = {"sorted": [], "swings": []}
+    faulty = []
+    for table in SENSORS["sample"].read(None):
+        load = table["load"].to_numpy()
+        fault = table["label"].to_numpy(zero_copy_only=False) == "fault"
+        for start in range(200, len(load) - 24, 12):
+            window = load[start : start + 24]
+            if fault[start : start + 24].sum() in (0, 24):
+                faulty.append(fault[start])
+                features["sorted"].append(np.sort(window - window.mean()))
+                features["swings"].append(np.abs(np.fft.rfft(window - window.mean())))
+    found = {}
+    for name, rows in features.items():
+        model = LogisticRegression(max_iter=1000).fit(rows[::2], faulty[::2])
+        found[name] = balanced_accuracy_score(faulty[1::2], model.predict(rows[1::2]))
+    assert found["sorted"] < 0.6
+    assert found["swings"] > 0.9
 
 
 def hapt_archive(path: Path, labels: str = "1 2 5 2 60\n1 2 7 61 80\n2 3 1 1 70\n") -> Path:
