@@ -1,8 +1,8 @@
 """rnnfast beside its peers, over a grid of shapes: `make bench`.
 
 One process for each cell and number of threads, bound to that many cores. In it the contenders run in turn and their
-medians are compared. The share is that of the FMA peak that the same cores sustain, measured in every round. Nothing is written
-unless all contenders give the same results.
+medians are compared. The share is that of the FMA peak that the same cores sustain, measured in every round. Nothing is
+written unless all contenders give the same results.
 """
 
 import argparse

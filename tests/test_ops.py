@@ -285,3 +285,21 @@ def test_bad_arguments_are_named(case: str) -> None:
     arguments = {"cell": "rnn_tanh", **{name: t.detach() for name, t in values.items()}, **changes}
     with pytest.raises(RuntimeError, match=message):
         ops.layer(**arguments)
+
+
+def test_what_a_step_keeps_goes_where_that_of_the_step_before_was() -> None:
+    given = tensors("gru", 64, 16, 8, 160, torch.float32)
+    flags = (None, None, False, False, 2)  # no lengths, no batch sizes, keep all
+
+    def reserve() -> Tensor:
+        names = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+        arguments = [given[name].detach() if name in given else None for name in names]
+        return torch.ops.rnnfast.layer(ops._NUMBERS["gru"], *arguments, *flags)[3]
+
+    first = reserve()
+    where = first.data_ptr()
+    second = reserve()
+    assert second.data_ptr() != where  # still in use
+    assert torch.equal(first, second)
+    del first
+    assert reserve().data_ptr() == where

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.cases import Case, Data
 from benchmarks.peers import Contender
@@ -19,6 +20,34 @@ def layer(module: Any, case: Case, data: Data, **arguments: Any) -> nn.RNNBase:
         for parameter, weight in zip(built.parameters(), data.weights.values(), strict=True):
             parameter.copy_(weight)
     return built
+
+
+def layer_contender(module: Any, case: Case, data: Data, **arguments: Any) -> Contender:
+    """The layer of a case, from rnnfast or torch.nn; rows of different length come packed, which is not timed."""
+    if data.lengths is None:
+        input = data.input.clone()
+    else:
+        packed = pack_padded_sequence(data.input, data.lengths, enforce_sorted=False)
+        input = packed.data
+    built = layer(module, case, data, **arguments)
+
+    def like_packed(steps: Tensor) -> PackedSequence:
+        return packed._replace(data=steps)
+
+    def forward() -> tuple[Tensor, ...]:
+        output, state = built(input if data.lengths is None else like_packed(input))
+        return (
+            output if data.lengths is None else output.data,
+            *(last[0] for last in (state if case.cell == "LSTM" else (state,))),
+        )
+
+    def padded(steps: Tensor) -> Tensor:
+        if data.lengths is None:
+            return steps
+        return pad_packed_sequence(like_packed(steps), total_length=case.shape.steps)[0]
+
+    parameters = dict(zip(data.weights, built.parameters(), strict=True))
+    return contender(case, forward, {"input": input, **parameters}, padded)
 
 
 def contender(

@@ -1,8 +1,6 @@
-"""rnnfast's layers; rows of different length by `lengths`."""
+"""rnnfast's layers."""
 
 from typing import Any
-
-from torch import Tensor
 
 import rnnfast
 from benchmarks.cases import Case, Data
@@ -18,12 +16,4 @@ def takes(case: Case) -> bool:
 
 
 def prepare(case: Case, data: Data, **arguments: Any) -> Contender:
-    layer = in_torch.layer(rnnfast, case, data, **arguments)
-    input = data.input.clone()
-
-    def forward() -> tuple[Tensor, ...]:
-        output, state = layer(input, lengths=data.lengths)
-        return output, *(last[0] for last in (state if case.cell == "LSTM" else (state,)))
-
-    parameters = dict(zip(data.weights, layer.parameters(), strict=True))
-    return in_torch.contender(case, forward, {"input": input, **parameters})
+    return in_torch.layer_contender(rnnfast, case, data, **arguments)

@@ -25,6 +25,7 @@
 #include <tuple>
 #include <vector>
 
+#include "cpu/blocks.h"
 #include "cpu/rows.h"
 #include "cpu/targets.h"
 
@@ -40,6 +41,9 @@ constexpr const char* kCells[] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
 
 /// Work below this many floating-point operations is not worth waking a second thread for.
 constexpr double kThreadGrain = 1e6;
+
+/// Numbers from which a block is worth keeping for the next call.
+constexpr int64_t kLargeBlock = 1 << 19;
 
 /// Operations and hidden units of a time step, for each member of a team, below which meeting costs more than it saves.
 constexpr double kStepGrain = 5e4;
@@ -316,6 +320,16 @@ struct Arguments {
     prefer_huge_pages(tensor.mutable_data_ptr(), tensor.numel() * sizeof(Real));
     return tensor;
   }
+
+  /// For what no caller keeps longer than a training step.
+  Tensor empty_for_now(const std::vector<int64_t>& sizes) const {
+    const int64_t numbers = std::accumulate(sizes.begin(), sizes.end(), int64_t(1), std::multiplies<>());
+    if (numbers < kLargeBlock) return empty(sizes);
+    std::vector<int64_t> strides(sizes.size(), 1);
+    for (size_t i = sizes.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * sizes[i];
+    return torch::stable::from_blob(take_block(numbers * sizeof(Real)), sizes, strides, input.device(),
+                                    input.scalar_type(), give_block);
+  }
 };
 
 /// What a pass is made of, one phase after the other: every part of the packing, every share of the rows (a team shares
@@ -387,7 +401,8 @@ FourTensors forward(const Arguments<Real>& a, int64_t keep) {
   Tensor output = a.empty(layout.sizes(a.P));
   Tensor h_n = a.empty({layout.N, a.P});
   Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{layout.N, a.H} : std::vector<int64_t>{0});
-  Tensor reserve = a.empty(all || cells ? layout.sizes((all ? kernels.saved : 1) * a.H) : std::vector<int64_t>{0});
+  Tensor reserve =
+      a.empty_for_now(all || cells ? layout.sizes((all ? kernels.saved : 1) * a.H) : std::vector<int64_t>{0});
   const Forward<Real> f{a.layer(),
                         layout.sequence<Real>(output),
                         data<Real>(h_n),
@@ -489,7 +504,8 @@ EightTensors layer_backward(int64_t cell, const OptionalTensor& grad_output, con
   return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
 }
 
-/// Of one thread: the median over short slices, which an interruption does not move, nor a clock that is higher at first.
+/// Of one thread: the median over short slices, which an interruption does not move, nor a clock that is higher at
+/// first.
 double thread_peak(double seconds) {
   using Clock = std::chrono::steady_clock;
   std::vector<double> rates;

@@ -105,7 +105,7 @@ RNNFAST_INLINE Vec<Real> within(Real bound, Vec<Real> x) {
   return greater(-bound - Vec<Real>{}, lesser(bound - Vec<Real>{}, x));
 }
 
-/// tanh(x) = expm1(2x) / (expm1(2x) + 2); under 2 units in the last place. NaN goes through.
+/// tanh(x) = expm1(2x) / (expm1(2x) + 2); under 2.5 units in the last place. NaN goes through.
 template <typename Real>
 RNNFAST_INLINE Vec<Real> tanh_of(Vec<Real> x) {
   const Exponential<2, Real> e(within<Real>(Exp<Real>::tanh_is_one, x));
@@ -113,7 +113,8 @@ RNNFAST_INLINE Vec<Real> tanh_of(Vec<Real> x) {
   return expm1 / (expm1 + 2);
 }
 
-/// 1 / (1 + exp(-x)); NaN goes through. Beyond the numbers whose exp is a normal one it is 1, or that of the last one.
+/// 1 / (1 + exp(-x)); under 6 units in the last place, and some 3 from 1e-8 on. NaN goes through. Beyond the numbers
+/// whose exp is a normal one it is 1, or that of the last one.
 template <typename Real>
 RNNFAST_INLINE Vec<Real> sigmoid_of(Vec<Real> x) {
   const Exponential<-1, Real> e(within<Real>(Exp<Real>::exp_is_normal, x));
