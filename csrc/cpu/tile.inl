@@ -43,10 +43,10 @@ bool is_far(int64_t numbers) {
   return numbers * int64_t(sizeof(Real)) > 1 << 20;
 }
 
-/// sums[m][v] += rows[m][k * step] * panel[k][v] for first <= k < first + depth; `panel` begins at k = first. If
-/// `fetches`, one vector from `ahead` on is fetched into the L2 cache for each k: evenly, since a burst of them would
-/// hold up the loads between.
-template <int M, int P, int V, int step, bool fetches, typename Real>
+/// sums[m][v] += rows[m][k * step] * panel[k][v] for first <= k < first + depth; `panel` begins at k = first. For
+/// each k so many vectors from `ahead` on are fetched into the L2 cache: evenly, since a burst of them would hold up
+/// the loads between.
+template <int M, int P, int V, int step, int fetches, typename Real>
 RNNFAST_INLINE void multiply(const Real* const* rows, int64_t first, const Real* panel, int64_t panel_stride,
                              int64_t depth, Vec<Real> (&sums)[M][P * V], const Real* ahead) {
   const Real* row[M];
@@ -60,7 +60,8 @@ RNNFAST_INLINE void multiply(const Real* const* rows, int64_t first, const Real*
       RNNFAST_UNROLL
       for (int v = 0; v < V; ++v) columns[p * V + v] = load(panel + p * panel_stride + (k * V + v) * kLanes<Real>);
     }
-    if (fetches) __builtin_prefetch(ahead + k * kLanes<Real>, 0, 2);
+    RNNFAST_UNROLL
+    for (int f = 0; f < fetches; ++f) __builtin_prefetch(ahead + (k * fetches + f) * kLanes<Real>, 0, 2);
     RNNFAST_UNROLL
     for (int m = 0; m < M; ++m) {
       RNNFAST_UNROLL
@@ -83,20 +84,23 @@ template <int P, int V, typename Real>
 constexpr int64_t kWidth = P * V * kLanes<Real>;
 
 /// One chain of one tile: at[m][column] += the sum of rows[m][k * step] * panel[k][column] over first <= k < first +
-/// depth, `panel` being that of k = first; or, if `set`, at[m][column] = begin[column] + that. If there is `ahead`, as
-/// many vectors from there on are fetched. Not inlined, or the compiler would keep the totals in a second place too.
+/// depth, `panel` being that of k = first; or, if `set`, at[m][column] = begin[column] + that. If there is `ahead`,
+/// the vectors from there on are fetched, one or two for each k. Not inlined, or the compiler would keep the totals in
+/// a second place too.
 template <int M, int P, int V, int step, bool set, typename Real>
 __attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows,
                                          int64_t first, int64_t depth, const Real* panel, int64_t panel_stride,
-                                         const Real* ahead = nullptr) {
+                                         const Real* ahead = nullptr, bool twice = false) {
   Vec<Real> sums[M][P * V] = {};
   // A whole chain has a constant length, which the compiler unrolls without a remainder.
-  if (step == 1 && ahead)
-    multiply<M, P, V, step, step == 1>(rows, first, panel, panel_stride, depth, sums, ahead);
+  if (step == 1 && ahead && twice)
+    multiply<M, P, V, step, step == 1 ? 2 : 0>(rows, first, panel, panel_stride, depth, sums, ahead);
+  else if (step == 1 && ahead)
+    multiply<M, P, V, step, step == 1 ? 1 : 0>(rows, first, panel, panel_stride, depth, sums, ahead);
   else if (depth == kChain)
-    multiply<M, P, V, step, false>(rows, first, panel, panel_stride, kChain, sums, ahead);
+    multiply<M, P, V, step, 0>(rows, first, panel, panel_stride, kChain, sums, ahead);
   else
-    multiply<M, P, V, step, false>(rows, first, panel, panel_stride, depth, sums, ahead);
+    multiply<M, P, V, step, 0>(rows, first, panel, panel_stride, depth, sums, ahead);
   RNNFAST_UNROLL
   for (int m = 0; m < M; ++m) {
     RNNFAST_UNROLL
@@ -121,12 +125,14 @@ void add_product(Real* at, const Real* begin, int64_t begin_stride, const Real* 
     const int64_t some = least(kChain, depth - first);
     const Real* part = panel + first * V * kLanes<Real>;
     for (int64_t block = 0; block < blocks; ++block) {
-      const Real* ahead = far && P == 1 && block < V ? part + (V + block) * some * kLanes<Real> : nullptr;
+      const bool twice = blocks < V;
+      const Real* ahead = far && P == 1 && block < V ? part + (V + block * (1 + twice)) * some * kLanes<Real> : nullptr;
       Real* to = at + block * M * kWidth<P, V, Real>;
       if (set && first == 0)
-        add_chain<M, P, V, 1, true>(to, begin, begin_stride, rows + block * M, first, some, part, panel_stride, ahead);
+        add_chain<M, P, V, 1, true>(to, begin, begin_stride, rows + block * M, first, some, part, panel_stride, ahead,
+                                    twice);
       else
-        add_chain<M, P, V, 1, false>(to, begin, 0, rows + block * M, first, some, part, panel_stride, ahead);
+        add_chain<M, P, V, 1, false>(to, begin, 0, rows + block * M, first, some, part, panel_stride, ahead, twice);
     }
   } while ((first += kChain) < depth);
 }
@@ -179,8 +185,13 @@ void run_tiles_of(int64_t height, const Tile& tile, int64_t row, int64_t blocks,
 template <typename Tile>
 void cover_columns(const Tile& tile, int64_t row, int64_t rows, int64_t column, int64_t end) {
   const int64_t blocks = divide_up(rows, kTileRows), height = rows / blocks, higher = rows % blocks;
-  run_tiles_of(height + 1, tile, row, higher, column, end);
-  run_tiles_of(height, tile, row + higher * (height + 1), blocks - higher, column, end);
+  // Tiles of both heights use a panel before the next one, if it comes from afar.
+  const int64_t width = tile.far() && higher ? kPanel<typename Tile::Element> : end - column;
+  for (int64_t to; column < end; column = to) {
+    to = least(end, column + width);
+    run_tiles_of(height + 1, tile, row, higher, column, to);
+    run_tiles_of(height, tile, row + higher * (height + 1), blocks - higher, column, to);
+  }
 }
 
 /// Calls run(0) ... run(items - 1): all of them, or, as a member of a team, some.
