@@ -6,13 +6,33 @@
 #include "cpu/tile.inl"
 #include "cpu/pack.inl"
 #include "cpu/dot.inl"
-#include "cpu/sweep.inl"
+#include "cpu/steps.inl"
+#include "cpu/product.inl"
+#include "cpu/forward.inl"
+#include "cpu/backward.inl"
 // clang-format on
+
+template <typename Cell, typename Real>
+constexpr Kernels<Real> kKernels = {
+    Cell::gates,
+    Cell::saved,
+    Cell::has_c,
+    ForwardPass<Cell, Real>::weights_size,
+    ForwardPass<Cell, Real>::pack,
+    ForwardPass<Cell, Real>::scratch_size,
+    ForwardPass<Cell, Real>::run,
+    BackwardPass<Cell, Real>::weights_size,
+    BackwardPass<Cell, Real>::pack,
+    BackwardPass<Cell, Real>::scratch_size,
+    BackwardPass<Cell, Real>::zeros,
+    BackwardPass<Cell, Real>::run,
+    BackwardPass<Cell, Real>::reduce,
+};
 
 template <typename Real>
 const Kernels<Real>* kernels(const char* cell) {
 #define RNNFAST_CASE(name, Cell) \
-  if (std::strcmp(cell, name) == 0) return &Sweep<Cell, Real>::kernels;
+  if (std::strcmp(cell, name) == 0) return &kKernels<Cell, Real>;
   RNNFAST_CELLS(RNNFAST_CASE)
 #undef RNNFAST_CASE
   return nullptr;

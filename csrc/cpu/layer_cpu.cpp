@@ -1,4 +1,4 @@
-// The CPU side of the ops: tensors to raw pointers, work to threads. The arithmetic is in sweep.inl.
+// The CPU side of the ops: tensors to raw pointers, work to threads. The arithmetic is in forward.inl and backward.inl.
 //
 // Letters: T time steps, N batch rows, I input size, H hidden size, G gates of the cell.
 

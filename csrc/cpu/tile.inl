@@ -1,4 +1,4 @@
-// Register-blocked matrix tiles over packed panels: the one place where multiplications happen.
+// Register-blocked matrix tiles over packed panels: where all multiplications happen but those of dot.inl.
 //
 // A matrix is packed as panels of columns, row by row: [depth][width]. A panel is kTileVectors vectors wide; the last
 // one may be half of that, or one vector. A tile is M rows by P panels of V vectors whose sums stay in registers. Rows
