@@ -59,7 +59,8 @@ void* take_block(size_t bytes) {
     size_t best = all.blocks.size();
     for (size_t i = 0; i < all.blocks.size(); ++i) {
       const size_t size = all.blocks[i]->bytes;
-      if (size >= whole && size <= 2 * whole && (best == all.blocks.size() || size < all.blocks[best]->bytes)) best = i;
+      if (size >= whole && size <= whole + whole / 8 && (best == all.blocks.size() || size < all.blocks[best]->bytes))
+        best = i;
     }
     if (best < all.blocks.size()) return all.remove(best) + 1;
   }

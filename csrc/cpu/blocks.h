@@ -1,8 +1,8 @@
 // Large blocks of memory that are used again.
 //
-// What a training step keeps for its backward pass goes back to the system a moment later, and the next step gets fresh
-// pages, which the system has to clear: for an LSTM that alone took a tenth of the step. So blocks stay for the next
-// one. The system may take their pages whenever it needs them.
+// The results of one call go back to the system a moment later, and the next call gets fresh pages, which the system
+// has to clear: a tenth of an LSTM's training step, and a third of a forward pass where there are no large pages left.
+// So blocks wait for the next call, up to a limit. The system may take their pages meanwhile, whenever it needs them.
 #pragma once
 
 #include <cstddef>

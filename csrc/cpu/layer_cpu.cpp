@@ -42,7 +42,7 @@ constexpr const char* kCells[] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
 /// Work below this many floating-point operations is not worth waking a second thread for.
 constexpr double kThreadGrain = 1e6;
 
-/// Numbers from which a block is worth keeping for the next call.
+/// Numbers from which a result goes into a block that was used before.
 constexpr int64_t kLargeBlock = 1 << 19;
 
 /// Operations and hidden units of a time step, for each member of a team, below which meeting costs more than it saves.
@@ -316,15 +316,8 @@ struct Arguments {
   Plan plan() const { return Plan(layout, G * H * (I + P), H); }
 
   Tensor empty(const std::vector<int64_t>& sizes) const {
-    Tensor tensor = torch::stable::new_empty(input, sizes);
-    prefer_huge_pages(tensor.mutable_data_ptr(), tensor.numel() * sizeof(Real));
-    return tensor;
-  }
-
-  /// For what no caller keeps longer than a training step.
-  Tensor empty_for_now(const std::vector<int64_t>& sizes) const {
     const int64_t numbers = std::accumulate(sizes.begin(), sizes.end(), int64_t(1), std::multiplies<>());
-    if (numbers < kLargeBlock) return empty(sizes);
+    if (numbers < kLargeBlock) return torch::stable::new_empty(input, sizes);
     std::vector<int64_t> strides(sizes.size(), 1);
     for (size_t i = sizes.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * sizes[i];
     return torch::stable::from_blob(take_block(numbers * sizeof(Real)), sizes, strides, input.device(),
@@ -401,8 +394,7 @@ FourTensors forward(const Arguments<Real>& a, int64_t keep) {
   Tensor output = a.empty(layout.sizes(a.P));
   Tensor h_n = a.empty({layout.N, a.P});
   Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{layout.N, a.H} : std::vector<int64_t>{0});
-  Tensor reserve =
-      a.empty_for_now(all || cells ? layout.sizes((all ? kernels.saved : 1) * a.H) : std::vector<int64_t>{0});
+  Tensor reserve = a.empty(all || cells ? layout.sizes((all ? kernels.saved : 1) * a.H) : std::vector<int64_t>{0});
   const Forward<Real> f{a.layer(),
                         layout.sequence<Real>(output),
                         data<Real>(h_n),
