@@ -56,10 +56,10 @@ void* take_block(size_t bytes) {
   Waiting& all = waiting();
   {
     const std::lock_guard lock(all.mutex);
-    size_t best = all.blocks.size();
+    size_t best = all.blocks.size();  // the smallest that is large enough; of like ones the last, which the caches know
     for (size_t i = 0; i < all.blocks.size(); ++i) {
       const size_t size = all.blocks[i]->bytes;
-      if (size >= whole && size <= whole + whole / 8 && (best == all.blocks.size() || size < all.blocks[best]->bytes))
+      if (size >= whole && size <= whole + whole / 8 && (best == all.blocks.size() || size <= all.blocks[best]->bytes))
         best = i;
     }
     if (best < all.blocks.size()) return all.remove(best) + 1;
