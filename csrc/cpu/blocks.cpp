@@ -51,6 +51,15 @@ void offer([[maybe_unused]] Header* block) {
 
 }  // namespace
 
+void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
+  // A system without large pages refuses, and nothing is lost.
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 void* take_block(size_t bytes) {
   const size_t whole = (sizeof(Header) + bytes + kPage - 1) / kPage * kPage;
   Waiting& all = waiting();
@@ -66,9 +75,7 @@ void* take_block(size_t bytes) {
   }
   auto* block = static_cast<Header*>(std::aligned_alloc(kPage, whole));
   if (!block) throw std::bad_alloc();
-#if defined(__linux__)
-  madvise(block, whole, MADV_HUGEPAGE);  // a system without large pages refuses, and nothing is lost
-#endif
+  prefer_huge_pages(block, whole);
   block->bytes = whole;
   return block + 1;
 }

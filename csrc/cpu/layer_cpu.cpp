@@ -2,9 +2,6 @@
 //
 // Letters: T time steps, N batch rows, I input size, H hidden size, G gates of the cell.
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -150,18 +147,6 @@ struct Layout {
     return std::vector<int64_t>(data, data + contiguous.numel());
   }
 };
-
-/// Asks for large pages where a block is larger than one, as torch does with THP_MEM_ALLOC_ENABLE=1. A fresh block is
-/// zeroed by the system page by page as it is written; by small pages that alone can take a tenth of a forward pass.
-void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
-#if defined(__linux__)
-  constexpr uintptr_t page = 2 << 20;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
-  // A system without large pages refuses, and nothing is lost.
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
-}
 
 /// Memory for the packed weights and the scratch of one call, cut off piece by piece at multiples of 64 bytes. It stays
 /// with the calling thread for the next call: fresh pages cost time, and aligned blocks that come and go between a
