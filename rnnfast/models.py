@@ -9,6 +9,7 @@ H hidden, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -49,6 +50,9 @@ class ModelConfig(BaseModel):
     num_layers: int = Field(1, ge=1, le=16, description="Recurrent layers.")
     bidirectional: bool = Field(False, description="Also read the text from its end.")
     pooling: Pooling = Field("mean+max", description="What of the recurrent states is classified.")
+    word_weights: bool = Field(
+        False, description="Whether each word of a recurrent model adds to the logit by itself."
+    )
     window: int = Field(3, ge=1, description="Words that a filter of the cnn sees; odd.")
     max_pairs: int = Field(300_000, ge=1, description="Pairs of words that ngrams knows.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of features, in training.")
@@ -63,8 +67,9 @@ class ModelConfig(BaseModel):
     def _fits_together(self) -> ModelConfig:
         if self.window % 2 == 0:
             raise ValueError(f"window must be odd, got: {self.window}")
-        if self.read_padding and self.cell not in RECURRENT:
-            raise ValueError(f"read_padding must be false for cell {self.cell!r}, got: true")
+        for name in ("read_padding", "word_weights"):
+            if getattr(self, name) and self.cell not in RECURRENT:
+                raise ValueError(f"{name} must be false for cell {self.cell!r}, got: true")
         return self
 
 
@@ -115,7 +120,7 @@ class WordVectors(nn.Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         if self.training and self.word_dropout:
-            ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.word_dropout, 0)
+            ids = _without_some(ids, self.word_dropout)
         vectors = super().forward(ids)
         if self.training and self.channel_dropout:
             channels = vectors.new_ones(len(ids), 1, vectors.shape[2])
@@ -123,10 +128,59 @@ class WordVectors(nn.Embedding):
         return vectors
 
 
+class WordWeights(nn.Embedding):
+    """Ids (N, T) and lengths (N,) -> what the words of each text add to its logit, (N,).
+
+    That is the sum of the weights of all n words, over the square root of n: the spread of a sum of n
+    independent weights, so that long texts do not outweigh what the recurrent layer says of them.
+    In training a share of the words becomes ``[UNK]``, not the same as those of ``WordVectors``. The
+    weight of the padding is zero and stays so.
+    """
+
+    # 0.3 and 1 did no better on reviews of movies that were left out; no start at all did worse.
+    START = 0.5
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__(vocabulary_size, 1, padding_idx=1)
+        self.word_dropout = config.word_dropout
+        nn.init.zeros_(self.weight)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
+        if self.training and self.word_dropout:
+            ids = _without_some(ids, self.word_dropout)
+        weights = super().forward(ids).squeeze(2)
+        is_word = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        return (weights * is_word).sum(1) / lengths.to(weights.dtype).sqrt()
+
+    @torch.no_grad()
+    def start(self, texts: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Set the weights to ``START`` times the log-count ratios of training texts.
+
+        ``log((1 + p_w) / sum(1 + p)) - log((1 + q_w) / sum(1 + q))``, p_w and q_w being the texts of
+        label 1 and of label 0 that hold the word w: Wang and Manning, "Baselines and Bigrams: Simple,
+        Good Sentiment and Topic Classification" (2012). From there few passes suffice even for
+        rare words. [UNK] and padding start at zero.
+
+        ``texts`` come in parts: ids (N, L), padded on either side, and labels (N,) of 0 and 1.
+        """
+        size = self.num_embeddings
+        counts = torch.ones(2, size, dtype=torch.float64)
+        for ids, labels in texts:
+            rows, columns = torch.nonzero(ids > 1, as_tuple=True)
+            held = (rows * size + ids[rows, columns]).unique()
+            places = labels.long()[held // size] * size + held % size
+            counts += places.bincount(minlength=2 * size).view(2, size)
+        ratios = (counts / counts.sum(1, keepdim=True)).log()
+        self.weight[2:, 0] = self.START * (ratios[1] - ratios[0])[2:].to(self.weight.dtype)
+
+
 class RecurrentClassifier(nn.Module):
     """Embedding -> recurrent layers -> pooling over the true steps -> linear.
 
-    With ``read_padding`` all L steps count as true ones.
+    With ``word_weights`` the logit is the sum of that and of ``WordWeights``: a linear model of the
+    words, which learns at once what single words say, beside a network that learns what they say
+    together, after the wide and deep parts of Cheng et al., "Wide & Deep Learning for Recommender
+    Systems" (2016). With ``read_padding`` all L steps count as true ones.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
@@ -138,6 +192,7 @@ class RecurrentClassifier(nn.Module):
         directions = 2 if config.bidirectional else 1
         pools = len(config.pooling.split("+"))
         self.head = nn.Linear(config.hidden_size * directions * pools, 1)
+        self.words = WordWeights(config, vocabulary_size) if config.word_weights else None
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         if self.config.read_padding:
@@ -146,7 +201,8 @@ class RecurrentClassifier(nn.Module):
             ids = _without_padding(ids, lengths, self.config.padding)
         output, last = self.rnn(self.embedding(ids), lengths=lengths)
         h_n = last[0] if self.config.cell == "lstm" else last
-        return self.head(self.dropout(self._pool(output, h_n, lengths))).squeeze(1)
+        logits = self.head(self.dropout(self._pool(output, h_n, lengths))).squeeze(1)
+        return logits if self.words is None else logits + self.words(ids, lengths)
 
     def _pool(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
         """(N, T, D*H) outputs, zero past the lengths, and (layers*D, N, H) states -> features."""
@@ -275,6 +331,11 @@ class NGrams(nn.Module):
         return rows[1:][valid], (first * self.vocabulary_size + second)[valid]
 
 
+def _without_some(ids: Tensor, share: float) -> Tensor:
+    """Ids of the same shape, a random share of which is that of ``[UNK]``."""
+    return ids.masked_fill(torch.rand(ids.shape, device=ids.device) < share, 0)
+
+
 def _without_padding(ids: Tensor, lengths: Tensor, padding: Padding) -> Tensor:
     """Ids (N, T) with each text at the start of its row, T the longest of the lengths."""
     steps = torch.arange(int(lengths.max()), device=ids.device)
@@ -303,7 +364,7 @@ _MODELS: dict[Cell, type[nn.Module]] = {
 # Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
 PRESETS: dict[str, dict[Cell, dict[str, dict[str, Any]]]] = {
     "default": {
-        "rnn": {"model": {}, "training": {}},
+        "rnn": {"model": {"word_weights": True}, "training": {}},
         "gru": {"model": {}, "training": {}},
         "lstm": {"model": {}, "training": {}},
         "mlp": {"model": {"embedding_size": 32}, "training": {}},

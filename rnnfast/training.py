@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from rnnfast.models import NGrams, WordVectors
+from rnnfast.models import NGrams, RecurrentClassifier, WordVectors, WordWeights
 from rnnfast.series import Windows
 from rnnfast.window_models import LinearAutoregression, WindowModel
 
@@ -56,10 +56,10 @@ class TrainingSettings(LoopSettings):
     """How a model of reviews is trained."""
 
     vector_learning_rate: float = Field(
-        0.02, gt=0, description="Of the word vectors, as learning_rate."
+        0.02, gt=0, description="Of word vectors and weights, as learning_rate."
     )
     vector_epsilon: float = Field(
-        1e-5, gt=0, description="Adam's epsilon for the word vectors: damps those of rare words."
+        1e-5, gt=0, description="Adam's epsilon for these: damps those of rare words."
     )
 
 
@@ -278,6 +278,12 @@ def fit(
             if on_progress:
                 on_progress(Progress(1, len(train), len(train), history[0]["loss"]))
         else:
+            if (
+                isinstance(model, RecurrentClassifier)
+                and model.words
+                and isinstance(train, Reviews)
+            ):
+                model.words.start(_parts(train))
             history = _fit_by_steps(model, train, validation, settings, on_progress)
     model.eval()
     return history
@@ -317,6 +323,12 @@ def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = 25
     finally:
         model.train(was_training)
     return result
+
+
+def _parts(texts: Reviews) -> Iterator[tuple[Tensor, Tensor]]:
+    """Ids (N, L) and labels (N,) of all texts, some thousands at a time."""
+    for rows in torch.arange(len(texts)).split(4096):
+        yield texts.ids[rows], texts.labels[rows]
 
 
 def _fit_by_steps(
@@ -404,13 +416,14 @@ def _release_memory(step: int) -> None:
 
 
 def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
-    """AdamW; in a model of reviews with a step size and an epsilon of their own for the word vectors.
+    """AdamW; in a model of reviews with a step size and an epsilon of their own for what each word has.
 
     Adam divides by the size of the gradients so far, so a word that occurs once moves as far as
     one that occurs in every batch, and is soon known by heart. With an epsilon above the size of
     such gradients its step is in proportion to what was seen of it.
     """
-    vectors = [p for m in model.modules() if isinstance(m, WordVectors) for p in m.parameters()]
+    by_word = WordVectors | WordWeights
+    vectors = [p for m in model.modules() if isinstance(m, by_word) for p in m.parameters()]
     others = [p for p in model.parameters() if all(p is not v for v in vectors)]
     groups: list[dict[str, Any]] = [{"params": others, "lr": settings.learning_rate}]
     if isinstance(settings, TrainingSettings):

@@ -10,6 +10,7 @@ from rnnfast.models import (
     NGrams,
     RecurrentClassifier,
     WordVectors,
+    WordWeights,
     build_model,
 )
 from rnnfast.text import Padding
@@ -40,6 +41,7 @@ VARIANTS = [
     {"cell": "lstm", "num_layers": 2},
     {"cell": "rnn", "pooling": "mean"},
     {"cell": "rnn", "pooling": "max", "nonlinearity": "relu"},
+    {"cell": "rnn", "word_weights": True},
     {"cell": "rnn", "num_layers": 2, "bidirectional": True},
     {"cell": "rnn", "num_layers": 2, "bidirectional": True, "pooling": "last"},
     {"cell": "cnn", "window": 3},
@@ -160,6 +162,45 @@ def test_channels_are_dropped_from_a_whole_text_in_training_only() -> None:
     torch.testing.assert_close(vectors.eval()(ids), vectors.weight[ids])
 
 
+@pytest.mark.parametrize("padding", ["after", "before"])
+def test_word_weights_add_their_sum_over_the_root_of_the_length(padding: Padding) -> None:
+    model = build_model(config(word_weights=True, padding=padding), SIZE).eval()
+    assert isinstance(model, RecurrentClassifier)
+    assert model.words is not None
+    ids, lengths = rows(padding)
+    without = model(ids, lengths)
+    with torch.no_grad():
+        model.words.weight[2:] = torch.linspace(-1, 2, SIZE - 2)[:, None]
+        model.words.weight[1] = 100  # not read
+    for i, n in enumerate(lengths.tolist()):
+        words = ids[i, -n:] if padding == "before" else ids[i, :n]
+        added = model.words.weight[words].sum() / n**0.5
+        torch.testing.assert_close(model(ids, lengths)[i], without[i] + added)
+
+
+def test_word_weights_become_that_of_unknown_in_training_only() -> None:
+    weights = WordWeights(config(word_dropout=0.25), SIZE)
+    torch.nn.init.ones_(weights.weight[7:8])
+    ids, lengths = torch.full((40, 64), 7), torch.tensor([64] * 39 + [1])
+    added = weights(ids, lengths) * lengths.sqrt()
+    assert 0.7 < added[:39].mean() / 64 < 0.8
+    assert added[39] in (0, 1)
+    torch.testing.assert_close(weights.eval()(ids, lengths), lengths.sqrt())
+
+
+def test_word_weights_start_at_half_of_the_log_count_ratios() -> None:
+    # Word 2 is in both texts of label 1, twice in one; 3 in one of each label; 4 in one of label 0.
+    parts = [
+        (torch.tensor([[2, 2, 3], [2, 1, 1]], dtype=torch.int32), torch.tensor([1, 1])),
+        (torch.tensor([[1, 3, 4], [0, 0, 1]], dtype=torch.int32), torch.tensor([0, 0])),
+    ]
+    weights = WordWeights(config(), 6)
+    weights.start((ids, labels.to(torch.int8)) for ids, labels in parts)
+    one = np.log(np.array([3, 2, 1, 1]) / (1 + 1 + 3 + 2 + 1 + 1))
+    zero = np.log(np.array([1, 2, 2, 1]) / (1 + 1 + 1 + 2 + 2 + 1))
+    assert weights.weight[:, 0].tolist() == pytest.approx([0, 0, *(one - zero) / 2])
+
+
 @pytest.mark.parametrize("cell", ["rnn", "mlp", "cnn"])
 def test_the_seed_decides_the_weights_and_nothing_else(cell: str) -> None:
     torch.manual_seed(5)
@@ -226,6 +267,7 @@ def test_ngrams_of_a_text_without_a_known_word() -> None:
         ({"dropout": 1.0}, "less than 1"),
         ({"hiden_size": 8}, "hiden_size"),
         ({"cell": "cnn", "read_padding": True}, "read_padding must be false for cell 'cnn'"),
+        ({"cell": "mlp", "word_weights": True}, "word_weights must be false for cell 'mlp'"),
     ],
 )
 def test_bad_settings(changes: dict[str, object], message: str) -> None:

@@ -48,6 +48,15 @@ def test_scores_as_the_model_that_was_saved(tmp_path: Path, cell: str) -> None:
     assert not scorer.model.training
 
 
+def test_a_run_from_before_word_weights_scores_as_it_did(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    expected = Scorer.load(run).score(TEXTS)
+    config = json.loads((run / "config.json").read_text())
+    del config["model"]["word_weights"]
+    (run / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(Scorer.load(run).score(TEXTS), expected)
+
+
 def test_scores_arrow_strings_and_many(tmp_path: Path) -> None:
     scorer = Scorer.load(make_run(tmp_path / "run"))
     expected = scorer.score(TEXTS)

@@ -1,3 +1,4 @@
+import copy
 import math
 from collections.abc import Iterator
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rnnfast.models import ModelConfig, build_model
+from rnnfast.models import ModelConfig, WordWeights, build_model
 from rnnfast.training import DivergedError, Progress, Reviews, TrainingSettings, fit, predict
 
 SIZE, LENGTH = 20, 12
@@ -57,6 +58,7 @@ def accuracy(model: torch.nn.Module, rows: Reviews) -> float:
     [
         ("rnn", {}, 0.95),
         ("rnn", {"pooling": "max", "bidirectional": True}, 0.95),
+        ("rnn", {"word_weights": True}, 0.95),
         ("cnn", {"window": 3}, 0.95),
         ("ngrams", {}, 0.95),
     ],
@@ -77,18 +79,33 @@ def test_mlp_learns() -> None:
     assert accuracy(model, TEST) >= 0.6
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"])
-def test_same_seed_same_weights_bit_for_bit(cell: str) -> None:
+@pytest.mark.parametrize(
+    ("cell", "word_weights"),
+    [(cell, False) for cell in ("rnn", "gru", "lstm", "mlp", "cnn", "ngrams")] + [("rnn", True)],
+)
+def test_same_seed_same_weights_bit_for_bit(cell: str, word_weights: bool) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 2, "averaging": 0.9})
     states = []
     for global_seed in (1, 2):
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
-        model = build_model(small(cell, word_dropout=0.1, channel_dropout=0.1), SIZE, seed=7)
+        noise = {"word_dropout": 0.1, "channel_dropout": 0.1}
+        model = build_model(small(cell, word_weights=word_weights, **noise), SIZE, seed=7)
         fit(model, TRAIN, VALIDATION, settings)
         assert torch.equal(torch.get_rng_state(), before)
         states.append(model.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_word_weights_start_from_the_training_rows() -> None:
+    model = build_model(small(word_weights=True), SIZE)
+    expected = copy.deepcopy(model.words)
+    assert isinstance(expected, WordWeights)
+    expected.start([(TRAIN.ids, TRAIN.labels)])
+    assert expected.weight[GOOD] > 0 > expected.weight[BAD]
+    still = TrainingSettings(epochs=1, learning_rate=1e-12, vector_learning_rate=1e-12)
+    fit(model, TRAIN, None, still)
+    torch.testing.assert_close(model.words.weight, expected.weight)  # type: ignore[union-attr]
 
 
 def test_another_seed_other_weights() -> None:
