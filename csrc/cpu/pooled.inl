@@ -46,7 +46,8 @@ struct PooledPass {
     const Real* const* next;  // and for the one after it
     Real* const* kept;        // of each row
     const Real* const* h;
-    int64_t y;  // where h_t goes
+    const int64_t* length;  // likewise
+    int64_t t, y;           // y: where h_t goes
 
     bool far() const { return is_far<Real>(Layered::cell_size(f)); }
     int64_t stripe() const { return S > 1 || far() ? kStripe : 1; }
@@ -73,33 +74,58 @@ struct PooledPass {
     template <bool whole>
     void finish(const Real* sums, int64_t apart, int64_t stride, int64_t row, int64_t rows, int64_t first,
                 int64_t width) const {
-      for (int64_t m = 0; m < rows; ++m)
+      // What the loop needs, where no store can change it.
+      const Places at = this->at;
+      const int64_t H = f.H, y = this->y;
+      const bool with_mean = f.mean, with_max = f.max;
+      for (int64_t m = 0; m < rows; ++m) {
+        const Real *const word = x[row + m] + first, *const soon = next[row + m] + first;
+        const Real *const from = h[row + m] + first, *const sum = sums + m * stride;
+        Real* const state = kept[row + m] + first;
+        const bool pools = is_second(f, t, length[row + m]);
         for (int64_t j = 0; j < width; j += kLanes<Real>) {
-          const int64_t unit = first + j, count = least(kLanes<Real>, width - j);
-          Real* const state = kept[row + m] + unit;
+          const int64_t count = least(kLanes<Real>, width - j);
           Vec<Real> z[S], before = {}, cell = {}, saved[kSaved];
           for (int s = 0; s < S; ++s) {
-            const int64_t word = Cell::x_gate[s] * f.H + unit;
-            z[s] = Cell::h_gate[s] >= 0 ? load(sums + s * apart + m * stride + j) : Vec<Real>{};
-            if (Cell::x_gate[s] >= 0) z[s] += load_some<whole>(x[row + m] + word, count);
-            if (Cell::x_gate[s] >= 0) fetch(next[row + m] + word);
+            const int64_t gate = Cell::x_gate[s] * H + j;
+            z[s] = Cell::h_gate[s] >= 0 ? load(sum + s * apart + j) : Vec<Real>{};
+            if (Cell::x_gate[s] >= 0) z[s] += load_some<whole>(word + gate, count);
+            if (Cell::x_gate[s] >= 0) fetch(soon + gate);
           }
-          if (Cell::mixes_h) before = load(h[row + m] + unit);
-          if (Cell::has_c) cell = load(state + at.c);
+          if (Cell::mixes_h || pools) before = load(from + j);
+          if (Cell::has_c) cell = load(state + at.c + j);
           const Vec<Real> output = Cell::forward(z, before, cell, saved);
-          store(state + y, output);
-          if (Cell::has_c) store(state + at.c, cell);
-          if (f.mean) store(state + at.sum, load(state + at.sum) + output);
-          if (f.max) store(state + at.max, greater(load(state + at.max), output));  // NaN goes through
+          store(state + y + j, output);
+          if (Cell::has_c) store(state + at.c + j, cell);
+          if (pools && with_mean) store(state + at.sum + j, load(state + at.sum + j) + (before + output));
+          if (pools && with_max) store(state + at.max + j, larger(load(state + at.max + j), larger(before, output)));
         }
+      }
     }
   };
+
+  /// Whether of the pairs of steps that a row goes through the one at t is the second: then both are pooled, which
+  /// halves the way of sum and maximum between the caches.
+  static RNNFAST_INLINE bool is_second(const Pooled<Real>& f, int64_t t, int64_t length) {
+    return (f.reverse ? length - 1 - t : t) % 2 != 0;
+  }
+
+  /// Of the states of two steps. A NaN goes through, for once there, it is in every state to come.
+  static RNNFAST_INLINE Vec<Real> larger(Vec<Real> earlier, Vec<Real> later) { return greater(earlier, later); }
 
   /// Points to the words' rows of the table at time step t.
   static void look_up(const Real** x, const Pooled<Real>& f, const RowGroup& rows, int64_t t, int64_t end) {
     for (int64_t r = 0; r < end; ++r) {
       const int64_t place = rows.index[r] * f.T + (f.padding_before ? f.T - rows.length[r] : 0) + t;
       x[r] = f.table + (f.ids ? f.ids[place] : f.wide_ids[place]) * f.table_stride;
+    }
+  }
+
+  /// Pools the last state, where it has no second.
+  static void pool_one(Real* kept, const Places& at, int64_t y) {
+    for (int64_t j = 0; j < at.width; j += kLanes<Real>) {
+      store(kept + at.sum + j, load(kept + at.sum + j) + load(kept + y + j));
+      store(kept + at.max + j, larger(load(kept + at.max + j), load(kept + y + j)));
     }
   }
 
@@ -137,12 +163,13 @@ struct PooledPass {
       for (int64_t r = 0; r < step.active; ++r) h[r] = kept[r] + turn * at.width;
       turn = 1 - turn;
       const int64_t y = turn * at.width;
-      cover(nullptr, Tile{f, at, weights, x, next, kept, h, y}, 0, step.active, f.H);
+      cover(nullptr, Tile{f, at, weights, x, next, kept, h, rows.length, step.t, y}, 0, step.active, f.H);
       for (int64_t r = 0; f.K > 0 && r < step.active; ++r) add_columns(kept[r] + at.sum + at.width, x[r], f);
       if (step.t % kSteps == 0)
         for (int64_t r = 0; r < step.active; ++r) add_up(kept[r], at);
       for (int64_t r = step.going_on; r < step.active; ++r) {
         const int64_t n = rows.index[r], length = rows.length[r];
+        if (!is_second(f, step.t, length)) pool_one(kept[r], at, y);
         add_up(kept[r], at);
         if (f.mean) write_means(f.mean + n * f.H, kept[r] + at.total, f.H, length);
         if (f.max) __builtin_memcpy(f.max + n * f.H, kept[r] + at.max, f.H * sizeof(Real));
