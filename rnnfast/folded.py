@@ -43,22 +43,28 @@ class FoldedClassifier(nn.Module):
         self.bias = model.head.bias.detach().clone()
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        options = {"pooling": self.pooling, "padding_before": self.padding_before}
         results = [
-            ops.pooled(self.cell, ids, lengths, *weights, **options, reverse=bool(number))
+            ops.pooled(
+                self.cell,
+                ids,
+                lengths,
+                *weights,
+                pooling=self.pooling,
+                padding_before=self.padding_before,
+                reverse=number == 1,
+            )
             for number, weights in enumerate(self.directions)
         ]
-        # By pooling, then by direction, as the head has them; what is last are columns of the table, of which there are none.
-        features = torch.cat(
-            [each for pools in list(zip(*results, strict=True))[:-1] for each in pools], dim=1
-        )
+        # By pooling, then by direction, as the head has them. The last results are those of further columns: of none.
+        pools = list(zip(*results, strict=True))[:-1]
+        features = torch.cat([each for directions in pools for each in directions], dim=1)
         # Not a matrix product, whose rounding depends on the number of rows.
         return (features * self.weight).sum(1) + self.bias
 
 
 def why_not(model: nn.Module) -> str | None:
     """The reason why a model cannot be folded, or None if it can."""
-    if type(model) is not RecurrentClassifier:
+    if not isinstance(model, RecurrentClassifier):
         return f"model must be a RecurrentClassifier, got: {type(model).__name__}"
     config, rnn, vectors = model.config, model.rnn, model.embedding.weight
     if config.num_layers > 1:
@@ -68,7 +74,7 @@ def why_not(model: nn.Module) -> str | None:
     if set(config.pooling.split("+")) - set(ops.POOLINGS):
         return f"pooling must be of {', '.join(ops.POOLINGS)}, got: {config.pooling!r}"
     known = {"embedding.weight", "head.weight", "head.bias"} | {
-        f"rnn.{name}" for name in rnn.state_dict()
+        f"rnn.{name}" for name, _ in rnn.named_parameters()
     }
     if more := sorted(set(model.state_dict()) - known):
         return f"model must have no weights beside those of the layer, the vectors and the head, got: {more[0]}"
@@ -76,7 +82,7 @@ def why_not(model: nn.Module) -> str | None:
         return (
             f"model must be float32 or float64 on the CPU, got: {vectors.dtype} on {vectors.device}"
         )
-    size = len(vectors) * len(rnn.weight_ih_l0) * vectors.element_size()
+    size = len(vectors) * rnn.bias_ih_l0.numel() * vectors.element_size()
     if size > LARGEST_TABLE:
         return f"the table must be of {LARGEST_TABLE} bytes at most, got: {size}"
     return None

@@ -152,8 +152,8 @@ def pooled(
         reverse: from the last token to the first.
 
     Returns:
-        (N, H) for each name in ``pooling``, in that order, and at the end (N, K), the means over the row's tokens of the
-        table's further columns.
+        (N, H) for each name in ``pooling``, in that order, and at the end (N, K), the means over the row's tokens of
+        the table's further columns.
 
     Raises:
         RuntimeError: an argument has the wrong shape, dtype or device, an id or a length is out of range, or a gradient

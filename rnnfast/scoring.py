@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import safetensors.torch
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import rnnfast
 from rnnfast.folded import FoldedClassifier, why_not
-from rnnfast.models import ModelConfig, build_model
+from rnnfast.models import ModelConfig, RecurrentClassifier, build_model
 from rnnfast.series import CALENDAR
 from rnnfast.text import Vocabulary, vectorize
 from rnnfast.training import TrainingSettings, WindowTraining, predict
@@ -226,7 +226,9 @@ class Scorer:
     @cached_property
     def _folded(self) -> FoldedClassifier | None:
         """The model with its word vectors and W_ih in one table, made once; None where that cannot be."""
-        return FoldedClassifier(self.model) if why_not(self.model) is None else None
+        return (
+            None if why_not(self.model) else FoldedClassifier(cast(RecurrentClassifier, self.model))
+        )
 
     def _probabilities(self, ids: Tensor, lengths: Tensor) -> np.ndarray:
         if self._folded is None:

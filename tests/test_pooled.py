@@ -1,4 +1,4 @@
-"""The operator from token ids to pooled hidden states: exact, the same for a row wherever it stands, and what it refuses."""
+"""The operator from token ids to pooled hidden states: exact, equal for a row in any company, and what it refuses."""
 
 from typing import Any
 
@@ -218,7 +218,7 @@ def test_where_a_gradient_cannot_be_asked_for_weights_may_have_one() -> None:
     arguments["w_hh"].requires_grad_()
     with torch.no_grad():
         torch.testing.assert_close(ops.pooled(**arguments), expected, rtol=0, atol=0)
-    with pytest.raises(RuntimeError, match="must stay outside of torch.func"):
+    with pytest.raises(RuntimeError, match=r"must stay outside of torch\.func"):
         torch.func.grad(lambda table: ops.pooled(**arguments | {"table": table})[0].sum())(
             arguments["table"]
         )
