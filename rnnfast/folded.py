@@ -66,23 +66,25 @@ def why_not(model: nn.Module) -> str | None:
     """The reason why a model cannot be folded, or None if it can."""
     if not isinstance(model, RecurrentClassifier):
         return f"model must be a RecurrentClassifier, got: {type(model).__name__}"
-    config, rnn, vectors = model.config, model.rnn, model.embedding.weight
+    config, vectors, layer = (
+        model.config,
+        model.embedding.weight,
+        dict(model.rnn.named_parameters()),
+    )
     if config.num_layers > 1:
         return f"num_layers must be 1, got: {config.num_layers}"
     if config.read_padding:
         return "read_padding must be false, got: true"
     if set(config.pooling.split("+")) - set(ops.POOLINGS):
         return f"pooling must be of {', '.join(ops.POOLINGS)}, got: {config.pooling!r}"
-    known = {"embedding.weight", "head.weight", "head.bias"} | {
-        f"rnn.{name}" for name, _ in rnn.named_parameters()
-    }
+    known = {"embedding.weight", "head.weight", "head.bias"} | {f"rnn.{name}" for name in layer}
     if more := sorted(set(model.state_dict()) - known):
         return f"model must have no weights beside those of the layer, the vectors and the head, got: {more[0]}"
     if vectors.device.type != "cpu" or vectors.dtype not in ops.COMPUTED_DTYPES:
         return (
             f"model must be float32 or float64 on the CPU, got: {vectors.dtype} on {vectors.device}"
         )
-    size = len(vectors) * rnn.bias_ih_l0.numel() * vectors.element_size()
+    size = len(vectors) * layer["bias_ih_l0"].numel() * vectors.element_size()
     if size > LARGEST_TABLE:
         return f"the table must be of {LARGEST_TABLE} bytes at most, got: {size}"
     return None
