@@ -98,7 +98,8 @@ struct PooledPass {
           store(state + y + j, output);
           if (Cell::has_c) store(state + at.c + j, cell);
           if (pools && with_mean) store(state + at.sum + j, load(state + at.sum + j) + (before + output));
-          if (pools && with_max) store(state + at.max + j, larger(load(state + at.max + j), larger(before, output)));
+          // The later state comes second, so a NaN goes through: once there, it is in every state to come.
+          if (pools && with_max) store(state + at.max + j, greater(load(state + at.max + j), greater(before, output)));
         }
       }
     }
@@ -109,9 +110,6 @@ struct PooledPass {
   static RNNFAST_INLINE bool is_second(const Pooled<Real>& f, int64_t t, int64_t length) {
     return (f.reverse ? length - 1 - t : t) % 2 != 0;
   }
-
-  /// Of the states of two steps. A NaN goes through, for once there, it is in every state to come.
-  static RNNFAST_INLINE Vec<Real> larger(Vec<Real> earlier, Vec<Real> later) { return greater(earlier, later); }
 
   /// Points to the words' rows of the table at time step t.
   static void look_up(const Real** x, const Pooled<Real>& f, const RowGroup& rows, int64_t t, int64_t end) {
@@ -125,7 +123,7 @@ struct PooledPass {
   static void pool_one(Real* kept, const Places& at, int64_t y) {
     for (int64_t j = 0; j < at.width; j += kLanes<Real>) {
       store(kept + at.sum + j, load(kept + at.sum + j) + load(kept + y + j));
-      store(kept + at.max + j, larger(load(kept + at.max + j), load(kept + y + j)));
+      store(kept + at.max + j, greater(load(kept + at.max + j), load(kept + y + j)));
     }
   }
 
