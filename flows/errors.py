@@ -29,3 +29,7 @@ class ChecksumError(InputError):
 
 class TransferError(FlowError):
     """A download broke off or the server did not answer; trying again may help."""
+
+
+class WorkerError(FlowError):
+    """Workers of an executor die of what they are given, or cannot be had."""
