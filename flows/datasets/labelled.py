@@ -20,8 +20,9 @@ MOST_LABELS = 1000  # that are counted before a column is given up
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Files, the columns that are wanted of them, and the argument that named them."""
+    """Files, the address that names them, the argument that gave it, and the columns that are wanted."""
 
+    pattern: str
     files: tuple[File, ...]
     columns: Columns
     argument: str
@@ -33,7 +34,7 @@ class LabelledFiles:
         Raises:
             InputError: there is none, or one is of another format.
         """
-        return cls(tuple(find(pattern, argument, tuple(READERS))), columns, argument)
+        return cls(pattern, tuple(find(pattern, argument, tuple(READERS))), columns, argument)
 
     def read_keys(self) -> Iterator[tuple[pa.Table, int]]:
         """Tables of the columns label and group, both strings, and the bytes of the files that were ended before it.
@@ -41,14 +42,19 @@ class LabelledFiles:
         Groups may be null. Of Parquet nothing else is read.
 
         Raises:
-            InputError: a file or column cannot be read, a row is broken or has no label.
+            InputError: a file or column cannot be read, a row is broken or has no label, or there is no row.
         """
-        done = 0
+        rows = done = 0
         for file in self.files:
             for batch in self._batches(file, ("label", "group")):
                 self._require_labels(batch, file)
+                rows += len(batch.table)
                 yield _with_groups(batch.table), done
             done += file.size
+        if rows == 0:
+            raise InputError(
+                f"{self.argument} must hold at least one row, found none in {self.pattern!r}"
+            )
 
     def read_reviews(self, labels: tuple[str, str]) -> Iterator[pa.Table]:
         """Tables of SCHEMA; ids of rows that have none are a file's place below the folder of all, and the row.

@@ -143,7 +143,7 @@ def _of_files(data: ReviewsData) -> Source:
     """Files of one's own: reads their labels and groups, and draws."""
     files = LabelledFiles.find(data.dataset, data.columns, "--dataset")
     draw = Draw(data.split_seed)
-    for keys in _keys(files, data.dataset):
+    for keys in _keys(files):
         draw.add(keys["label"], keys["group"])
         if len(draw.rows) > MOST_LABELS:
             break
@@ -151,38 +151,31 @@ def _of_files(data: ReviewsData) -> Source:
     rows, tests = draw.rows.total(), None
     if data.test_dataset is not None:
         tests = LabelledFiles.find(data.test_dataset, data.columns, "--test-dataset")
-        rows += _test_rows(tests, data.test_dataset, labels)
+        rows += _test_rows(tests, labels)
     share = data.test_share if tests is None else 0.0
     cuts = draw.cuts(labels, share, data.validation_share)
     batches = _drawn(files, tests, labels, cuts, Lots(data.split_seed))
     return Source(labels, rows, draw.by_group, batches)
 
 
-def _keys(files: LabelledFiles, pattern: str) -> Iterator[pa.Table]:
-    """The labels and groups of all rows.
-
-    Raises:
-        InputError: there is no row.
-    """
-    rows = before = 0
+def _keys(files: LabelledFiles) -> Iterator[pa.Table]:
+    """The labels and groups of all rows."""
+    before = 0
     with rows_bar("reading labels", sum(file.size for file in files.files)) as advance:
         for keys, done in files.read_keys():
-            rows += len(keys)
             advance(len(keys), done - before)
             before = done
             yield keys
-    if rows == 0:
-        raise InputError(f"{files.argument} must hold at least one row, found none in {pattern!r}")
 
 
-def _test_rows(tests: LabelledFiles, pattern: str, labels: tuple[str, str]) -> int:
+def _test_rows(tests: LabelledFiles, labels: tuple[str, str]) -> int:
     """How many test rows there are.
 
     Raises:
         InputError: they have other labels than the two, or one only.
     """
     counts: Counter[str] = Counter()
-    for keys in _keys(tests, pattern):
+    for keys in _keys(tests):
         counts.update(dict(pair.values() for pair in pc.value_counts(keys["label"]).to_pylist()))
         if unknown := sorted(set(counts) - set(labels)):
             raise InputError(
