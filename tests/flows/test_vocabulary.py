@@ -7,12 +7,20 @@ from pydantic import ByteSize
 
 from flows.datasets import base
 from flows.datasets.base import SCHEMA, write_reviews
+from flows.datasets.readers import RowRange
 from flows.errors import InputError
-from flows.executors import Work, local
+from flows.executors import local
 from flows.parameters import DRIVER_MEMORY, Execution
 from flows.steps import vocabulary as step
 from flows.steps.score_reviews import BASE_MEMORY
-from flows.steps.vocabulary import LEAST_WORDS, MOST_WORDS, build_vocabulary, table_words
+from flows.steps.vocabulary import (
+    LEAST_WORDS,
+    MOST_WORDS,
+    CountingWork,
+    build_vocabulary,
+    table_words,
+)
+from flows.storage import Folder
 from rnnfast.models import ModelConfig
 from rnnfast.word_counts import WordCounts
 
@@ -50,25 +58,17 @@ def test_one_shard_is_counted_in_this_process(parts: Path, monkeypatch: pytest.M
         build_vocabulary(parts, ModelConfig(), parts, Execution(workers=2, shard_rows=20))
 
 
-def test_counts_of_a_shard_are_whole_files(parts: Path) -> None:
-    shards: list[Path] = []
-
-    class Watched(Execution):
-        def executor(self, worker_memory: int) -> local.InProcess:
-            class Watching(local.InProcess):
-                def run(self, work: Work, items: object):  # type: ignore[no-untyped-def, type-arg]
-                    for rows, path in super().run(work, items):  # type: ignore[arg-type, var-annotated]
-                        counts = WordCounts()
-                        counts.include(path)
-                        assert len(counts.most_frequent(1000)) > 50
-                        shards.append(path)
-                        yield rows, path
-
-            return Watching()
-
-    build_vocabulary(parts, ModelConfig(), parts, Watched(shard_rows=100))
-    assert [path.name for path in shards] == [f"{start}.tsv" for start in range(0, 700, 100)]
-    assert not any(path.exists() for path in shards)
+def test_a_shard_that_is_counted_twice_is_one_file(parts: Path) -> None:
+    (parts / "counts").mkdir()
+    file = Folder.at(parts, "parts").file("train.parquet")
+    count = CountingWork(file, parts / "counts", MOST_WORDS).start(1)
+    first, again = (count(RowRange(100, 200, 7)) for _ in range(2))
+    assert first == again == (RowRange(100, 200, 7), parts / "counts" / "100.tsv")
+    assert list((parts / "counts").iterdir()) == [first[1]]
+    counts = WordCounts()
+    counts.include(first[1])
+    expected = Counter(word for text in TEXTS[100:200] for word in text.split())
+    assert dict(counts.most_frequent(1000)) == expected
 
 
 def test_a_failure_leaves_nothing(parts: Path) -> None:
