@@ -75,7 +75,7 @@ def test_same_seed_same_run(
     server: None, run_cli: RunCli, tiny: list[str], reviews_csv: Path, tmp_path: Path
 ) -> None:
     for name, seed, workers in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
-        shards = ["--workers", workers, "--shard-rows", 20 * workers, "--memory-limit", "4GB"]
+        shards = ["--workers", workers, "--shard-rows", 8 // workers, "--memory-limit", "4GB"]
         options = ["--dataset", reviews_csv, "--seed", seed, *shards, *tiny]
         assert run_cli("reviews", *options, "--output", tmp_path / name).exit_code == 0
     a, b, c = (tmp_path / name for name in "abc")

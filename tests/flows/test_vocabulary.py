@@ -43,7 +43,7 @@ def test_neither_workers_nor_shards_make_a_difference(
     parts: Path, workers: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step, "MOST_WORDS", room)
-    execution = Execution(workers=workers, shard_rows=20)
+    execution = Execution(workers=workers, shard_rows=5)
     path = build_vocabulary(parts, ModelConfig(max_tokens=500), parts, execution)
     counts = Counter(word for text in TEXTS for word in text.split())
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
