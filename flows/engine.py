@@ -76,7 +76,8 @@ _artifacts: dict[tuple[UUID, str], _Artifact] = {}  # by task run and title
 def _show_progress(standing: Standing) -> None:
     """Creates and updates the progress artifact of the work that a task is at, if it is in one.
 
-    What is done must not depend on it: a server that answers late, or with an error, is not asked again.
+    What is done must not depend on it: a server that answers with an error is not asked again, one that answers late
+    only at the end.
     """
     context = TaskRunContext.get()
     if context is None:
