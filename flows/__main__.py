@@ -45,6 +45,17 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any other field of model or training, as NAME=VALUE."),
 ]
+Engine = Annotated[str, typer.Option(help="local: processes of this machine; ray: a cluster.")]
+Workers = Annotated[
+    str | None, typer.Option(metavar="N", help="Shards at a time; by default one a core.")
+]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster that runs.")]
+ShardRows = Annotated[
+    str | None, typer.Option(metavar="N", help="Rows of a file that are done together.")
+]
+MemoryLimit = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Of all processes together, such as 4GB.")
+]
 
 app = typer.Typer(
     help="Batch jobs over reviews and sensor readings.",
@@ -60,7 +71,9 @@ def main() -> None:
 
 @app.command()
 def reviews(
-    dataset: Annotated[str, typer.Option(help="sample, imdb, or a file or glob.")] = "sample",
+    dataset: Annotated[
+        str, typer.Option(help="sample, imdb, or a file, glob or folder; also s3://")
+    ] = "sample",
     mirror: Mirror = None,
     cell: Annotated[str, typer.Option(help="rnn, gru, lstm, mlp, cnn or ngrams.")] = "rnn",
     preset: Preset = "default",
@@ -75,17 +88,22 @@ def reviews(
         str | None, typer.Option(help="Column whose groups are never split.")
     ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column that names the row.")] = None,
-    test_dataset: Annotated[str | None, typer.Option(help="File or glob of test rows.")] = None,
+    test_dataset: Annotated[str | None, typer.Option(help="The same, of test rows.")] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
     settings: Settings = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
+    shard_rows: ShardRows = None,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
     with _clear_errors():
         # Imported here, so that --help and a mistyped option answer at once.
-        from flows.parameters import ReviewsData
+        from flows.parameters import Execution, ReviewsData
 
         data = ReviewsData(
             **_given(
@@ -96,6 +114,15 @@ def reviews(
                 group_column=group_column,
                 id_column=id_column,
                 test_dataset=test_dataset,
+            )
+        )
+        execution = Execution(
+            **_given(
+                engine=engine,
+                workers=workers,
+                address=address,
+                shard_rows=shard_rows,
+                memory_limit=memory_limit,
             )
         )
         training = _given(
@@ -113,7 +140,7 @@ def reviews(
 
         from flows.reviews import reviews as reviews_flow
 
-        _show_run(reviews_flow(run_dir, data, *configured, yardstick, overwrite))
+        _show_run(reviews_flow(run_dir, data, *configured, yardstick, overwrite, execution))
 
 
 @app.command()
@@ -218,20 +245,12 @@ def score(
         int | None,
         typer.Option(min=1, metavar="N", help="Of readings: so many from one window to the next."),
     ] = None,
-    engine: Annotated[
-        str, typer.Option(help="local: processes of this machine; ray: a cluster.")
-    ] = "local",
-    workers: Annotated[
-        str | None, typer.Option(metavar="N", help="Shards at a time; by default one a core.")
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster that runs.")] = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
     gpus: Annotated[str | None, typer.Option(metavar="X", help="Of each of Ray's workers.")] = None,
-    shard_rows: Annotated[
-        str | None, typer.Option(metavar="N", help="Rows of a file that are done together.")
-    ] = None,
-    memory_limit: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of all processes together, such as 4GB.")
-    ] = None,
+    shard_rows: ShardRows = None,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """Score files with the model of a run; what is already scored is left as it is."""
     with _clear_errors():

@@ -60,6 +60,7 @@ class Standing:
     rows: int
     part: float  # of all, from 0 to 1
     seconds: float
+    is_done: bool = False  # the last one of this work
 
     @property
     def rows_per_second(self) -> float:
@@ -78,14 +79,14 @@ listeners: list[Callable[[Standing], None]] = []
 
 @contextmanager
 def rows_bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """Draws a bar for work on rows, of which nobody knows how many there are.
+    """Draws a bar for work on rows, of which nobody need know how many there are, and tells the listeners.
 
     Args:
         title: what is being done.
-        total: bytes of the files that the rows are in.
+        total: bytes of the files that the rows are in, or whatever else tells how far it is.
 
     Yields:
-        A function that takes how many rows were done since it was called last, and their bytes.
+        A function that takes how many rows were done since it was called last, and their part of `total`.
     """
     rows = done = 0
     started = perf_counter()
@@ -103,14 +104,18 @@ def rows_bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
         def advance(more: int, size: int) -> None:
             nonlocal rows, done
             rows, done = rows + more, done + size
-            standing = Standing(
-                title, rows, min(1.0, done / max(total, 1)), perf_counter() - started
-            )
+            seconds = perf_counter() - started
+            standing = Standing(title, rows, min(1.0, done / max(total, 1)), seconds)
             progress.update(task, advance=size, rows=rows, rate=standing.rows_per_second)
-            for tell in listeners:
-                tell(standing)
+            _tell(standing)
 
         yield advance
+    _tell(Standing(title, rows, 1.0, perf_counter() - started, is_done=True))
+
+
+def _tell(standing: Standing) -> None:
+    for tell in listeners:
+        tell(standing)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from prefect import flow
 from flows import cache_folder
 from flows.datasets.readers import Columns
 from flows.engine import as_task
-from flows.parameters import ReviewsData
+from flows.parameters import Execution, ReviewsData
 from flows.progress import stage
 from flows.steps.download import download
 from flows.steps.evaluate import evaluate
@@ -29,6 +29,7 @@ score_task = as_task(score_files)
 publish_task = as_task(publish)
 
 DATA, MODEL, TRAINING = ReviewsData(), ModelConfig(), TrainingSettings()
+EXECUTION = Execution()
 
 
 @flow(name="reviews", persist_result=False)
@@ -39,6 +40,7 @@ def reviews(
     training: TrainingSettings = TRAINING,
     yardstick: bool = False,
     overwrite: bool = False,
+    execution: Execution = EXECUTION,
 ) -> Path:
     """Trains a classifier of reviews and leaves a folder that scoring needs nothing beside.
 
@@ -49,6 +51,7 @@ def reviews(
         training: How to train it.
         yardstick: Whether to set a linear model of words and pairs of words beside it.
         overwrite: Whether to replace a run that is at `output`.
+        execution: Where words are counted and test rows scored, and how.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -66,29 +69,35 @@ def reviews(
             prepare_task(data, archive, cache, parts)
         # Transform: words, weights, figures.
         with stage("vocabulary", seconds):
-            vocabulary = vocabulary_task(parts, model, parts)
+            vocabulary = vocabulary_task(parts, model, parts, execution)
         with stage("train", seconds):
             train_task(parts, vocabulary, model, training, run)
         beside = None
         if yardstick and model.cell != "ngrams":
             with stage("yardstick", seconds):
-                beside = _measured_ngrams(parts)
+                beside = _measured_ngrams(parts, execution)
         with stage("evaluate", seconds):
             evaluate_task(parts, run, beside)
         # Load: the scores of the test rows, the report, and the folder in its place.
         with stage("score", seconds):
-            score_task(run, str(parts / "test.parquet"), Columns(id="id"), run / "scores")
+            score_task(
+                run,
+                str(parts / "test.parquet"),
+                Columns(id="id"),
+                run / "scores",
+                execution=execution,
+            )
         seconds["total"] = perf_counter() - started
         return publish_task(run, output, seconds, overwrite)
 
 
-def _measured_ngrams(parts: Path) -> Path:
+def _measured_ngrams(parts: Path, execution: Execution) -> Path:
     """The folder, below `parts`, of the n-gram model, trained and evaluated on the same rows."""
     folder = parts / "yardstick"
     folder.mkdir()
     preset = PRESETS["default"]["ngrams"]
     model = ModelConfig(cell="ngrams", **preset["model"])
-    vocabulary = vocabulary_task(parts, model, folder)
+    vocabulary = vocabulary_task(parts, model, folder, execution)
     train_task(parts, vocabulary, model, TrainingSettings(**preset["training"]), folder)
     evaluate_task(parts, folder)
     return folder

@@ -7,13 +7,21 @@ each channel.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from flows.unfinished import at_end
+
+GROUP_ROWS = 65_536  # of a row group that is written, at the most
+GROUP_BYTES = 16 << 20  # of the rows that wait for their row group, in memory
 
 SCHEMA = pa.schema(
     [
@@ -89,13 +97,47 @@ class SensorDataset:
     standardised: bool = False
 
 
+@contextmanager
+def reviews_writer(path: Path, labels: tuple[str, str]) -> Iterator[Callable[[pa.Table], None]]:
+    """Writes a Parquet file piece by piece, with the names of the labels.
+
+    Yields:
+        A function that takes the next rows of SCHEMA. The file is there after the block, whole, or not at all.
+    """
+    schema = SCHEMA.with_metadata({"labels": json.dumps(labels)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    waiting: list[pa.Table] = []
+    rows = size = 0
+
+    def flush() -> None:
+        nonlocal rows, size
+        if rows:
+            writer.write_table(pa.concat_tables(waiting), row_group_size=GROUP_ROWS)
+        waiting.clear()
+        rows = size = 0
+
+    def write(table: pa.Table) -> None:
+        nonlocal rows, size
+        if rows + table.num_rows > GROUP_ROWS or size + table.nbytes > GROUP_BYTES:
+            flush()
+        waiting.append(table.cast(SCHEMA).replace_schema_metadata(schema.metadata))
+        rows += table.num_rows
+        size += table.nbytes
+
+    with at_end(partial(temporary.unlink, missing_ok=True)):
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            yield write
+            flush()
+        temporary.replace(path)
+
+
 def write_reviews(table: pa.Table, labels: tuple[str, str], path: Path) -> None:
     """Writes rows of SCHEMA and the names of their labels as one Parquet file."""
-    metadata = {"labels": json.dumps(labels)}
-    pq.write_table(table.cast(SCHEMA).replace_schema_metadata(metadata), path, compression="zstd")
+    with reviews_writer(path, labels) as write:
+        write(table)
 
 
 def read_labels(path: Path) -> tuple[str, str]:
-    """The names of label 0 and label 1 of a file that `write_reviews` wrote."""
+    """The names of label 0 and label 1 of a file that `reviews_writer` wrote."""
     negative, positive = json.loads(pq.read_schema(path).metadata[b"labels"])
     return negative, positive

@@ -3,7 +3,8 @@
 A reader yields (table, places, rejected): columns named after the fields of `Columns`, the place of
 each row in the file, and the rows that it could not take apart. Texts stay bytes here, so that one
 byte that is not UTF-8 costs its own row and not the whole batch. It reads the whole file, or a range of
-its rows as `flows.datasets.ranges` cuts them.
+its rows as `flows.datasets.ranges` cuts them; and all fields, or `only` those that are named, although every
+column that is wanted has to be there.
 """
 
 import io
@@ -94,9 +95,12 @@ class Rejected(NamedTuple):
 
 
 Rows = Iterator[tuple[pa.Table, pa.Array, list[Rejected]]]
+Fields = tuple[str, ...]
 
 
-def read_csv(file: File, columns: Selection, rows: RowRange | None = None) -> Rows:
+def read_csv(
+    file: File, columns: Selection, rows: RowRange | None = None, only: Fields = ()
+) -> Rows:
     """Reads CSV with a header; quoted fields may hold line breaks.
 
     An empty field is missing, a quoted empty one is a text without words. A row with too few or too
@@ -134,7 +138,7 @@ def read_csv(file: File, columns: Selection, rows: RowRange | None = None) -> Ro
         if "Empty CSV file" in str(error):
             return
         raise
-    fields = columns.select(names, file)
+    fields = _narrowed(columns.select(names, file), only)
     rejected.clear()
     with open_reader(list(dict.fromkeys(fields.values()))) as reader:
         for batch in reader:
@@ -155,7 +159,9 @@ def read_csv(file: File, columns: Selection, rows: RowRange | None = None) -> Ro
         yield empty, pa.array([], pa.int64()), rejected
 
 
-def read_jsonl(file: File, columns: Columns, rows: RowRange | None = None) -> Rows:
+def read_jsonl(
+    file: File, columns: Columns, rows: RowRange | None = None, only: Fields = ()
+) -> Rows:
     """Reads one JSON object a line; the file's first one says which columns there are.
 
     Line by line, so that one broken line costs that line: pyarrow's reader would refuse the file.
@@ -165,7 +171,8 @@ def read_jsonl(file: File, columns: Columns, rows: RowRange | None = None) -> Ro
     if rows is not None:
         content = pa.BufferReader(file.between(rows.begin, rows.end))
         head = _json_object(file.between(0, rows.head).to_pybytes())
-        fields = columns.select(list(head), file) if isinstance(head, dict) else None
+        if isinstance(head, dict):
+            fields = _narrowed(columns.select(list(head), file), only)
     with io.BufferedReader(content) as stream:
         lines = enumerate(stream, start=1 + (rows.start if rows else 0))
         while chunk := list(islice(lines, ROWS)):
@@ -179,8 +186,8 @@ def read_jsonl(file: File, columns: Columns, rows: RowRange | None = None) -> Ro
                 if isinstance(row, str):
                     rejected.append(Rejected(place, row))
                     continue
-                fields = fields or columns.select(list(row), file)
-                text = row.get(fields["text"])
+                fields = fields or _narrowed(columns.select(list(row), file), only)
+                text = row.get(fields["text"]) if "text" in fields else None
                 if text is not None and not isinstance(text, str):
                     rejected.append(Rejected(place, f"the text is {text!r:.40}, not a string"))
                     continue
@@ -188,9 +195,13 @@ def read_jsonl(file: File, columns: Columns, rows: RowRange | None = None) -> Ro
                 places.append(place)
             table = {
                 field: pa.array([row[field] for row in found], pa.binary())
-                for field in fields or columns.wanted
+                for field in fields or _narrowed(columns.wanted, only)
             }
             yield pa.table(table), pa.array(places, pa.int64()), rejected
+
+
+def _narrowed(fields: dict[str, str], only: Fields) -> dict[str, str]:
+    return {field: name for field, name in fields.items() if not only or field in only}
 
 
 def _with_head(file: File, rows: RowRange) -> bytes:
@@ -218,11 +229,14 @@ def _plain(value: object) -> bytes | None:
     return text.encode("utf-8", "surrogatepass")
 
 
-def read_parquet(file: File, columns: Columns, rows: RowRange | None = None) -> Rows:
+def read_parquet(
+    file: File, columns: Columns, rows: RowRange | None = None, only: Fields = ()
+) -> Rows:
     """Reads Parquet; Arrow does not check that its strings are UTF-8, so they are read as bytes."""
     with open_parquet(file) as parquet:
         fields = columns.select(parquet.schema_arrow.names, file)
         _require_text(parquet.schema_arrow.field(fields["text"]).type, fields["text"], file)
+        fields = _narrowed(fields, only)
         for table, places in parquet_rows(parquet, fields, ROWS, rows):
             texts = {field: _as_bytes(table[field]) for field in table.column_names}
             yield pa.table(texts), places, []
@@ -279,7 +293,7 @@ def _is_text(type_: pa.DataType) -> bool:
     return "string" in str(type_) or "binary" in str(type_)
 
 
-READERS: dict[str, Callable[[File, Columns, RowRange | None], Rows]] = {
+READERS: dict[str, Callable[[File, Columns, RowRange | None, Fields], Rows]] = {
     "csv": read_csv,
     "jsonl": read_jsonl,
     "parquet": read_parquet,

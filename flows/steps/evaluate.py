@@ -7,11 +7,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from flows.progress import bar
-from flows.steps.prepare import in_both
+from flows.datasets.readers import open_parquet
+from flows.progress import rows_bar
+from flows.steps.prepare import DUPLICATES
+from flows.storage import File, Folder
 from rnnfast.metrics import binary_metrics
 from rnnfast.scoring import CHUNK, Scorer
 
@@ -22,7 +22,7 @@ def evaluate(parts: Path, run: Path, baseline: Path | None = None) -> Path:
     """Completes the `metrics.json` of a run.
 
     Args:
-        parts: folder with the three parts and `data.json`.
+        parts: folder that `prepare` has filled.
         run: folder with the trained model.
         baseline: folder of an evaluated n-gram model to set beside it.
 
@@ -31,27 +31,26 @@ def evaluate(parts: Path, run: Path, baseline: Path | None = None) -> Path:
         rows are counted, and left out of the figures under "test_without_duplicates".
     """
     scorer = Scorer.load(run)
-    train, validation, test = (
-        pq.read_table(parts / f"{name}.parquet", columns=["text", "label"])
-        for name in ("train", "validation", "test")
+    folder = Folder.at(parts, "parts")
+    test = folder.file("test.parquet")
+    validation_labels, validation_scores, _ = _scored(
+        scorer, folder.file("validation.parquet"), "validating"
     )
-    validation_scores, _ = _scores(scorer, validation, "validating")
-    test_scores, seconds = _scores(scorer, test, "testing")
-    labels = test["label"].to_numpy()
-    fresh = ~in_both(pa.concat_tables([train, validation]), test).to_numpy()
+    labels, test_scores, seconds = _scored(scorer, test, "testing")
+    fresh = ~np.load(parts / DUPLICATES)
     path = run / "metrics.json"
     history = read_json(path)["history"]
     metrics: dict[str, Any] = {
         "test": binary_metrics(labels, test_scores),
         "test_without_duplicates": _measured(labels[fresh], test_scores[fresh]),
-        "validation": _measured(validation["label"].to_numpy(), validation_scores),
+        "validation": _measured(validation_labels, validation_scores),
         "history": history,
         "data": read_json(parts / "data.json")["rows"],
         "throughput": {
             "train_tokens_per_second": fmean(epoch["tokens_per_second"] for epoch in history),
-            "score_reviews_per_second": test.num_rows / seconds,
+            "score_reviews_per_second": len(labels) / seconds,
         },
-        "examples": _examples(test, test_scores),
+        "examples": _examples(test, labels, test_scores),
     }
     if baseline is not None:
         metrics["baseline"] = {"ngrams": read_json(baseline / path.name)["test"]}
@@ -69,16 +68,16 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _scores(scorer: Scorer, table: pa.Table, title: str) -> tuple[np.ndarray, float]:
-    """Scores of the rows, and how many seconds they took."""
+def _scored(scorer: Scorer, file: File, title: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """Labels and scores of the rows of a file, and how many seconds the scores took."""
     started = perf_counter()
-    parts = []
-    with bar(title, table.num_rows, unit="rows") as advance:
-        for start in range(0, table.num_rows, CHUNK):
-            texts = table["text"].slice(start, CHUNK)
-            parts.append(scorer.score(texts))
-            advance(len(texts))
-    return np.concatenate(parts), perf_counter() - started
+    labels, scores = [], []
+    with open_parquet(file) as parquet, rows_bar(title, parquet.metadata.num_rows) as advance:
+        for batch in parquet.iter_batches(CHUNK, columns=["text", "label"]):
+            labels.append(batch["label"].to_numpy())
+            scores.append(scorer.score(batch["text"]))
+            advance(len(batch), len(batch))
+    return np.concatenate(labels), np.concatenate(scores), perf_counter() - started
 
 
 def _measured(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any] | None:
@@ -86,18 +85,50 @@ def _measured(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any] | None:
     return binary_metrics(labels, scores) if len(np.unique(labels)) == 2 else None
 
 
-def _examples(test: pa.Table, scores: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+def _examples(
+    file: File, labels: np.ndarray, scores: np.ndarray
+) -> dict[str, list[dict[str, Any]]]:
     """The clearest hits and the clearest misses, half of them of either label."""
-    labels = test["label"].to_numpy()
     # How far a score is on the right side of one half.
     margins = np.where(labels == 1, scores, 1 - scores) - 0.5
-    order = np.argsort(-margins, kind="stable")
-    kinds = {"right": order[margins[order] > 0], "wrong": order[::-1][margins[order[::-1]] < 0]}
+    chosen = {
+        kind: [row for label in (0, 1) for row in _farthest(margins, sign, labels == label)]
+        for kind, sign in (("right", 1), ("wrong", -1))
+    }
+    texts = _texts(file, sorted(row for rows in chosen.values() for row in rows))
     return {
         kind: [
-            {"text": test["text"][row].as_py(), "label": label, "score": float(scores[row])}
-            for label in (0, 1)
-            for row in rows[labels[rows] == label][: EXAMPLES // 2].tolist()
+            {"text": texts[row], "label": int(labels[row]), "score": float(scores[row])}
+            for row in rows
         ]
-        for kind, rows in kinds.items()
+        for kind, rows in chosen.items()
     }
+
+
+def _farthest(margins: np.ndarray, sign: int, among: np.ndarray) -> list[int]:
+    """The rows of the largest margins of that sign, the largest first.
+
+    Of equal ones the first rows where they are positive, the last ones where they are negative.
+    """
+    rows = np.flatnonzero(among & (sign * margins > 0))[::sign]
+    count = min(EXAMPLES // 2, len(rows))
+    sizes = sign * margins[rows]
+    if count:
+        rows = rows[least := sizes >= np.partition(sizes, -count)[-count]]
+        sizes = sizes[least]
+    return rows[np.argsort(-sizes, kind="stable")][:count].tolist()
+
+
+def _texts(file: File, rows: list[int]) -> dict[int, str]:
+    """The texts of a few rows of a file, by their number."""
+    found: dict[int, str] = {}
+    first = 0
+    with open_parquet(file) as parquet:
+        for number in range(parquet.num_row_groups):
+            end = first + parquet.metadata.row_group(number).num_rows
+            inside = [row for row in rows if first <= row < end]
+            if inside:
+                texts = parquet.read_row_group(number, columns=["text"])["text"]
+                found |= {row: texts[row - first].as_py() for row in inside}
+            first = end
+    return found

@@ -1,27 +1,64 @@
-"""Turns a data set into the parts of a job: train, validation and test, a Parquet file each."""
+"""Turns a data set into the parts of a job: train, validation and test, a Parquet file each.
+
+Files of one's own go by twice, a batch at a time: first their labels and groups, by which the parts are drawn, then the
+rows, each into its part. Of a row nothing is held but 8 bytes, at first for the draw, then for the texts that are in
+two parts. Data sets that have a name are small, and split in memory.
+"""
 
 import json
 import shutil
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flows.datasets import DATASETS, files
-from flows.datasets.base import Dataset, Splits, read_labels, write_reviews
+from flows.datasets import DATASETS
+from flows.datasets.base import Dataset, Splits, read_labels, reviews_writer, write_reviews
+from flows.datasets.labelled import MOST_LABELS, LabelledFiles, two_labels
+from flows.errors import InputError
 from flows.parameters import ReviewsData
+from flows.progress import rows_bar
 from flows.steps.download import sha256
-from flows.steps.split import split
+from flows.steps.draw import TEST, Draw, Lots, sides
+from flows.steps.duplicates import in_both, text_digests
+from flows.steps.split import split, too_few
 from flows.unfinished import at_end
 
 PARTS = ("train", "validation", "test")
+DUPLICATES = "duplicates.npy"
+BATCH = 8192  # rows
+
+
+class Source(NamedTuple):
+    """What there is to write.
+
+    Attributes:
+        labels: the names of label 0 and label 1.
+        rows: how many there are in all parts.
+        by_group: whether the parts were drawn by group.
+        batches: rows of SCHEMA in the order of each part, and the number of the part in PARTS.
+    """
+
+    labels: tuple[str, str]
+    rows: int
+    by_group: bool
+    batches: Iterator[tuple[int, pa.Table]]
 
 
 def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) -> Path:
-    """Writes the parts, and `data.json`: the `source` of the data and its `rows`, counted.
+    """Writes the parts, and what is known about them.
+
+    That is `data.json`, the `source` of the data and its `rows`, counted, and `duplicates.npy`: of each test row (N,)
+    bool whether its text is also in the training or validation rows.
 
     Args:
         data: what to read.
@@ -36,54 +73,136 @@ def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) ->
         InputError: the data cannot be used.
     """
     digest = sha256(archive) if archive else None
-    splits = _read(data, archive, digest, cache)
-    rest, test = splits.train, splits.test
-    if test is None:
-        rest, test = split(rest, data.test_share, data.split_seed, "testing")
-    train, validation = split(rest, data.validation_share, data.split_seed, "validation")
-    parts = dict(zip(PARTS, (train, validation, test), strict=True))
-    for name, table in parts.items():
-        write_reviews(table, splits.labels, work / f"{name}.parquet")
+    source = _named(data, archive, digest, cache) if data.is_named else _of_files(data)
+    counts, duplicates = _write(source, data, work)
+    np.save(work / DUPLICATES, duplicates)
     about = {
         "source": {
             **data.model_dump(exclude={"mirror"}, exclude_none=True),
             "about": DATASETS[data.dataset].about if data.is_named else "files of the user",
             "sha256": digest,
-            "validation_drawn_by": "row" if _all_null(rest["group"]) else "group",
+            "validation_drawn_by": "group" if source.by_group else "row",
         },
         "rows": {
-            **{f"{name}_rows": table.num_rows for name, table in parts.items()},
-            "duplicates_in_train_and_test": pc.sum(in_both(rest, test)).as_py(),
+            **{f"{name}_rows": int(n) for name, n in zip(PARTS, counts, strict=True)},
+            "duplicates_in_train_and_test": int(duplicates.sum()),
         },
     }
     (work / "data.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
     return work
 
 
-def in_both(train: pa.Table, test: pa.Table) -> pa.ChunkedArray:
-    """For each row of `test`, whether its text is in `train` as well.
+def _write(source: Source, data: ReviewsData, work: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Writes the parts; returns their numbers of rows (3,), and which test rows have a text of another part."""
+    counts = np.zeros((len(PARTS), 2), int)  # by part and label
+    rest, test = array("Q"), array("Q")  # digests of texts
+    with ExitStack() as stack:
+        advance = stack.enter_context(rows_bar("preparing reviews", source.rows))
+        writers = [
+            stack.enter_context(reviews_writer(work / f"{part}.parquet", source.labels))
+            for part in PARTS
+        ]
+        for part, table in source.batches:
+            writers[part](table)
+            counts[part] += np.bincount(table["label"].to_numpy(), minlength=2)
+            (test if part == TEST else rest).frombytes(text_digests(table["text"]).tobytes())
+            advance(len(table), len(table))
+        if counts.sum() != source.rows:
+            raise InputError(
+                f"--dataset must stay as it is while it is read, it had {source.rows} rows "
+                f"and then {counts.sum()}"
+            )
+        if not counts.all():
+            purpose = "validation" if data.test_dataset else "testing and validation"
+            raise too_few(counts.sum(0).tolist(), purpose)
+    return counts.sum(1), in_both(np.array(rest, copy=False), np.array(test, copy=False))
 
-    Two texts are the same when nothing but upper case, or white space around them, differs.
-    """
-    return pc.is_in(_normalised(test["text"]), value_set=_normalised(train["text"]))
 
-
-def _normalised(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.utf8_trim_whitespace(pc.utf8_lower(texts))
-
-
-def _all_null(column: pa.ChunkedArray) -> bool:
-    return column.null_count == len(column)
-
-
-def _read(data: ReviewsData, archive: Path | None, digest: str | None, cache: Path) -> Splits:
-    if not data.is_named:
-        return files.read(data.dataset, data.columns, data.test_dataset)
+def _named(data: ReviewsData, archive: Path | None, digest: str | None, cache: Path) -> Source:
+    """A data set that has a name."""
     dataset = DATASETS[data.dataset]
     if archive is None or digest is None:
-        return dataset.read(None)
-    folder = cache / "tables" / f"{dataset.name}-{dataset.version}-{digest[:16]}"
-    return _read_cached(dataset, archive, folder)
+        splits = dataset.read(None)
+    else:
+        folder = cache / "tables" / f"{dataset.name}-{dataset.version}-{digest[:16]}"
+        splits = _read_cached(dataset, archive, folder)
+    rest, test = splits.train, splits.test
+    if test is None:
+        rest, test = split(rest, data.test_share, data.split_seed, "testing")
+    tables = (*split(rest, data.validation_share, data.split_seed, "validation"), test)
+    batches = (
+        (part, table.slice(start, BATCH))
+        for part, table in enumerate(tables)
+        for start in range(0, len(table), BATCH)
+    )
+    by_group = rest["group"].null_count < len(rest)
+    return Source(splits.labels, sum(map(len, tables)), by_group, batches)
+
+
+def _of_files(data: ReviewsData) -> Source:
+    """Files of one's own: reads their labels and groups, and draws."""
+    files = LabelledFiles.find(data.dataset, data.columns, "--dataset")
+    draw = Draw(data.split_seed)
+    for keys in _keys(files):
+        draw.add(keys["label"], keys["group"])
+        if len(draw.rows) > MOST_LABELS:
+            break
+    labels = two_labels(draw.rows, data.columns)
+    rows, tests = draw.rows.total(), None
+    if data.test_dataset is not None:
+        tests = LabelledFiles.find(data.test_dataset, data.columns, "--test-dataset")
+        rows += _test_rows(tests, labels)
+    share = data.test_share if tests is None else 0.0
+    cuts = draw.cuts(labels, share, data.validation_share)
+    batches = _drawn(files, tests, labels, cuts, Lots(data.split_seed))
+    return Source(labels, rows, draw.by_group, batches)
+
+
+def _keys(files: LabelledFiles) -> Iterator[pa.Table]:
+    """The labels and groups of all rows."""
+    before = 0
+    with rows_bar("reading labels", sum(file.size for file in files.files)) as advance:
+        for keys, done in files.read_keys():
+            advance(len(keys), done - before)
+            before = done
+            yield keys
+
+
+def _test_rows(tests: LabelledFiles, labels: tuple[str, str]) -> int:
+    """How many test rows there are.
+
+    Raises:
+        InputError: they have other labels than the two, or one only.
+    """
+    counts: Counter[str] = Counter()
+    for keys in _keys(tests):
+        counts.update(dict(pair.values() for pair in pc.value_counts(keys["label"]).to_pylist()))
+        if unknown := sorted(set(counts) - set(labels)):
+            raise InputError(
+                f"--test-dataset must hold the labels of --dataset, {labels[0]!r} and "
+                f"{labels[1]!r}; found {unknown[0]!r} as well"
+            )
+    if len(counts) < 2:
+        raise InputError(
+            f"--test-dataset must hold rows of both labels, found {next(iter(counts))!r} alone"
+        )
+    return counts.total()
+
+
+def _drawn(
+    files: LabelledFiles,
+    tests: LabelledFiles | None,
+    labels: tuple[str, str],
+    cuts: np.ndarray,
+    lots: Lots,
+) -> Iterator[tuple[int, pa.Table]]:
+    for table in files.read_reviews(labels):
+        drawn = sides(lots.draw(table["group"]), table["label"].to_numpy(), cuts)
+        for part in np.unique(drawn).tolist():
+            yield part, table.filter(pa.array(drawn == part))
+    if tests is not None:
+        for table in tests.read_reviews(labels):
+            yield TEST, table
 
 
 def _read_cached(dataset: Dataset, archive: Path, folder: Path) -> Splits:

@@ -1,5 +1,8 @@
 """Splits a table of reviews in two, the same way every time."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
@@ -23,6 +26,7 @@ def split(table: pa.Table, share: float, seed: int, purpose: str) -> tuple[pa.Ta
         InputError: a part would lack one of the two labels, or all rows.
     """
     groups = table["group"]
+    counts = np.bincount(table["label"].to_numpy(), minlength=2).tolist()
     try:
         if groups.null_count < len(groups):
             keys = pc.coalesce(groups, pc.binary_join_element_wise("row", table["id"], " "))
@@ -36,15 +40,16 @@ def split(table: pa.Table, share: float, seed: int, purpose: str) -> tuple[pa.Ta
                 stratify=table["label"].to_numpy(),
             )
     except ValueError as error:
-        raise _too_few(table, purpose) from error
+        raise too_few(counts, purpose) from error
     parts = table.take(pa.array(sorted(rest))), table.take(pa.array(sorted(part)))
     if any(len(pc.unique(side["label"])) < 2 for side in parts):
-        raise _too_few(table, purpose)
+        raise too_few(counts, purpose)
     return parts
 
 
-def _too_few(table: pa.Table, purpose: str) -> InputError:
+def too_few(counts: Sequence[int], purpose: str) -> InputError:
+    """What to raise where the rows of label 0 and label 1, so many, are not enough to set some aside."""
     return InputError(
         f"--dataset must hold enough rows of both labels to set some aside for {purpose}, "
-        f"found {table.num_rows}: {pc.sum(table['label'])} of label 1"
+        f"found {sum(counts)}: {counts[1]} of label 1"
     )

@@ -111,3 +111,29 @@ def reviews_csv(tmp_path: Path) -> Path:
         lines.append(f'r{i},"A {word} one, number {i}",{label},m{i // 10}')
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of a bucket on a server of this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        from pyarrow import fs
+
+        system, _ = fs.FileSystem.from_uri("s3://reviews/?allow_bucket_creation=true")
+        system.create_dir("reviews")
+        yield "s3://reviews"
+    server.stop()

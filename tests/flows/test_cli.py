@@ -74,8 +74,9 @@ def test_from_a_file_to_scores(
 def test_same_seed_same_run(
     server: None, run_cli: RunCli, tiny: list[str], reviews_csv: Path, tmp_path: Path
 ) -> None:
-    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        options = ["--dataset", reviews_csv, "--seed", seed, *tiny]
+    for name, seed, workers in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
+        shards = ["--workers", workers, "--shard-rows", 8 // workers, "--memory-limit", "4GB"]
+        options = ["--dataset", reviews_csv, "--seed", seed, *shards, *tiny]
         assert run_cli("reviews", *options, "--output", tmp_path / name).exit_code == 0
     a, b, c = (tmp_path / name for name in "abc")
     for name in ("model.safetensors", "config.json", "vocabulary.txt"):
@@ -219,6 +220,10 @@ def test_data_that_is_not_there(
         (["--set", "width=3"], ["--set must be NAME=VALUE", "hidden_size", "'width=3'"]),
         (["--set", "hidden_size=big"], ["--hidden-size: ", "got 'big'"]),
         (["--test-dataset", "x.csv"], ["test_dataset must not be given for 'sample'"]),
+        (["--workers", "0"], ["--workers: ", "greater than or equal to 1", "got '0'"]),
+        (["--shard-rows", "few"], ["--shard-rows: ", "got 'few'"]),
+        (["--memory-limit", "much"], ["--memory-limit: ", "got 'much'"]),
+        (["--engine", "dask"], ["--engine: ", "'local' or 'ray'", "got 'dask'"]),
         (["--no-such-option"], ["--no-such-option"]),
     ],
 )

@@ -1,12 +1,20 @@
 import logging
 import pickle
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 import pytest
 
 from flows.errors import ChecksumError, InputError, TransferError
+from flows.progress import rows_bar
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import Artifact
 
 
 def run_in_flow(step: Callable[[], str]) -> str:
@@ -56,6 +64,77 @@ def test_nothing_else_is(server: None, error: Exception) -> None:
     with pytest.raises(type(error), match=str(error)):
         run_in_flow(step)
     assert calls == 1
+
+
+def counted() -> str:
+    """Does 40 of 40 rows, 10 at a time."""
+    with rows_bar("counting words", 41) as advance:
+        for _ in range(4):
+            advance(10, 10)
+    return "whole"
+
+
+def progress_artifacts() -> "list[Artifact]":
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
+
+    with get_client(sync_client=True) as client:
+        filter_ = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
+        return client.read_artifacts(artifact_filter=filter_)
+
+
+def test_a_task_shows_how_far_it_is(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.artifacts import update_progress_artifact
+
+    from flows import engine
+
+    updates: list[float] = []
+
+    def update(artifact: UUID, percent: float, description: str) -> None:
+        updates.append(percent)
+        update_progress_artifact(artifact, percent, description)
+
+    monkeypatch.setattr(engine, "update_progress_artifact", update)
+    before = {artifact.id for artifact in progress_artifacts()}
+    assert run_in_flow(counted) == "whole"
+    # The first and the last one; those between came too soon after another.
+    assert updates == [100]
+    [artifact] = [a for a in progress_artifacts() if a.id not in before]
+    assert (artifact.key, artifact.data) == ("counting-words", 100)
+    assert artifact.task_run_id is not None
+    assert re.fullmatch(r"40 rows, [\d,]+ a second, 0 s left", artifact.description or "")
+    monkeypatch.setattr(engine, "UPDATE", 0)
+    run_in_flow(counted)
+    assert updates == [100, *(100 * n / 41 for n in (20, 30, 40)), 100]
+
+
+def test_progress_is_nothing_to_fail_or_wait_for(
+    server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import engine
+
+    calls = 0
+
+    def refuses(*_: object) -> UUID:
+        nonlocal calls
+        calls += 1
+        raise ConnectionError("no server")
+
+    def hangs(*_: object) -> UUID:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.01)
+        return uuid4()
+
+    monkeypatch.setattr(engine, "UPDATE", 0)
+    monkeypatch.setattr(engine, "SLOW", 0.005)
+    for create in (refuses, hangs):
+        calls = 0
+        monkeypatch.setattr(engine, "create_progress_artifact", create)
+        monkeypatch.setattr(engine, "update_progress_artifact", create)
+        assert run_in_flow(counted) == "whole"
+        assert calls == (1 if create is refuses else 2)  # the last one is tried
+    assert counted() == "whole"  # outside of a task
 
 
 def test_what_is_imported_and_in_which_order() -> None:

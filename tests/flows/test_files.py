@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.datasets import files, readers
-from flows.datasets.files import Batch, read
+from flows.datasets.base import Splits
+from flows.datasets.files import Batch
+from flows.datasets.labelled import LabelledFiles, two_labels
 from flows.datasets.readers import Columns
 from flows.errors import InputError
 from flows.storage import find
@@ -25,6 +28,16 @@ ROWS = [
 def read_batches(path: Path, columns: Columns, name: str) -> Iterator[Batch]:
     [file] = find(str(path), "--x", tuple(readers.READERS))
     return files.read_batches(file, columns, name)
+
+
+def read(pattern: str, columns: Columns) -> Splits:
+    """All rows of labelled files."""
+    found = LabelledFiles.find(pattern, columns, "--dataset")
+    labels: Counter[str] = Counter()
+    for keys, _ in found.read_keys():
+        labels.update(keys["label"].to_pylist())
+    names = two_labels(labels, columns)
+    return Splits(pa.concat_tables(found.read_reviews(names)), None, names)
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> Path:
@@ -117,17 +130,6 @@ def test_which_label_is_one(
     assert splits.labels == labels
     for value, encoded in zip(values, splits.train["label"].to_pylist(), strict=True):
         assert labels[encoded] == str(value).lower()
-
-
-def test_test_rows_from_a_file_of_their_own(tmp_path: Path) -> None:
-    train = write(tmp_path / "train.csv", ROWS)
-    test = write(tmp_path / "test.csv", ROWS[1:])
-    splits = read(str(train), LABELLED, str(test))
-    assert splits.test is not None
-    assert splits.test["label"].to_pylist() == [0, 1]
-    bad = write(tmp_path / "bad.csv", [{"text": "t", "label": "neutral"}])
-    with pytest.raises(InputError, match=r"--test-dataset must hold the labels.*'neutral'"):
-        read(str(train), LABELLED, str(bad))
 
 
 # Bad rows, one after a good one, and where and why each is rejected.

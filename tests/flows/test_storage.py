@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from flows.errors import InputError
 from flows.parameters import Execution
@@ -17,30 +15,6 @@ from flows.steps.score import score_files
 from flows.storage import HOST, Folder, find
 
 KINDS = ("csv", "jsonl", "parquet")
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The address of a bucket on a server of this process."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        from pyarrow import fs
-
-        system, _ = fs.FileSystem.from_uri("s3://reviews/?allow_bucket_creation=true")
-        system.create_dir("reviews")
-        yield "s3://reviews"
-    server.stop()
 
 
 @pytest.fixture(params=["local", "s3"])
