@@ -192,10 +192,10 @@ class Execution(BaseModel):
                 if fitting < 1:
                     raise InputError(
                         f"--memory-limit must be at least "
-                        f"{ByteSize(DRIVER_MEMORY + worker_memory).human_readable()} for one worker, "
-                        f"got: {self.memory_limit.human_readable()}"
+                        f"{ByteSize(DRIVER_MEMORY + worker_memory).human_readable(decimal=True)} for one worker, "
+                        f"got: {self.memory_limit.human_readable(decimal=True)}"
                     )
                 workers = min(workers, fitting)
-            peak = ByteSize(DRIVER_MEMORY + workers * worker_memory).human_readable()
+            peak = ByteSize(DRIVER_MEMORY + workers * worker_memory).human_readable(decimal=True)
             logger.info("%d workers, at most %s of memory", workers, peak)
         return executor(self.engine, workers, self.address, self.gpus)

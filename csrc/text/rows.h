@@ -5,6 +5,7 @@
 // row ends with \r, \n or both, and an empty line is no row.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -21,7 +22,7 @@ class RowEnds {
   // first byte.
   void scan(std::string_view data, std::vector<int64_t>& ends) {
     quoted_ ? scan_csv(data, ends) : scan_lines(data, ends);
-    before_ += static_cast<int64_t>(data.size());
+    before_ += data.size();
   }
 
   // Whether a row has begun that no line end has ended yet.
@@ -30,6 +31,8 @@ class RowEnds {
  private:
   enum class State { kRow, kField, kLetters, kQuoted, kQuote };  // what the next byte begins, or is within
 
+  int64_t place(std::ptrdiff_t in_data) const { return static_cast<int64_t>(before_) + in_data; }
+
   void scan_lines(std::string_view data, std::vector<int64_t>& ends) {
     const char *at = data.data(), *const end = at + data.size();
     while (at < end) {
@@ -37,14 +40,14 @@ class RowEnds {
       state_ = line_end ? State::kRow : State::kLetters;
       if (!line_end) return;
       at = line_end + 1;
-      ends.push_back(before_ + (at - data.data()));
+      ends.push_back(place(at - data.data()));
     }
   }
 
   void scan_csv(std::string_view data, std::vector<int64_t>& ends) {
     const char *at = data.data(), *const end = at + data.size();
-    constexpr std::string_view mark = "\xef\xbb\xbf";
-    if (before_ == 0 && data.substr(0, mark.size()) == mark) at += mark.size();
+    constexpr std::string_view mark = "\xef\xbb\xbf";  // of the byte order, at the head of a file
+    for (size_t i = before_; i < mark.size() && at < end && *at == mark[i]; ++i) ++at;
     for (; at < end; ++at) {
       const char c = *at;
       if (state_ == State::kQuoted) {
@@ -53,7 +56,7 @@ class RowEnds {
         state_ = State::kQuote;
       } else if (c == '\n' || c == '\r') {
         // Of \r\n the second is an empty line.
-        if (state_ != State::kRow) ends.push_back(before_ + (at + 1 - data.data()));
+        if (state_ != State::kRow) ends.push_back(place(at + 1 - data.data()));
         state_ = State::kRow;
       } else if (c == ',') {
         state_ = State::kField;
@@ -67,7 +70,7 @@ class RowEnds {
 
   bool quoted_;
   State state_ = State::kRow;
-  int64_t before_ = 0;  // bytes taken
+  size_t before_ = 0;  // bytes taken
 };
 
 }  // namespace rnnfast::text

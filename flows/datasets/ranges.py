@@ -1,6 +1,7 @@
 """Cuts files into ranges of rows that can be read each without the rest."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import pyarrow.parquet as pq
 
@@ -64,35 +65,29 @@ def _of_groups(
 
 
 def _of_bytes(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange]:
-    is_csv = file.kind == "csv"
-    head: int | None = None  # where the first row ends, which in CSV has the names of the columns
-    rows = begin = end = at = (
-        0  # rows before `begin`, and of what follows up to `end` those that are taken
-    )
-    taken = 0
-    scanner = RowEnds(is_csv)
-    with file.stream() as stream:
-        for block in blocks(stream):
-            for place in scanner.scan(block).tolist():
-                if head is None:
-                    head = place
-                    if is_csv:
-                        begin = end = place
-                        continue
-                if taken and (taken == most_rows or place - begin > most_bytes):
-                    size = 0 if file.is_packed else end - begin
-                    yield RowRange(rows, rows + taken, size, begin, end, head)
-                    rows, begin, taken = rows + taken, end, 0
-                taken, end = taken + 1, place
-            at += len(block)
-    if scanner.open:  # the last row has no line end
-        if head is None:
-            head = at
-            taken = int(not is_csv)
-        else:
-            taken += 1
-        end = at
+    ends = _row_ends(file)
+    first = next(ends, 0)
+    # In CSV the first row has the names of the columns.
+    begin = end = first if file.kind == "csv" else 0
+    rows = taken = 0  # before `begin`, and from there to `end`
+    for place in ends if file.kind == "csv" else chain([first] * (first > 0), ends):
+        if taken and (taken == most_rows or place - begin > most_bytes):
+            size = 0 if file.is_packed else end - begin
+            yield RowRange(rows, rows + taken, size, begin, end, first)
+            rows, begin, taken = rows + taken, end, 0
+        taken, end = taken + 1, place
     if taken:
         # How far into a packed file a range is, nobody says.
         size = file.size if file.is_packed else end - begin
-        yield RowRange(rows, rows + taken, size, begin, end, head or 0)
+        yield RowRange(rows, rows + taken, size, begin, end, first)
+
+
+def _row_ends(file: File) -> Iterator[int]:
+    """The places behind each row, the one behind the last row though it have no line end."""
+    scanner, read = RowEnds(file.kind == "csv"), 0
+    with file.stream() as stream:
+        for block in blocks(stream):
+            yield from scanner.scan(block).tolist()
+            read += len(block)
+    if scanner.open:
+        yield read

@@ -268,9 +268,9 @@ def _require_text(type_: pa.DataType, name: str, file: File) -> None:
         raise InputError(f"--text-column must name a column of text, {name!r} of {file} is {type_}")
 
 
-def _as_bytes(column: pa.Array) -> pa.Array:
+def _as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        column = column.cast(column.type.value_type)
     return (column if _is_text(column.type) else column.cast(pa.string())).cast(pa.binary())
 
 
