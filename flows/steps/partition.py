@@ -31,6 +31,9 @@ PARTITIONS = ".partitions"  # the folder, in that of the output
 PARTITION_BYTES = 128 << 20  # of the input, as CSV, for each partition
 UNPACKED = 4  # bytes of CSV for one of Parquet or of a packed file
 PART_ROWS, PART_BYTES = 1 << 20, 64 << 20  # of the ranges that are split, at the most
+PART_MEMORY = (
+    3 * PART_BYTES
+)  # the file's bytes, the columns, and these in the order of the partitions
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from flows.errors import InputError
+from flows.executors import AHEAD
 from flows.outputs import Outputs
 from flows.steps.gather import NoReadingsError, Readings, gather
-from flows.steps.partition import RejectedRows, Shard, Source
+from flows.steps.partition import PART_MEMORY, PARTITION_BYTES, RejectedRows, Shard, Source
 from flows.steps.score_reviews import BASE_MEMORY, Done
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
@@ -27,6 +28,8 @@ from rnnfast.training import forecasts
 from rnnfast.window_models import WindowConfig
 
 GATHERING_MEMORY = 300 << 20  # bytes: what gathering takes beside mapped files, measured
+# The least that a reading takes in CSV is some 24 bytes, and readings out of order take 50 each to sort.
+SORTING_MEMORY = 2 * PARTITION_BYTES
 
 FORECASTS = pa.schema(
     [
@@ -114,9 +117,13 @@ class ReadingsWork:
 
 
 def readings_memory(scorer: SensorScorer) -> int:
-    """Bytes that a worker takes at the most, beside the pages of files that the system may take back."""
+    """Bytes that a worker takes at the most, beside the pages of files that the system may take back.
+
+    More only where a shard is of more than a partition's share: all of one series that comes out of order.
+    """
     weights = sum(tensor.nbytes for tensor in scorer.model.state_dict().values())
-    return BASE_MEMORY + 2 * weights + GATHERING_MEMORY
+    splitting = AHEAD * PART_MEMORY
+    return BASE_MEMORY + max(splitting, 2 * weights + GATHERING_MEMORY + SORTING_MEMORY)
 
 
 def output_schema(scorer: SensorScorer) -> pa.Schema:
