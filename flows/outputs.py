@@ -12,8 +12,10 @@ everything that decides the content. So a shard that is done twice, by whomever,
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from mmap import ACCESS_READ, mmap
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,8 @@ class Record:
 
     Attributes:
         key: the name of its files.
-        input: the file that it was read from, by its place below the folder of all.
-        first_row: the first of its rows there, counted from 1.
+        input: the file that it was read from, by its place below the folder of all; or which part of all files it is.
+        first_row: the first of its rows there, counted from 1; None where they do not follow each other in one file.
         input_rows: how many rows it has there.
         input_sha256: of these rows' content, however the file encodes it.
         rows: written.
@@ -45,7 +47,7 @@ class Record:
 
     key: str
     input: str
-    first_row: int
+    first_row: int | None
     input_rows: int
     input_sha256: str
     rows: int
@@ -86,7 +88,7 @@ class Outputs:
         self,
         key: str,
         tables: Iterable[pa.Table],
-        rejected: Sequence[Rejected],
+        rejected: Sequence[tuple[str, Rejected]],
         about: Mapping[str, Any],
     ) -> Record:
         """Writes the files of a shard, and returns its record.
@@ -94,19 +96,22 @@ class Outputs:
         Args:
             key: of the shard.
             tables: the rows, of the schema; taken once, all before `rejected` is read.
-            rejected: rows of the input that could not be used.
+            rejected: rows of the input that could not be used, each with the name of its file.
             about: the fields of the record that tell of the input.
         """
-        rows, sink = 0, pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, self.schema, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table)
-                rows += table.num_rows
-        content = sink.getvalue()
+        rows = 0
+        # On the disk, since a shard may come to many times its input; it has no name that could be left there.
+        with tempfile.TemporaryFile() as file:
+            with pq.ParquetWriter(file, self.schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table)
+                    rows += table.num_rows
+            file.flush()
+            content = pa.py_buffer(mmap(file.fileno(), 0, access=ACCESS_READ))
         if rejected:
             lines = [
-                json.dumps({"input": about["input"], "row": r.place, "reason": r.reason}, ensure_ascii=False) + "\n"
-                for r in rejected
+                json.dumps({"input": name, "row": row.place, "reason": row.reason}, ensure_ascii=False) + "\n"
+                for name, row in rejected
             ]  # fmt: skip
             (self.folder / REJECTED).write(f"{key}.jsonl", "".join(lines).encode())
         self.folder.write(f"{key}.parquet", content)

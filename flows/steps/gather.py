@@ -59,6 +59,10 @@ class Readings:
         return torch.from_numpy(self.values)
 
 
+class NoReadingsError(InputError):
+    """There is nothing to gather."""
+
+
 class _Codes:
     """Numbers for names, in the order in which they were first seen."""
 
@@ -87,12 +91,13 @@ def gather(
         The readings, and `info` with the step that was found and, where it had none, the labels.
 
     Raises:
-        InputError: there is no reading.
+        NoReadingsError: there is no reading, or none with a value for every channel.
+        InputError: the step is to be found, and no device has two readings.
     """
     own = [name for name in info.channels if name not in CALENDAR]
     raw = _collect(batches, own, folder)
     if len(raw.times) == 0:
-        raise InputError("--dataset or --input must hold at least one reading, found none")
+        raise NoReadingsError("--dataset or --input must hold at least one reading, found none")
     if info.order == "file":
         raw = replace(raw, times=np.arange(len(raw.times), dtype=np.int64) * 1_000_000)
     order = in_order(raw.times, raw.groups)
@@ -107,7 +112,7 @@ def gather(
     for name in RAW:
         (folder / name).unlink()
     if len(runs) == 0:
-        raise InputError(
+        raise NoReadingsError(
             f"--features must have readings in common rows, {', '.join(own)} have none"
         )
     places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}

@@ -1,22 +1,28 @@
 """Scores files of reviews or of readings with the model of a run: plans the shards, has them done, and lists them."""
 
 import logging
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from time import perf_counter
+from uuid import uuid4
 
 import rnnfast
 from flows.datasets.readers import READERS, Columns
 from flows.datasets.series_files import KINDS, SeriesColumns
 from flows.errors import InputError
-from flows.executors import Item, Work
+from flows.executors import Executor, Item, Work
 from flows.outputs import MANIFEST, Outputs
 from flows.parameters import Execution
 from flows.progress import rows_bar
+from flows.steps.partition import Shard, partitioned
 from flows.steps.score_readings import ReadingsWork, output_schema, readings_memory
 from flows.steps.score_reviews import SCORES, Done, ReviewsWork, plan_reviews, reviews_memory
-from flows.storage import File, Folder, common_folder, find
+from flows.storage import File, Folder, find
 from flows.unfinished import at_end
 from rnnfast.scoring import RunFolderError, Scorer, load_scorer
 from rnnfast.series import CALENDAR
@@ -69,6 +75,7 @@ def score_files(
         scorer = load_scorer(model)
     except RunFolderError as error:
         raise InputError(f"--model: {error}") from error
+    started = perf_counter()
     folder = Folder.at(output, "--output")
     # What is written is told apart by the version too: another one may score in another way.
     told = {"rnnfast": rnnfast.__version__, "format": FORMAT, "model": scorer.digest}
@@ -77,14 +84,12 @@ def score_files(
         texts = columns or Columns()
         settings = told | {"columns": texts.wanted, "shard_rows": execution.shard_rows}
         outputs = Outputs(folder, SCORES, settings)
-        return _run(
-            ReviewsWork(model, scorer.digest, texts, outputs),
-            plan_reviews(files, execution.shard_rows),
-            outputs,
-            files,
-            execution,
-            reviews_memory(scorer),
-        )
+        reviews = ReviewsWork(model, scorer.digest, texts, outputs)
+        chosen = execution.executor(reviews_memory(scorer))
+        with _begun(outputs):
+            return _run(
+                reviews, plan_reviews(files, execution.shard_rows), outputs, files, chosen, started
+            )
     series = scorer.series
     own = tuple(name for name in series.channels if name not in CALENDAR)
     read = SeriesColumns(
@@ -94,8 +99,32 @@ def score_files(
     outputs = Outputs(
         folder, output_schema(scorer), told | {"columns": asdict(read), "every": every}
     )
-    work = ReadingsWork(model, read, every, outputs, len(common_folder(files)) + 1)
-    return _run(work, files, outputs, files, execution, readings_memory(scorer))
+    # In the order of the files, a reading's time is its place among all.
+    is_one = read.group is None or series.order == "file"
+    chosen = execution.executor(readings_memory(scorer))
+    with (
+        _begun(outputs),
+        _scratch() as scratch,
+        partitioned(files, read, is_one, outputs, chosen) as source,
+    ):
+        readings = ReadingsWork(model, scorer.digest, source, every, outputs, scratch)
+        shards = (Shard(number, source.count) for number in range(source.count))
+        return _run(readings, shards, outputs, files, chosen, started)
+
+
+@contextmanager
+def _begun(outputs: Outputs) -> Iterator[None]:
+    with at_end(outputs.folder.remove_if_empty):  # an empty folder is nothing to leave
+        outputs.begin()
+        yield
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """The name of a folder for temporary files, which are gone at the end, whoever made them and however they ended."""
+    folder = Path(tempfile.gettempdir(), f"rnnfast-{uuid4().hex}")
+    with at_end(partial(rmtree, folder, ignore_errors=True)):
+        yield folder
 
 
 def _run(
@@ -103,27 +132,23 @@ def _run(
     items: Iterable[Item],
     outputs: Outputs,
     files: list[File],
-    execution: Execution,
-    worker_memory: int,
+    executor: Executor,
+    started: float,
 ) -> Summary:
     """Has the shards done, and lists them."""
-    started = perf_counter()
     summary, records = Summary(), []
-    chosen = execution.executor(worker_memory)
-    with at_end(outputs.folder.remove_if_empty):  # an empty folder is nothing to leave
-        outputs.begin()
-        with rows_bar("scoring", sum(file.size for file in files)) as advance:
-            for done in chosen.run(work, items):
-                records.append(done.record)
-                summary.shards += 1
-                summary.skipped += done.was_done
-                summary.rows += done.record.rows
-                summary.rejected += done.record.rejected
-                advance(done.record.input_rows, done.size)
-        if summary.rows == 0:
-            found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
-            raise InputError(f"--input must hold a row that can be scored, it has {found}")
-        others = outputs.finish(records)
+    with rows_bar("scoring", sum(file.size for file in files)) as advance:
+        for done in executor.run(work, items):
+            records.append(done.record)
+            summary.shards += 1
+            summary.skipped += done.was_done
+            summary.rows += done.record.rows
+            summary.rejected += done.record.rejected
+            advance(done.record.input_rows, done.size)
+    if summary.rows == 0:
+        found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
+        raise InputError(f"--input must hold a row that can be scored, it has {found}")
+    others = outputs.finish(records)
     if others:
         logger.warning(
             "%s has %d shards of other inputs or models too; %s lists those of this run",

@@ -1,11 +1,11 @@
 """Scores readings: forecasts from the last window of each device, or labels of all windows.
 
-A shard is a file.
+A shard is all readings of some devices, in the order of their names and then of time.
 """
 
-import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,20 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from flows.datasets.readers import Rejected
-from flows.datasets.series_files import SeriesColumns, read_readings
+from flows.errors import InputError
+from flows.executors import AHEAD
 from flows.outputs import Outputs
-from flows.steps.gather import Readings, gather
+from flows.steps.gather import NoReadingsError, Readings, gather
+from flows.steps.partition import PART_MEMORY, PARTITION_BYTES, RejectedRows, Shard, Source
 from flows.steps.score_reviews import BASE_MEMORY, Done
-from flows.storage import File
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
 from rnnfast.training import forecasts
 from rnnfast.window_models import WindowConfig
 
 GATHERING_MEMORY = 300 << 20  # bytes: what gathering takes beside mapped files, measured
+# The least that a reading takes in CSV is some 24 bytes, and readings out of order take 50 each to sort.
+SORTING_MEMORY = 2 * PARTITION_BYTES
 
 FORECASTS = pa.schema(
     [
@@ -53,54 +55,75 @@ LABELS = pa.schema(
 
 @dataclass(frozen=True)
 class ReadingsWork:
-    """What a worker does with a file.
+    """What a worker does with a shard: scores and writes it, unless that was done before.
 
     Attributes:
         model: folder of the run.
-        columns: which columns hold what.
+        digest: of the model that it must hold.
+        source: the readings.
         every: also makes forecasts from windows before the last one, so many readings apart. Windows to
             classify are half a window apart, or `every`.
         outputs: where the forecasts or labels go.
-        inside: how many letters of a path are those of the folder that is common to all files.
+        scratch: folder of the machine for flat files; whoever starts the work removes it in the end.
     """
 
     model: Path
-    columns: SeriesColumns
+    digest: str
+    source: Source
     every: int | None
     outputs: Outputs
-    inside: int
+    scratch: Path
 
-    def start(self, threads: int) -> Callable[[File], Done]:
+    def start(self, threads: int) -> Callable[[Shard], Done]:
         """Loads the model."""
         torch.set_num_threads(threads)
-        return partial(self._do, SensorScorer.load(self.model), Lock())
+        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        scorer = SensorScorer.load(self.model)
+        if scorer.digest != self.digest:
+            raise InputError(
+                f"--model must stay as it is while it scores, {self.model} has changed"
+            )
+        return partial(self._do, scorer, Lock())
 
-    def _do(self, scorer: SensorScorer, computing: Lock, file: File) -> Done:
-        with file.random() as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        name = file.path[self.inside :]
-        key = self.outputs.key(file.name.split(".")[0], name, digest)
+    def _do(self, scorer: SensorScorer, computing: Lock, shard: Shard) -> Done:
+        digest = self.source.digest(shard)
+        name, first_row = self.source.input(shard)
+        key = self.outputs.key(self.source.stem(shard), name, digest)
         record = self.outputs.find(key)
         if record is not None:
-            return Done(record, True, file.size)
-        rejected: list[Rejected] = []
-        about = {"input": name, "first_row": 1, "input_rows": 0, "input_sha256": digest}
-        with computing, tempfile.TemporaryDirectory() as folder:
-            readings, _ = gather(self._read(file, rejected), scorer.series, Path(folder))
-            tables = scored(scorer, readings, self.every)
-            about["input_rows"] = readings.report["readings"] + len(rejected)
-            return Done(self.outputs.write(key, tables, rejected, about), False, file.size)
+            return Done(record, True, self.source.size)
+        rejected: RejectedRows = []
+        rows = 0
 
-    def _read(self, file: File, rejected: list[Rejected]) -> Iterator[pa.Table]:
-        for table, bad in read_readings(file, self.columns):
-            rejected += bad
-            yield table
+        def read() -> Iterator[pa.Table]:
+            nonlocal rows
+            for table in self.source.read(shard, rejected):
+                rows += table.num_rows
+                yield table
+
+        with computing, tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            tables: Iterable[pa.Table] = ()
+            # Of a few devices there may be nothing, of all together there must be something.
+            with suppress(NoReadingsError):
+                readings, _ = gather(read(), scorer.series, Path(folder))
+                tables = scored(scorer, readings, self.every)
+            about = {
+                "input": name,
+                "first_row": first_row,
+                "input_rows": rows + len(rejected),
+                "input_sha256": digest,
+            }
+            return Done(self.outputs.write(key, tables, rejected, about), False, self.source.size)
 
 
 def readings_memory(scorer: SensorScorer) -> int:
-    """Bytes that a worker takes at the most, beside the pages of files that the system may take back."""
+    """Bytes that a worker takes at the most, beside the pages of files that the system may take back.
+
+    More only where a shard is of more than a partition's share: all of one series that comes out of order.
+    """
     weights = sum(tensor.nbytes for tensor in scorer.model.state_dict().values())
-    return BASE_MEMORY + 2 * weights + GATHERING_MEMORY
+    splitting = AHEAD * PART_MEMORY
+    return BASE_MEMORY + max(splitting, 2 * weights + GATHERING_MEMORY + SORTING_MEMORY)
 
 
 def output_schema(scorer: SensorScorer) -> pa.Schema:
@@ -131,18 +154,21 @@ def _distance(config: WindowConfig, every: int | None) -> int:
 
 
 def _runs(readings: Readings, config: WindowConfig, every: int | None) -> np.ndarray:
-    """The runs, each cut so that a window ends where it ends."""
+    """The runs, each cut so that a window ends where it ends; in the order of the groups' names, then of time."""
     lookback = config.lookback
-    runs = readings.runs[readings.runs[:, 1] - readings.runs[:, 0] >= lookback].copy()
+    long_enough = readings.runs[:, 1] - readings.runs[:, 0] >= lookback
+    runs, groups = readings.runs[long_enough], readings.groups[long_enough]
     if config.task == "forecast":
         spare = runs[:, 1] - runs[:, 0] - lookback
         runs[:, 0] += spare % every if every else spare
         if not every:
             # Of each device the last run alone.
-            groups = np.searchsorted(readings.runs[:, 1], runs[:, 0], "right")
-            owner = readings.groups[groups]
-            runs = runs[np.append(owner[1:] != owner[:-1], True)] if len(runs) else runs
-    return runs
+            last = np.append(groups[1:] != groups[:-1], True)[: len(runs)]
+            runs, groups = runs[last], groups[last]
+    names = readings.group_names
+    places = np.empty(len(names), np.int64)
+    places[sorted(range(len(names)), key=lambda group: names[group] or "")] = np.arange(len(names))
+    return runs[np.argsort(places[groups], kind="stable")]
 
 
 def _forecasts(

@@ -110,7 +110,8 @@ class ReviewsWork:
             "input_rows": shard.rows.stop - shard.rows.start,
             "input_sha256": digest,
         }
-        return Done(self.outputs.write(key, [rows], rejected, about), False, shard.rows.size)
+        bad = [(shard.name, row) for row in rejected]
+        return Done(self.outputs.write(key, [rows], bad, about), False, shard.rows.size)
 
 
 def _read(shard: Shard, columns: Columns) -> tuple[pa.Table, list[Rejected]]:

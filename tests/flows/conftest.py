@@ -102,6 +102,22 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def forecaster(tmp_path: Path) -> Path:
+    """The folder of a run with a small model of readings, 12 hours to 4, that nobody has trained."""
+    from rnnfast.scoring import SeriesInfo, save_sensors_run
+    from rnnfast.training import WindowTraining
+    from rnnfast.window_models import WindowConfig, build_window_model
+
+    info = SeriesInfo(channels=("temp", "load"), targets=("temp",), step=3_600_000_000, carry=2,
+                      time_column="when", group_column="device")  # fmt: skip
+    run = tmp_path / "model"
+    run.mkdir()
+    model = build_window_model(WindowConfig(lookback=12, horizon=4, hidden_size=4), 2, (0,))
+    save_sensors_run(run, model, training=WindowTraining(), series=info, data={})
+    return run
+
+
+@pytest.fixture
 def reviews_csv(tmp_path: Path) -> Path:
     """120 labelled reviews of 12 movies."""
     path = tmp_path / "reviews.csv"

@@ -321,22 +321,6 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
         prepare_series(wrong, None, config, tmp_path)
 
 
-@pytest.fixture
-def forecaster(tmp_path: Path) -> Path:
-    """The folder of a run with a small model that nobody has trained."""
-    from rnnfast.scoring import save_sensors_run
-    from rnnfast.training import WindowTraining
-    from rnnfast.window_models import build_window_model
-
-    info = SeriesInfo(channels=("temp", "load"), targets=("temp",), step=3_600_000_000, carry=2,
-                      time_column="when", group_column="device")  # fmt: skip
-    run = tmp_path / "model"
-    run.mkdir()
-    model = build_window_model(SMALL, 2, (0,))
-    save_sensors_run(run, model, training=WindowTraining(), series=info, data={})
-    return run
-
-
 def test_scores_are_those_of_the_windows(forecaster: Path, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "x.csv", 30)
     summary = score_files(forecaster, str(path), None, tmp_path / "out", every=6)
