@@ -41,6 +41,15 @@ Epochs = Annotated[str | None, typer.Option(metavar="N", help="Passes over the t
 BatchSize = Annotated[str | None, typer.Option(metavar="N", help="Rows in a training step.")]
 LearningRate = Annotated[str | None, typer.Option(metavar="X", help="Of the optimizer.")]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="Of weights, order and dropout.")]
+Workers = Annotated[
+    str | None, typer.Option(metavar="N", help="Processes that train together on this machine.")
+]
+Nodes = Annotated[
+    str | None, typer.Option(metavar="N", help="Machines on which the same command is started.")
+]
+Rendezvous = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Of one of the machines, where they meet.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any other field of model or training, as NAME=VALUE."),
@@ -80,12 +89,15 @@ def reviews(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
+    workers: Workers = None,
+    nodes: Nodes = None,
+    rendezvous: Rendezvous = None,
     settings: Settings = None,
 ) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
     with _clear_errors():
         # Imported here, so that --help and a mistyped option answer at once.
-        from flows.parameters import ReviewsData
+        from flows.parameters import Processes, ReviewsData
 
         data = ReviewsData(
             **_given(
@@ -111,9 +123,11 @@ def reviews(
         )
         run_dir = _run_dir(output, dataset, cell, overwrite)
 
+        processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
+
         from flows.reviews import reviews as reviews_flow
 
-        _show_run(reviews_flow(run_dir, data, *configured, yardstick, overwrite))
+        _show_run(reviews_flow(run_dir, data, *configured, yardstick, overwrite, processes))
 
 
 @app.command()
@@ -153,11 +167,14 @@ def sensors(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
+    workers: Workers = None,
+    nodes: Nodes = None,
+    rendezvous: Rendezvous = None,
     settings: Settings = None,
 ) -> None:
     """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
     with _clear_errors():
-        from flows.parameters import SensorsData
+        from flows.parameters import Processes, SensorsData
         from rnnfast.training import WindowTraining
         from rnnfast.window_models import WINDOW_PRESETS, WindowConfig
 
@@ -188,9 +205,11 @@ def sensors(
         )
         run_dir = _run_dir(output, dataset, cell, overwrite)
 
+        processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
+
         from flows.sensors import sensors as sensors_flow
 
-        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite))
+        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite, processes))
 
 
 @app.command()

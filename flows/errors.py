@@ -29,3 +29,7 @@ class ChecksumError(InputError):
 
 class TransferError(FlowError):
     """A download broke off or the server did not answer; trying again may help."""
+
+
+class WorkerError(FlowError):
+    """Processes that share a job ended before they were done; starting it again may help."""

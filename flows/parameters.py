@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from flows.datasets import DATASETS, SENSORS
 from flows.datasets.base import Archive, SensorDataset
 from flows.datasets.readers import Columns
+from flows.errors import InputError
 
 
 class JobData(BaseModel):
@@ -68,6 +69,54 @@ class ReviewsData(JobData):
         if self.is_named and self.test_dataset is not None:
             raise ValueError(f"test_dataset must not be given for {self.dataset!r}, which has one")
         return self
+
+
+# Cells of models that are solved at once, or have nothing to learn.
+NOT_BY_STEPS = ("ngrams", "linear", "persistence", "seasonal")
+
+
+class Processes(BaseModel):
+    """The processes that train a model together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(1, ge=1, description="Processes on this machine.")
+    nodes: int = Field(1, ge=1, description="Machines, each with as many processes.")
+    rendezvous: str | None = Field(
+        None,
+        pattern=r"^[^\s:]+:[0-9]+$|^\[[^\s\]]+\]:[0-9]+$",
+        description="HOST:PORT of one of the machines, where they meet.",
+    )
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.workers * self.nodes
+
+    def require_use(self, cell: str, batch_size: int) -> None:
+        """Raises InputError where some would have nothing to do."""
+        if self.count > 1 and cell in NOT_BY_STEPS:
+            raise InputError(
+                f"--workers and --nodes must be 1 for --cell {cell}, which is not trained by steps, "
+                f"got {self.workers} and {self.nodes}"
+            )
+        if self.count > batch_size:
+            raise InputError(
+                f"--workers times --nodes must be at most the batch size, {batch_size}, "
+                f"got {self.count}"
+            )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Processes":
+        if (self.nodes > 1) != (self.rendezvous is not None):
+            raise ValueError(
+                "nodes above 1 and rendezvous must be given together, "
+                f"got {self.nodes} and {self.rendezvous}"
+            )
+        return self
+
+
+ALONE = Processes()
 
 
 def _names(value: object) -> object:

@@ -8,7 +8,7 @@ from prefect import flow
 from flows import cache_folder
 from flows.datasets.readers import Columns
 from flows.engine import as_task
-from flows.parameters import ReviewsData
+from flows.parameters import ALONE, Processes, ReviewsData
 from flows.progress import stage
 from flows.steps.download import download
 from flows.steps.evaluate import evaluate
@@ -39,6 +39,7 @@ def reviews(
     training: TrainingSettings = TRAINING,
     yardstick: bool = False,
     overwrite: bool = False,
+    processes: Processes = ALONE,
 ) -> Path:
     """Trains a classifier of reviews and leaves a folder that scoring needs nothing beside.
 
@@ -49,6 +50,7 @@ def reviews(
         training: How to train it.
         yardstick: Whether to set a linear model of words and pairs of words beside it.
         overwrite: Whether to replace a run that is at `output`.
+        processes: That train the model.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -56,6 +58,7 @@ def reviews(
     started = perf_counter()
     output = output.absolute()
     cache = cache_folder()
+    processes.require_use(model.cell, training.batch_size)
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
         parts = run / PARTS
@@ -68,11 +71,11 @@ def reviews(
         with stage("vocabulary", seconds):
             vocabulary = vocabulary_task(parts, model, parts)
         with stage("train", seconds):
-            train_task(parts, vocabulary, model, training, run)
+            train_task(parts, vocabulary, model, training, run, cache, processes)
         beside = None
         if yardstick and model.cell != "ngrams":
             with stage("yardstick", seconds):
-                beside = _measured_ngrams(parts)
+                beside = _measured_ngrams(parts, cache)
         with stage("evaluate", seconds):
             evaluate_task(parts, run, beside)
         # Load: the scores of the test rows, the report, and the folder in its place.
@@ -82,13 +85,14 @@ def reviews(
         return publish_task(run, output, seconds, overwrite)
 
 
-def _measured_ngrams(parts: Path) -> Path:
+def _measured_ngrams(parts: Path, cache: Path) -> Path:
     """The folder, below `parts`, of the n-gram model, trained and evaluated on the same rows."""
     folder = parts / "yardstick"
     folder.mkdir()
     preset = PRESETS["default"]["ngrams"]
     model = ModelConfig(cell="ngrams", **preset["model"])
     vocabulary = vocabulary_task(parts, model, folder)
-    train_task(parts, vocabulary, model, TrainingSettings(**preset["training"]), folder)
+    settings = TrainingSettings(**preset["training"])
+    train_task(parts, vocabulary, model, settings, folder, cache)
     evaluate_task(parts, folder)
     return folder

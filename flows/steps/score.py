@@ -31,9 +31,9 @@ from flows.progress import bar
 from flows.steps.download import sha256
 from flows.steps.gather import Readings, gather
 from flows.unfinished import at_end
+from rnnfast.prediction import forecasts
 from rnnfast.scoring import RunFolderError, Scorer, SensorScorer, load_scorer
 from rnnfast.series import CALENDAR, Windows
-from rnnfast.training import forecasts
 
 FORMAT = 1  # of the output; part of a shard's key
 OUTPUT = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
