@@ -188,7 +188,7 @@ class Futures(_WindowRows):
 
     def loss(self, model: WindowModel, rows: Tensor, share: slice = _ALL) -> Tensor:
         """The loss of the forecasts, and the pinball loss of their quantiles, if they have some."""
-        taken = self.windows.take(rows[share])
+        taken = self.windows.take(rows[share].contiguous())
         return self._loss(model, model(taken[:, : self.past]), taken)
 
     def measure(self, model: WindowModel, workers: Workers = ALONE) -> dict[str, float]:
@@ -214,7 +214,7 @@ class LabelledWindows(_WindowRows):
 
     def loss(self, model: WindowModel, rows: Tensor, share: slice = _ALL) -> Tensor:
         """Cross entropy in nats."""
-        own = rows[share]
+        own = rows[share].contiguous()
         labels = self.labels[self.windows.run_of(own)]
         return F.cross_entropy(model(self.windows.take(own)), labels)
 
