@@ -15,9 +15,9 @@ from flows.parameters import ALONE, Processes
 from flows.progress import bar
 from flows.steps.checkpoints import checkpoint_of
 from flows.steps.encode import encode
-from flows.steps.prepare_series import SERIES
+from flows.steps.prepare_series import SERIES, training_digest
 from flows.steps.train_workers import train_together
-from flows.steps.training_job import TRAIN, VALIDATION, Job, ReviewsJob, WindowsJob, windows_digest
+from flows.steps.training_job import TRAIN, VALIDATION, Job, ReviewsJob, WindowsJob
 from rnnfast.metrics import conformal_margins
 from rnnfast.models import ModelConfig
 from rnnfast.prediction import forecasts
@@ -107,7 +107,7 @@ def train_windows(
 
     The intervals of forecasts are calibrated on the validation part.
     """
-    digest = windows_digest(parts)
+    digest = training_digest(parts)
     job = WindowsJob(parts=parts, data_digest=digest, model=config, training=settings)
     model, validation = _trained(job, run, cache, processes)
     assert isinstance(model, WindowModel)

@@ -13,6 +13,7 @@ from typing import Any
 import safetensors.torch
 import torch.distributed as dist
 from pydantic import BaseModel
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from flows.steps.training_job import Job
 from rnnfast.checkpoint import Checkpoint
@@ -71,11 +72,17 @@ def work(order: Order, workers: Workers) -> None:
         (order.folder / HISTORY).write_text(json.dumps(history), encoding="utf-8")
 
 
-if __name__ == "__main__":
-    end_with_parent()
+@record  # has torchrun say why a worker failed
+def main() -> None:
+    """Joins the other workers and trains as the file says that the command line names."""
     dist.init_process_group("gloo")
     work(
         Order.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")),
         Workers(dist.get_rank(), dist.get_world_size(), os.environ["LOCAL_RANK"] == "0"),
     )
     dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    main()

@@ -33,7 +33,7 @@ LOG = "log"
 PAUSE = 0.05  # seconds from one look at the reports to the next
 RESTARTS = 3  # so often all may be started anew
 PATIENCE = 3.0  # seconds for them to end when they are told to
-LAST_LINES = 20  # of what they said, where they failed
+LAST_LINES = 40  # of what they said, where they failed
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _run(
         code = None
         while code is None:
             code = process.poll()
-            _follow(reports.readlines(), on_progress)
+            follow(reports.readlines(), on_progress)
             time.sleep(PAUSE if code is None else 0)
         return code
 
@@ -117,7 +117,7 @@ def _torchrun(job: Job, processes: Processes) -> list[str]:
             f"--nnodes={processes.nodes}",
             "--rdzv-backend=c10d",
             f"--rdzv-endpoint={processes.rendezvous}",
-            f"--rdzv-id={job.key[:16]}",
+            "--rdzv-id=rnnfast",
         ]
     how = [f"--nproc-per-node={processes.workers}", f"--max-restarts={RESTARTS}"]
     return [sys.executable, "-m", "torch.distributed.run", *where, *how]
@@ -134,7 +134,8 @@ def _environment(processes: Processes) -> dict[str, str]:
     return variables
 
 
-def _follow(lines: list[str], on_progress: Callable[[Progress], None]) -> None:
+def follow(lines: list[str], on_progress: Callable[[Progress], None]) -> None:
+    """Passes on what a worker reports; raises InputError where it reports an error."""
     for line in lines:
         report = json.loads(line)
         if error := report.get("error"):

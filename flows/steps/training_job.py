@@ -11,18 +11,14 @@ from torch import nn
 
 import rnnfast
 from flows.errors import InputError
-from flows.steps.download import sha256
 from flows.steps.encode import open_encoded
-from flows.steps.gather import RUNS, VALUES
-from flows.steps.prepare import PARTS
-from flows.steps.prepare_series import SERIES, SPANS, part_windows, training_scaler
 from rnnfast.models import ModelConfig, build_model
 from rnnfast.rows import Futures, LabelledWindows, Rows
 from rnnfast.scoring import SeriesInfo
 from rnnfast.training import TrainingSettings, WindowTraining
 from rnnfast.window_models import WindowConfig, WindowModel, build_window_model
 
-TRAIN, VALIDATION, _ = PARTS
+TRAIN, VALIDATION = "train", "validation"  # parts of a job's data
 
 
 class _Job(BaseModel):
@@ -70,6 +66,9 @@ class WindowsJob(_Job):
         Raises:
             InputError: the model does not fit the data.
         """
+        # Slow to import, and not needed by the workers of other jobs.
+        from flows.steps.prepare_series import SERIES, training_scaler
+
         info = SeriesInfo.model_validate_json((self.parts / SERIES).read_text(encoding="utf-8"))
         shape = len(info.channels), info.target_places, len(info.labels)
         try:
@@ -82,6 +81,8 @@ class WindowsJob(_Job):
         return model, rows, self._rows(VALIDATION, model, 0)
 
     def _rows(self, part: str, model: WindowModel, stride: int) -> Futures | LabelledWindows | None:
+        from flows.steps.prepare_series import part_windows
+
         found = part_windows(self.parts, part, self.model, stride)
         if found is None:
             return None
@@ -92,9 +93,3 @@ class WindowsJob(_Job):
 
 
 Job = Annotated[ReviewsJob | WindowsJob, Field(discriminator="kind")]
-
-
-def windows_digest(parts: Path) -> str:
-    """The SHA-256 of what `prepare_series` left in `parts` to train on, in hexadecimal."""
-    sums = "".join(sha256(parts / name) for name in (VALUES, RUNS, SERIES, SPANS))
-    return hashlib.sha256(sums.encode()).hexdigest()
