@@ -216,9 +216,12 @@ def sensors(
 def score(
     model: Annotated[Path, typer.Option(help="Folder of a run.")],
     input: Annotated[
-        str, typer.Option(help="CSV, Parquet, of reviews also JSONL: a file or glob.")
+        str,
+        typer.Option(
+            help="CSV, Parquet, of reviews also JSONL: a file, glob or folder; also s3://"
+        ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the scores.")],
+    output: Annotated[str, typer.Option(help="Folder for the scores; also s3://")],
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     id_column: Annotated[
         str | None, typer.Option(help="Column that names the row; by default id, if there is one.")
@@ -234,17 +237,50 @@ def score(
         int | None,
         typer.Option(min=1, metavar="N", help="Of readings: so many from one window to the next."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: processes of this machine; ray: a cluster.")
+    ] = "local",
+    workers: Annotated[
+        str | None, typer.Option(metavar="N", help="Shards at a time; by default one a core.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster that runs.")] = None,
+    gpus: Annotated[str | None, typer.Option(metavar="X", help="Of each of Ray's workers.")] = None,
+    shard_rows: Annotated[
+        str | None, typer.Option(metavar="N", help="Rows of a file that are done together.")
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of all processes together, such as 4GB.")
+    ] = None,
 ) -> None:
     """Score files with the model of a run; what is already scored is left as it is."""
     with _clear_errors():
+        from flows.parameters import Execution
         from flows.score import score as score_flow
 
+        execution = Execution(
+            **_given(
+                engine=engine,
+                workers=workers,
+                address=address,
+                gpus=gpus,
+                shard_rows=shard_rows,
+                memory_limit=memory_limit,
+            )
+        )
         done = score_flow(
-            model, input, output, text_column, id_column, time_column, group_column, every
+            model,
+            input,
+            output,
+            text_column,
+            id_column,
+            time_column,
+            group_column,
+            every,
+            execution,
         )
         table = _table("rows scored", f"{done.rows:,}")
         table.add_row("rows rejected", f"{done.rejected:,}")
-        table.add_row("files", f"{done.shards:,}, {done.skipped:,} of them done before")
+        table.add_row("shards", f"{done.shards:,}, {done.skipped:,} of them done before")
         table.add_row("time", f"{done.seconds:.1f} s")
         Console().print(table)
         typer.echo(f"Scores: {output}")

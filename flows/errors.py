@@ -32,4 +32,4 @@ class TransferError(FlowError):
 
 
 class WorkerError(FlowError):
-    """Processes that share a job ended before they were done; starting it again may help."""
+    """Workers die of what they are given, or cannot be had."""

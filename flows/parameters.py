@@ -1,15 +1,28 @@
 """What the flows take: typed, checked before anything starts, one line of explanation each."""
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from flows.datasets import DATASETS, SENSORS
 from flows.datasets.base import Archive, SensorDataset
 from flows.datasets.readers import Columns
 from flows.errors import InputError
+from flows.executors import Engine, Executor, cores, executor
+
+DRIVER_MEMORY = 400 << 20  # bytes: of the process that plans, with Prefect and its server
+
+logger = logging.getLogger(__name__)
 
 
 class JobData(BaseModel):
@@ -194,3 +207,43 @@ class SensorsData(JobData):
                 "features must not hold 'calendar' for order 'file', which has no time"
             )
         return self
+
+
+class Execution(BaseModel):
+    """Where the shards of a job are done, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Engine = Field("local", description="local: processes of this machine; ray: a cluster.")
+    workers: int | None = Field(None, ge=1, description="Shards at a time; by default one a core.")
+    address: str | None = Field(None, description="Of a Ray cluster; by default one of its own.")
+    gpus: float = Field(0, ge=0, description="Of each of Ray's workers.")
+    shard_rows: int = Field(65_536, ge=1, description="Rows of a file that are done together.")
+    memory_limit: ByteSize | None = Field(
+        None, description="Of all processes of this machine together, such as 4GB."
+    )
+
+    def executor(self, worker_memory: int) -> Executor:
+        """The executor, with no more workers than the memory is enough for.
+
+        Args:
+            worker_memory: bytes that a worker takes at the most.
+
+        Raises:
+            InputError: there is not enough memory for one, or Ray is not installed.
+        """
+        workers = self.workers
+        if self.engine == "local":
+            workers = workers or cores()
+            if self.memory_limit is not None:
+                fitting = (self.memory_limit - DRIVER_MEMORY) // worker_memory
+                if fitting < 1:
+                    raise InputError(
+                        f"--memory-limit must be at least "
+                        f"{ByteSize(DRIVER_MEMORY + worker_memory).human_readable(decimal=True)} for one worker, "
+                        f"got: {self.memory_limit.human_readable(decimal=True)}"
+                    )
+                workers = min(workers, fitting)
+            peak = ByteSize(DRIVER_MEMORY + workers * worker_memory).human_readable(decimal=True)
+            logger.info("%d workers, at most %s of memory", workers, peak)
+        return executor(self.engine, workers, self.address, self.gpus)

@@ -6,6 +6,7 @@ Bars are drawn on a terminal only; where the output is a file or a pipe, log lin
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 
 from rich.console import Console
@@ -49,6 +50,67 @@ def bar(title: str, total: float | None, *, unit: str = "") -> Iterator[Callable
     ) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.advance(task, done)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far the work on the rows of some files is."""
+
+    title: str
+    rows: int
+    part: float  # of all, from 0 to 1
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Since the work began."""
+        return self.rows / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed so far; None while nothing is done."""
+        return self.seconds * (1 - self.part) / self.part if self.part else None
+
+
+# Told of every `Standing`, beside the terminal.
+listeners: list[Callable[[Standing], None]] = []
+
+
+@contextmanager
+def rows_bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """Draws a bar for work on rows, of which nobody knows how many there are.
+
+    Args:
+        title: what is being done.
+        total: bytes of the files that the rows are in.
+
+    Yields:
+        A function that takes how many rows were done since it was called last, and their bytes.
+    """
+    rows = done = 0
+    started = perf_counter()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]:,} rows, {task.fields[rate]:,.0f} a second"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(title, total=max(total, 1), rows=0, rate=0.0)
+
+        def advance(more: int, size: int) -> None:
+            nonlocal rows, done
+            rows, done = rows + more, done + size
+            standing = Standing(
+                title, rows, min(1.0, done / max(total, 1)), perf_counter() - started
+            )
+            progress.update(task, advance=size, rows=rows, rate=standing.rows_per_second)
+            for tell in listeners:
+                tell(standing)
+
+        yield advance
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 // The module rnnfast._text: buffers to pointers, without the GIL. What the classes and functions do is said in their
 // headers; shapes and types are those that rnnfast/text.py and rnnfast/word_counts.py hand over.
 
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -11,6 +12,7 @@
 
 #include "text/code_points.h"
 #include "text/counts.h"
+#include "text/rows.h"
 #include "text/splitter.h"
 #include "text/strings.h"
 #include "text/vectorize.h"
@@ -127,5 +129,19 @@ PYBIND11_MODULE(_text, module) {
   py::class_<RunFile>(module, "RunFile").def(py::init<int, std::string>(), py::arg("descriptor"), py::arg("name"));
   module.def("merge", &merge, py::arg("runs"), py::arg("descriptor"), WithoutGil());
   module.def("most_frequent", &most_frequent, py::arg("runs"), py::arg("size"), WithoutGil());
+  py::class_<RowEnds>(module, "RowEnds")
+      .def(py::init<bool>(), py::arg("quoted"))
+      .def("scan",
+           [](RowEnds& rows, const py::buffer& data) {
+             const std::optional<py::buffer_info> bytes = data.request();
+             std::vector<int64_t> ends;
+             {
+               py::gil_scoped_release without_gil;
+               rows.scan(view(bytes), ends);
+             }
+             return py::array_t<int64_t>(static_cast<py::ssize_t>(ends.size()), ends.data());
+           },
+           py::arg("data"))
+      .def_property_readonly("open", &RowEnds::open);
   module.def("translate", &translate, py::arg("code"));
 }

@@ -4,19 +4,18 @@
 the reason; scoring lives on that. `read` is for training data, where such a row is an error.
 """
 
-import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.datasets.base import SCHEMA, Splits
-from flows.datasets.readers import READERS, Columns, Rejected
+from flows.datasets.readers import READERS, Columns, Rejected, RowRange
 from flows.errors import InputError
 from flows.progress import bar
+from flows.storage import File, find
 
 
 class Batch(NamedTuple):
@@ -34,51 +33,27 @@ class Batch(NamedTuple):
     rejected: list[Rejected]
 
 
-def kind(path: Path) -> str | None:
-    """`csv`, `jsonl` or `parquet` by the file's name, a suffix of compression aside; else None."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".bz2", ".zst", ".lz4")]
-    suffix = suffixes[-1].lower() if suffixes else ""
-    return {".ndjson": "jsonl", ".pq": "parquet"}.get(suffix, suffix.removeprefix(".")) or None
-
-
-def expand(pattern: str, argument: str, kinds: tuple[str, ...] = tuple(READERS)) -> list[Path]:
-    """The files that a path or glob names, sorted.
-
-    Raises:
-        InputError: there is none, or one is not of the `kinds` by its name.
-    """
-    exact = Path(pattern).expanduser()
-    paths = [exact] if exact.exists() else sorted(map(Path, glob.glob(str(exact), recursive=True)))
-    if not paths:
-        raise InputError(f"{argument} must name a file that exists, got {pattern!r}")
-    for path in paths:
-        if not path.is_file() or kind(path) not in kinds:
-            names = ", ".join(f".{each}" for each in kinds[:-1])
-            raise InputError(
-                f"{argument} must name {names} or .{kinds[-1]} files, got {str(path)!r}"
-            )
-    return paths
-
-
-def read_batches(path: Path, columns: Columns, name: str) -> Iterator[Batch]:
+def read_batches(
+    file: File, columns: Columns, name: str, rows: RowRange | None = None
+) -> Iterator[Batch]:
     """Streams a file.
 
     Args:
-        path: a file that `expand` gave.
+        file: CSV, JSONL or Parquet, by its name.
         columns: which columns hold what.
         name: what the file is called in the ids of rows that have none: `name:place`.
+        rows: those to read; None: all.
 
     Raises:
         InputError: the file cannot be read as what its name says, or lacks a column.
     """
-    reader = READERS[kind(path) or ""]
-    with whole_file(path):
-        for raw, places, rejected in reader(path, columns):
+    with whole_file(file):
+        for raw, places, rejected in READERS[file.kind](file, columns, rows):
             yield _usable(raw, places, rejected, name)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[None]:
+def whole_file(file: File) -> Iterator[None]:
     """Turns what Arrow says of a file that is not what its name says into an InputError."""
     try:
         yield
@@ -86,7 +61,7 @@ def whole_file(path: Path) -> Iterator[None]:
         # Arrow's own errors of a broken stream have no number, those of the system do.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InputError(f"{path} must be a whole {kind(path)} file in UTF-8: {error}") from error
+        raise InputError(f"{file} must be a whole {file.kind} file in UTF-8: {error}") from error
 
 
 def _usable(raw: pa.Table, places: pa.Array, rejected: list[Rejected], name: str) -> Batch:
@@ -164,16 +139,16 @@ def read(pattern: str, columns: Columns, test_pattern: str | None = None) -> Spl
 
 
 def _read_files(pattern: str, columns: Columns, argument: str) -> pa.Table:
-    paths = expand(pattern, argument)
-    names = {path: path.name if len(paths) == 1 else str(path) for path in paths}
+    files = find(pattern, argument, tuple(READERS))
     tables = []
     with bar("reading reviews", None, unit="rows") as advance:
-        for path in paths:
-            for batch in read_batches(path, columns, names[path]):
+        for file in files:
+            name = file.name if len(files) == 1 else str(file)
+            for batch in read_batches(file, columns, name):
                 if batch.rejected:
                     place, why = batch.rejected[0]
-                    raise InputError(f"{argument} {path}, row {place}: {why}")
-                _require_labels(batch, path, columns)
+                    raise InputError(f"{argument} {file}, row {place}: {why}")
+                _require_labels(batch, file, columns)
                 tables.append(batch.table)
                 advance(batch.table.num_rows)
     table = pa.concat_tables(tables) if tables else None
@@ -182,13 +157,13 @@ def _read_files(pattern: str, columns: Columns, argument: str) -> pa.Table:
     return table
 
 
-def _require_labels(batch: Batch, path: Path, columns: Columns) -> None:
+def _require_labels(batch: Batch, file: File, columns: Columns) -> None:
     labels = batch.table["label"]
     if labels.null_count:
         row = batch.places[_where_false(pc.is_valid(labels))[0]]
         raise InputError(
             f"--label-column {columns.label!r} must have a label in every row, "
-            f"row {row} of {path} has none"
+            f"row {row} of {file} has none"
         )
 
 

@@ -2,22 +2,25 @@
 
 A reader yields (table, places, rejected): columns named after the fields of `Columns`, the place of
 each row in the file, and the rows that it could not take apart. Texts stay bytes here, so that one
-byte that is not UTF-8 costs its own row and not the whole batch.
+byte that is not UTF-8 costs its own row and not the whole batch. It reads the whole file, or a range of
+its rows as `flows.datasets.ranges` cuts them.
 """
 
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from itertools import accumulate, islice
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from flows.errors import InputError
+from flows.storage import File
 
 ROWS = 8192  # rows of a batch where the format leaves the choice
 CSV_BLOCK = 16 << 20  # bytes; a row must fit into one block
@@ -40,31 +43,47 @@ class Columns:
         """Which column is to hold which field: {field: column}."""
         return {field: name for field, name in vars(self).items() if name is not None}
 
-    def select(self, names: list[str], path: Path) -> dict[str, str]:
+    def select(self, names: list[str], file: File) -> dict[str, str]:
         """Which of the columns `names` of a file holds which field: {field: column}.
 
         Raises:
             InputError: a column that is wanted is not among them.
         """
         for field, name in self.wanted.items():
-            require_column(f"--{field}-column", name, names, path)
+            require_column(f"--{field}-column", name, names, file)
         return ({"id": "id"} if "id" in names else {}) | self.wanted
 
 
-def require_column(argument: str, name: str, names: list[str], path: Path) -> None:
+def require_column(argument: str, name: str, names: list[str], file: File) -> None:
     """Raises InputError unless a file that has the columns `names` has the column `name`."""
     if name not in names:
         shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
         raise InputError(
-            f"{argument} must name a column of {path}, which has {shown}; got {name!r}"
+            f"{argument} must name a column of {file}, which has {shown}; got {name!r}"
         )
 
 
 class Selection(Protocol):
     """What a reader needs to know of the columns that are wanted."""
 
-    def select(self, names: list[str], path: Path) -> dict[str, str]:
+    def select(self, names: list[str], file: File) -> dict[str, str]:
         """Which of the columns `names` of a file holds which field: {field: column}."""
+
+
+class RowRange(NamedTuple):
+    """Some rows of a file, from `start` on, counted from 0, to before `stop`.
+
+    `size` is their part of the file's bytes, for whoever tells how far a job is. In CSV and JSONL the rows are
+    the bytes from `begin` to before `end` of the unpacked content, whose first `head` bytes have the names
+    of the columns; of Parquet all three are 0.
+    """
+
+    start: int
+    stop: int
+    size: int
+    begin: int = 0
+    end: int = 0
+    head: int = 0
 
 
 class Rejected(NamedTuple):
@@ -77,22 +96,26 @@ class Rejected(NamedTuple):
 Rows = Iterator[tuple[pa.Table, pa.Array, list[Rejected]]]
 
 
-def read_csv(path: Path, columns: Selection) -> Rows:
+def read_csv(file: File, columns: Selection, rows: RowRange | None = None) -> Rows:
     """Reads CSV with a header; quoted fields may hold line breaks.
 
     An empty field is missing, a quoted empty one is a text without words. A row with too few or too
     many fields is rejected. Row 1 is the first after the header.
     """
+    content = None if rows is None else _with_head(file, rows)
     rejected: list[Rejected] = []
+    first = 1 + (rows.start if rows else 0)
+    # The rows of a part are counted from its own header.
+    before = first - 2
 
     def reject(row: pa_csv.InvalidRow) -> str:
         reason = f"{row.expected_columns} fields expected, found {row.actual_columns}"
-        rejected.append(Rejected(row.number - 1, reason))
+        rejected.append(Rejected(row.number + before, reason))
         return "skip"
 
     def open_reader(wanted: list[str] | None) -> pa_csv.CSVStreamingReader:
         return pa_csv.open_csv(
-            pa.input_stream(str(path), compression="detect"),
+            file.stream() if content is None else pa.BufferReader(content),
             pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK),
             pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=reject),
             pa_csv.ConvertOptions(
@@ -111,9 +134,8 @@ def read_csv(path: Path, columns: Selection) -> Rows:
         if "Empty CSV file" in str(error):
             return
         raise
-    fields = columns.select(names, path)
+    fields = columns.select(names, file)
     rejected.clear()
-    first = 1
     with open_reader(list(dict.fromkeys(fields.values()))) as reader:
         for batch in reader:
             table = pa.table({field: batch.column(name) for field, name in fields.items()})
@@ -133,16 +155,21 @@ def read_csv(path: Path, columns: Selection) -> Rows:
         yield empty, pa.array([], pa.int64()), rejected
 
 
-def read_jsonl(path: Path, columns: Columns) -> Rows:
-    """Reads one JSON object a line; the first one says which columns there are.
+def read_jsonl(file: File, columns: Columns, rows: RowRange | None = None) -> Rows:
+    """Reads one JSON object a line; the file's first one says which columns there are.
 
     Line by line, so that one broken line costs that line: pyarrow's reader would refuse the file.
     """
     fields: dict[str, str] | None = None
-    with io.BufferedReader(pa.input_stream(str(path), compression="detect")) as file:
-        lines = enumerate(file, start=1)
+    content = file.stream()
+    if rows is not None:
+        content = pa.BufferReader(file.between(rows.begin, rows.end))
+        head = _json_object(file.between(0, rows.head).to_pybytes())
+        fields = columns.select(list(head), file) if isinstance(head, dict) else None
+    with io.BufferedReader(content) as stream:
+        lines = enumerate(stream, start=1 + (rows.start if rows else 0))
         while chunk := list(islice(lines, ROWS)):
-            rows: list[dict[str, Any]] = []
+            found: list[dict[str, Any]] = []
             places: list[int] = []
             rejected: list[Rejected] = []
             for place, line in chunk:
@@ -152,18 +179,24 @@ def read_jsonl(path: Path, columns: Columns) -> Rows:
                 if isinstance(row, str):
                     rejected.append(Rejected(place, row))
                     continue
-                fields = fields or columns.select(list(row), path)
+                fields = fields or columns.select(list(row), file)
                 text = row.get(fields["text"])
                 if text is not None and not isinstance(text, str):
                     rejected.append(Rejected(place, f"the text is {text!r:.40}, not a string"))
                     continue
-                rows.append({field: _plain(row.get(name)) for field, name in fields.items()})
+                found.append({field: _plain(row.get(name)) for field, name in fields.items()})
                 places.append(place)
             table = {
-                field: pa.array([row[field] for row in rows], pa.binary())
+                field: pa.array([row[field] for row in found], pa.binary())
                 for field in fields or columns.wanted
             }
             yield pa.table(table), pa.array(places, pa.int64()), rejected
+
+
+def _with_head(file: File, rows: RowRange) -> bytes:
+    """The part of a CSV file, with the names of its columns before it."""
+    names = file.between(0, rows.head).to_pybytes().rstrip(b"\r\n")
+    return names + b"\n" + file.between(rows.begin, rows.end).to_pybytes()
 
 
 def _json_object(line: bytes) -> dict[str, Any] | str:
@@ -185,31 +218,59 @@ def _plain(value: object) -> bytes | None:
     return text.encode("utf-8", "surrogatepass")
 
 
-def read_parquet(path: Path, columns: Columns) -> Rows:
+def read_parquet(file: File, columns: Columns, rows: RowRange | None = None) -> Rows:
     """Reads Parquet; Arrow does not check that its strings are UTF-8, so they are read as bytes."""
-    # With pre_buffer, the default, the whole file would come to be in memory.
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        fields = columns.select(file.schema_arrow.names, path)
-        _require_text(file.schema_arrow.field(fields["text"]).type, fields["text"], path)
-        first = 1
-        wanted = list(dict.fromkeys(fields.values()))
-        for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
-            table = pa.table({f: _as_bytes(batch.column(name)) for f, name in fields.items()})
-            places = pa.array(range(first, first + table.num_rows), pa.int64())
-            first += table.num_rows
-            yield table, places, []
+    with open_parquet(file) as parquet:
+        fields = columns.select(parquet.schema_arrow.names, file)
+        _require_text(parquet.schema_arrow.field(fields["text"]).type, fields["text"], file)
+        for table, places in parquet_rows(parquet, fields, ROWS, rows):
+            texts = {field: _as_bytes(table[field]) for field in table.column_names}
+            yield pa.table(texts), places, []
 
 
-def _require_text(type_: pa.DataType, name: str, path: Path) -> None:
+@contextmanager
+def open_parquet(file: File) -> Iterator[pq.ParquetFile]:
+    """A Parquet file whose columns are read piece by piece: by default they would be in memory as a whole."""
+    with (
+        file.random() as source,
+        pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as parquet,
+    ):
+        yield parquet
+
+
+def parquet_rows(
+    parquet: pq.ParquetFile, fields: dict[str, str], batch: int, rows: RowRange | None
+) -> Iterator[tuple[pa.Table, pa.Array]]:
+    """Streams rows so many at a time: columns named after the `fields`, and the rows' places."""
+    start, stop = rows[:2] if rows else (0, parquet.metadata.num_rows)
+    sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    firsts = [0, *accumulate(sizes)]
+    groups = [i for i, first in enumerate(firsts[:-1]) if first < stop and firsts[i + 1] > start]
+    if not groups:
+        return
+    at = firsts[groups[0]]
+    wanted = list(dict.fromkeys(fields.values()))
+    for found in parquet.iter_batches(batch, row_groups=groups, columns=wanted):
+        first, end = max(start, at), min(stop, at + found.num_rows)
+        if first < end:
+            part = found.slice(first - at, end - first)
+            table = pa.table({field: part.column(name) for field, name in fields.items()})
+            yield table, pa.array(np.arange(first + 1, end + 1))
+        at += found.num_rows
+        if at >= stop:
+            return
+
+
+def _require_text(type_: pa.DataType, name: str, file: File) -> None:
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
     if not _is_text(type_):
-        raise InputError(f"--text-column must name a column of text, {name!r} of {path} is {type_}")
+        raise InputError(f"--text-column must name a column of text, {name!r} of {file} is {type_}")
 
 
-def _as_bytes(column: pa.Array) -> pa.Array:
+def _as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        column = column.cast(column.type.value_type)
     return (column if _is_text(column.type) else column.cast(pa.string())).cast(pa.binary())
 
 
@@ -218,7 +279,7 @@ def _is_text(type_: pa.DataType) -> bool:
     return "string" in str(type_) or "binary" in str(type_)
 
 
-READERS: dict[str, Callable[[Path, Columns], Rows]] = {
+READERS: dict[str, Callable[[File, Columns, RowRange | None], Rows]] = {
     "csv": read_csv,
     "jsonl": read_jsonl,
     "parquet": read_parquet,

@@ -9,16 +9,23 @@ sets it aside with its place and the reason.
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from flows.datasets.files import expand, kind, whole_file
-from flows.datasets.readers import Rejected, Rows, read_csv, require_column
+from flows.datasets.files import whole_file
+from flows.datasets.readers import (
+    Rejected,
+    RowRange,
+    Rows,
+    open_parquet,
+    parquet_rows,
+    read_csv,
+    require_column,
+)
 from flows.errors import InputError
+from flows.storage import File, find
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +43,7 @@ class SeriesColumns:
     group: str | None = None
     label: str | None = None
 
-    def select(self, names: list[str], path: Path) -> dict[str, str]:
+    def select(self, names: list[str], file: File) -> dict[str, str]:
         """Which column holds which field: {field: column}.
 
         Raises:
@@ -45,25 +52,24 @@ class SeriesColumns:
         wanted = {"time": self.time, "group": self.group, "label": self.label}
         fields = {field: name for field, name in wanted.items() if name is not None}
         for field, name in fields.items():
-            require_column(f"--{field}-column", name, names, path)
+            require_column(f"--{field}-column", name, names, file)
         for name in self.channels:
-            require_column("--features or --target", name, names, path)
+            require_column("--features or --target", name, names, file)
         left = [name for name in names if name not in {*fields.values(), *self.channels}]
         if left:
-            logger.info("%s: columns that are not read: %s", path.name, ", ".join(left[:20]))
+            logger.info("%s: columns that are not read: %s", file.name, ", ".join(left[:20]))
         return fields | {f"={name}": name for name in self.channels}
 
 
 def numeric_columns(pattern: str, argument: str, leave: set[str]) -> tuple[str, ...]:
     """The columns of the first file whose first rows are numbers, but those to `leave`."""
-    path = expand(pattern, argument, KINDS)[0]
-    with whole_file(path):
-        if kind(path) == "parquet":
-            schema = pq.read_schema(path)
-            first = schema.empty_table()
+    file = find(pattern, argument, KINDS)[0]
+    with whole_file(file):
+        if file.kind == "parquet":
+            with open_parquet(file) as parquet:
+                first = parquet.schema_arrow.empty_table()
         else:
-            batches = _head(path)
-            first = next(batches, pa.table({}))
+            first = next(_head(file), pa.table({}))
     return tuple(
         field.name
         for field in first.schema
@@ -72,11 +78,11 @@ def numeric_columns(pattern: str, argument: str, leave: set[str]) -> tuple[str, 
     )
 
 
-def _head(path: Path) -> Iterator[pa.Table]:
+def _head(file: File) -> Iterator[pa.Table]:
     from pyarrow import csv
 
     try:
-        with csv.open_csv(pa.input_stream(str(path), compression="detect")) as reader:
+        with csv.open_csv(file.stream()) as reader:
             yield pa.Table.from_batches([reader.read_next_batch()])
     except (StopIteration, pa.ArrowInvalid):
         return
@@ -91,35 +97,39 @@ def read_series(
     """Streams the readings of files in batches, as `flows.datasets.base` says.
 
     Args:
-        pattern: path or glob.
+        pattern: the address of CSV or Parquet files.
         columns: which columns hold what.
-        argument: the option that gave the pattern, for errors.
+        argument: the option that gave the address, for errors.
         rejected: where rows that cannot be read go, each with its file; None: they are errors.
 
     Raises:
         InputError: a file or column is missing or broken, or a row cannot be read.
     """
-    for path in expand(pattern, argument, KINDS):
-        reader = read_csv if kind(path) == "csv" else _read_parquet
-        with whole_file(path):
-            for raw, places, broken in reader(path, columns):
-                table, bad = _typed(raw, places, columns)
-                for row in sorted([*broken, *bad]):
-                    if rejected is None:
-                        raise InputError(f"{argument} {path}, row {row.place}: {row.reason}")
-                    rejected.append((path.name, row))
-                yield table
+    for file in find(pattern, argument, KINDS):
+        for table, bad in read_readings(file, columns):
+            if rejected is not None:
+                rejected += ((file.name, row) for row in bad)
+            elif bad:
+                raise InputError(f"{argument} {file}, row {bad[0].place}: {bad[0].reason}")
+            yield table
 
 
-def _read_parquet(path: Path, columns: SeriesColumns) -> Rows:
-    # With pre_buffer, the default, the whole file would come to be in memory.
-    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-        fields = columns.select(file.schema_arrow.names, path)
-        first = 1
-        for batch in file.iter_batches(BATCH, columns=list(dict.fromkeys(fields.values()))):
-            table = pa.table({field: batch.column(name) for field, name in fields.items()})
-            yield table, pa.array(range(first, first + table.num_rows), pa.int64()), []
-            first += table.num_rows
+def read_readings(
+    file: File, columns: SeriesColumns, rows: RowRange | None = None
+) -> Iterator[tuple[pa.Table, list[Rejected]]]:
+    """Streams the readings of a file, or of some of its rows, and those rows that cannot be read."""
+    reader = read_csv if file.kind == "csv" else _read_parquet
+    with whole_file(file):
+        for raw, places, broken in reader(file, columns, rows):
+            table, bad = _typed(raw, places, columns)
+            yield table, sorted([*broken, *bad])
+
+
+def _read_parquet(file: File, columns: SeriesColumns, rows: RowRange | None) -> Rows:
+    with open_parquet(file) as parquet:
+        fields = columns.select(parquet.schema_arrow.names, file)
+        for table, places in parquet_rows(parquet, fields, BATCH, rows):
+            yield table, places, []
 
 
 def _typed(

@@ -1,16 +1,18 @@
 import bz2
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.datasets import readers
-from flows.datasets.files import expand, read, read_batches
+from flows.datasets import files, readers
+from flows.datasets.files import Batch, read
 from flows.datasets.readers import Columns
 from flows.errors import InputError
+from flows.storage import find
 
 LABELLED = Columns("text", "label")
 ROWS = [
@@ -18,6 +20,11 @@ ROWS = [
     {"text": 'Bad,\n"really" bad é', "label": "neg", "movie": None},
     {"text": "", "label": "pos", "movie": "m2"},
 ]
+
+
+def read_batches(path: Path, columns: Columns, name: str) -> Iterator[Batch]:
+    [file] = find(str(path), "--x", tuple(readers.READERS))
+    return files.read_batches(file, columns, name)
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> Path:
@@ -254,23 +261,3 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, conten
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"{name} must be a whole"):
         read(str(path), LABELLED)
-
-
-def test_expand(tmp_path: Path) -> None:
-    for name in ("b.csv", "a.parquet", "c.txt"):
-        (tmp_path / name).touch()
-    assert expand(str(tmp_path / "b.csv"), "--x") == [tmp_path / "b.csv"]
-    assert expand(str(tmp_path / "[ab].*"), "--x") == [tmp_path / "a.parquet", tmp_path / "b.csv"]
-    for pattern, rule in (
-        ("missing.csv", "--x must name a file that exists"),
-        ("*.json", "--x must name a file that exists"),
-        ("c.txt", "--x must name .csv, .jsonl or .parquet files"),
-        (".", "--x must name .csv, .jsonl or .parquet files"),
-    ):
-        with pytest.raises(InputError, match=rule):
-            expand(str(tmp_path / pattern), "--x")
-
-
-def test_a_name_with_brackets_is_a_name_where_it_exists(tmp_path: Path) -> None:
-    (tmp_path / "a[1].csv").touch()
-    assert expand(str(tmp_path / "a[1].csv"), "--x") == [tmp_path / "a[1].csv"]

@@ -1,17 +1,24 @@
+import hashlib
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from flows.datasets.readers import Columns
 from flows.errors import InputError
-from flows.steps import score as step
+from flows.outputs import MANIFEST, SUCCESS
+from flows.parameters import Execution
 from flows.steps.score import score_files
+from flows.steps.score_reviews import SCORES
 from rnnfast.scoring import Scorer
 
 TEXTS = Columns()
+ALONE = Execution(workers=1)
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def test_every_good_row_once_with_its_score(run_dir: Path, inputs: Path, tmp_pat
         assert found[name]["score"] == pytest.approx(score, abs=1e-6)
         assert found[name]["label"] == ("pos" if score >= 0.5 else "neg")
     for path in output.glob("*.parquet"):
-        assert pq.read_schema(path).equals(step.OUTPUT)
+        assert pq.read_schema(path).equals(SCORES)
 
 
 def test_bad_rows_go_to_a_side_file(run_dir: Path, inputs: Path, tmp_path: Path) -> None:
@@ -58,18 +65,107 @@ def test_bad_rows_go_to_a_side_file(run_dir: Path, inputs: Path, tmp_path: Path)
     ]
 
 
+def everything(output: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in output.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("lost", ["parquet", "json", "both"])
 def test_what_is_done_is_not_done_again(
-    run_dir: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     output, pattern = tmp_path / "out", str(inputs / "*/*.csv")
-    score_files(run_dir, pattern, TEXTS, output)
-    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    next(output.glob("*.parquet")).unlink()
-    summary = score_files(run_dir, pattern, TEXTS, output)
+    score_files(run_dir, pattern, TEXTS, output, execution=ALONE)
+    before = everything(output)
+    victim = next(output.glob("*.parquet"))
+    for suffix in ("parquet", "json") if lost == "both" else (lost,):
+        victim.with_suffix(f".{suffix}").unlink()
+    (output / SUCCESS).unlink()
+    summary = score_files(run_dir, pattern, TEXTS, output, execution=ALONE)
     assert (summary.shards, summary.skipped, summary.rows, summary.rejected) == (2, 1, 4, 2)
-    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    assert everything(output) == before
     monkeypatch.setattr(Scorer, "score", None)
-    assert score_files(run_dir, pattern, TEXTS, output).skipped == 2
+    assert score_files(run_dir, pattern, TEXTS, output, execution=ALONE).skipped == 2
+    assert everything(output) == before
+
+
+def test_the_manifest_lists_what_the_run_came_to(
+    run_dir: Path, inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "out"
+    score_files(run_dir, str(inputs), TEXTS, output, execution=Execution(workers=1, shard_rows=2))
+    assert (output / SUCCESS).read_bytes() == b""
+    manifest = json.loads((output / MANIFEST).read_text())
+    assert (manifest["rows"], manifest["rejected"]) == (4, 2)
+    assert manifest["schema"] == {"id": "string", "score": "float", "label": "string"}
+    assert manifest["settings"]["model"] == Scorer.load(run_dir).digest
+    assert [(s["input"], s["first_row"], s["input_rows"]) for s in manifest["shards"]] == [
+        ("a/x.csv", 1, 2), ("a/x.csv", 3, 1), ("b/x.csv", 1, 2), ("b/x.csv", 3, 1),
+    ]  # fmt: skip
+    for shard in manifest["shards"]:
+        content = (output / f"{shard['key']}.parquet").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == shard["sha256"]
+        assert pq.read_metadata(pa.BufferReader(content)).num_rows == shard["rows"]
+        assert json.loads((output / f"{shard['key']}.json").read_text()) == shard
+    with caplog.at_level(logging.WARNING):
+        score_files(run_dir, str(inputs / "a"), TEXTS, output, execution=ALONE)
+    assert "has 4 shards of other inputs or models too" in caplog.text
+    assert len(json.loads((output / MANIFEST).read_text())["shards"]) == 1
+
+
+def test_a_run_that_fails_says_so_by_what_it_leaves(
+    run_dir: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    score_files(run_dir, str(inputs / "a"), TEXTS, output, execution=ALONE)
+    (inputs / "b" / "x.csv").write_bytes(b"other\n1\n")
+    with pytest.raises(InputError):
+        score_files(run_dir, str(inputs), TEXTS, output, execution=ALONE)
+    assert not (output / SUCCESS).exists()
+
+
+def test_the_number_of_workers_changes_no_byte(run_dir: Path, tmp_path: Path) -> None:
+    texts = [f"a {'good' if i % 3 else 'bad'} one " * (i % 7) for i in range(200)]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "in.parquet")
+    found = []
+    for workers in (1, 2, 3):
+        output = tmp_path / f"out{workers}"
+        execution = Execution(workers=workers, shard_rows=30)
+        summary = score_files(
+            run_dir, str(tmp_path / "in.parquet"), TEXTS, output, execution=execution
+        )
+        assert (summary.shards, summary.rows) == (7, 200)
+        found.append(everything(output))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_model_that_changes_while_it_scores(
+    run_dir: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = iter(["one", "another"])
+    original = Scorer.load
+
+    def load(folder: Path) -> Scorer:
+        return replace(original(folder), digest=next(digests))
+
+    monkeypatch.setattr(Scorer, "load", load)
+    with pytest.raises(InputError, match="--model must stay as it is"):
+        score_files(run_dir, str(inputs), TEXTS, tmp_path / "out", execution=ALONE)
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers"), [("100MB", None), ("1.5GB", 1), ("2.5GB", 2), ("1TB", 7), (None, 7)]
+)
+def test_no_more_workers_than_there_is_memory_for(limit: str | None, workers: int | None) -> None:
+    execution = Execution.model_validate({"workers": 7, "memory_limit": limit})
+    if workers is None:
+        with pytest.raises(InputError, match=r"--memory-limit must be at least 1.*, got: 100.0MB"):
+            execution.executor(700 << 20)
+    else:
+        assert execution.executor(700 << 20).workers == workers
 
 
 def test_another_input_model_or_column_is_another_shard(
@@ -107,8 +203,9 @@ def test_a_failure_in_the_middle_leaves_no_half_shard(
 
     monkeypatch.setattr(Scorer, "score", fails_the_second_time)
     with pytest.raises(OSError, match="No space left"):
-        score_files(run_dir, pattern, TEXTS, output)
-    assert len(list(output.iterdir())) == 2  # the shard that was whole, and rejected/
+        score_files(run_dir, pattern, TEXTS, output, execution=ALONE)
+    assert len(list(output.glob("*.parquet"))) == len(list(output.glob("*.json"))) == 1
+    assert not list(output.glob(".*"))
     assert score_files(run_dir, pattern, TEXTS, output).rows == 4
 
 

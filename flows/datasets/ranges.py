@@ -1,0 +1,93 @@
+"""Cuts files into ranges of rows that can be read each without the rest."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import pyarrow.parquet as pq
+
+from flows.datasets.files import whole_file
+from flows.datasets.readers import RowRange, open_parquet
+from flows.storage import File, blocks
+from rnnfast._text import RowEnds
+
+
+def row_ranges(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange]:
+    """The ranges of a file's rows, in order, each with as many rows as both bounds let it have, at least one.
+
+    CSV and JSONL are read once for it, a block at a time, and a range is handed over as soon as it is known; of
+    Parquet the footer says it. A packed file can be read from its first byte alone, so that its last range costs the
+    unpacking of all before it.
+
+    Args:
+        file: CSV, JSONL or Parquet, by its name.
+        most_rows: of a range; in Parquet up to twice as many where it ends where a row group ends.
+        most_bytes: of a range, unpacked.
+
+    Raises:
+        InputError: the file is not what its name says.
+    """
+    with whole_file(file):
+        if file.kind == "parquet":
+            with open_parquet(file) as parquet:
+                rows = max(1, parquet.metadata.num_rows)
+                for start, stop in _of_groups(parquet.metadata, most_rows, most_bytes):
+                    yield RowRange(start, stop, file.size * (stop - start) // rows)
+        else:
+            yield from _of_bytes(file, most_rows, most_bytes)
+
+
+def _of_groups(
+    metadata: pq.FileMetaData, most_rows: int, most_bytes: int
+) -> Iterator[tuple[int, int]]:
+    """Whole row groups where they are small enough, equal parts of those that are not."""
+    start = stop = size = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        # One row group's bytes are those of all its columns: an upper bound of those that are read.
+        fits = (
+            stop - start + group.num_rows <= most_rows
+            and size + group.total_byte_size <= most_bytes
+        )
+        if start < stop and not fits:
+            yield start, stop
+            start, size = stop, 0
+        stop += group.num_rows
+        size += group.total_byte_size
+        parts = max(group.num_rows / (2 * most_rows), group.total_byte_size / (2 * most_bytes))
+        if parts > 1 and group.num_rows:
+            each = min(most_rows, max(1, int(group.num_rows * most_bytes / max(size, 1))))
+            while start < stop:
+                yield start, min(start + each, stop)
+                start += each
+            start, size = stop, 0
+    if start < stop:
+        yield start, stop
+
+
+def _of_bytes(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange]:
+    ends = _row_ends(file)
+    first = next(ends, 0)
+    # In CSV the first row has the names of the columns.
+    begin = end = first if file.kind == "csv" else 0
+    rows = taken = 0  # before `begin`, and from there to `end`
+    for place in ends if file.kind == "csv" else chain([first] * (first > 0), ends):
+        if taken and (taken == most_rows or place - begin > most_bytes):
+            size = 0 if file.is_packed else end - begin
+            yield RowRange(rows, rows + taken, size, begin, end, first)
+            rows, begin, taken = rows + taken, end, 0
+        taken, end = taken + 1, place
+    if taken:
+        # How far into a packed file a range is, nobody says.
+        size = file.size if file.is_packed else end - begin
+        yield RowRange(rows, rows + taken, size, begin, end, first)
+
+
+def _row_ends(file: File) -> Iterator[int]:
+    """The places behind each row, the one behind the last row though it have no line end."""
+    scanner, read = RowEnds(file.kind == "csv"), 0
+    with file.stream() as stream:
+        for block in blocks(stream):
+            yield from scanner.scan(block).tolist()
+            read += len(block)
+    if scanner.open:
+        yield read

@@ -1,0 +1,166 @@
+"""What becomes of the rows of a shard: how it is named, written, found again, and listed at the end.
+
+An output folder holds, of each shard,
+
+- `<key>.parquet`, its rows,
+- `rejected/<key>.jsonl`, where rows could not be used: their place in the input and the reason,
+- `<key>.json`, the record of both, written last: a shard that has one is done;
+
+and, when all shards of a run are done, `manifest.json`, which lists the records, and `_SUCCESS`. The key is made of
+everything that decides the content. So a shard that is done twice, by whomever, is there once.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flows.datasets.readers import Rejected
+from flows.storage import Folder
+
+MANIFEST, SUCCESS, REJECTED = "manifest.json", "_SUCCESS", "rejected"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a shard came to.
+
+    Attributes:
+        key: the name of its files.
+        input: the file that it was read from, by its place below the folder of all.
+        first_row: the first of its rows there, counted from 1.
+        input_rows: how many rows it has there.
+        input_sha256: of these rows' content, however the file encodes it.
+        rows: written.
+        rejected: rows that could not be used.
+        bytes: of the file with the rows.
+        sha256: of that file.
+    """
+
+    key: str
+    input: str
+    first_row: int
+    input_rows: int
+    input_sha256: str
+    rows: int
+    rejected: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The output folder of a job.
+
+    Attributes:
+        folder: where it is.
+        schema: of the rows.
+        settings: all that decides the rows beside the input, as JSON has it; part of every key.
+    """
+
+    folder: Folder
+    schema: pa.Schema
+    settings: object
+
+    def key(self, stem: str, *parts: object) -> str:
+        """The key of the shard that the `parts`, as JSON has them, tell from all others."""
+        told = json.dumps([self.settings, *parts]).encode()
+        return f"{stem}-{hashlib.sha256(told).hexdigest()[:16]}"
+
+    def find(self, key: str) -> Record | None:
+        """The record of a shard that is done, else None."""
+        try:
+            record = Record(**json.loads(self.folder.read(f"{key}.json")))
+        except FileNotFoundError:
+            return None
+        # Somebody may have removed the rows and left the record.
+        return record if self.folder.size(f"{key}.parquet") == record.bytes else None
+
+    def write(
+        self,
+        key: str,
+        tables: Iterable[pa.Table],
+        rejected: Sequence[Rejected],
+        about: Mapping[str, Any],
+    ) -> Record:
+        """Writes the files of a shard, and returns its record.
+
+        Args:
+            key: of the shard.
+            tables: the rows, of the schema; taken once, all before `rejected` is read.
+            rejected: rows of the input that could not be used.
+            about: the fields of the record that tell of the input.
+        """
+        rows, sink = 0, pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, self.schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+                rows += table.num_rows
+        content = sink.getvalue()
+        if rejected:
+            lines = [
+                json.dumps({"input": about["input"], "row": r.place, "reason": r.reason}, ensure_ascii=False) + "\n"
+                for r in rejected
+            ]  # fmt: skip
+            (self.folder / REJECTED).write(f"{key}.jsonl", "".join(lines).encode())
+        self.folder.write(f"{key}.parquet", content)
+        record = Record(
+            key=key,
+            rows=rows,
+            rejected=len(rejected),
+            bytes=content.size,
+            sha256=hashlib.sha256(content).hexdigest(),
+            **about,
+        )
+        self.folder.write(f"{key}.json", (json.dumps(asdict(record), indent=1) + "\n").encode())
+        return record
+
+    def begin(self) -> None:
+        """Makes the folder, takes away what says that it is finished, and what dead processes left."""
+        self.folder.make()
+        self.folder.remove(SUCCESS)
+        for folder in (self.folder, self.folder / REJECTED):
+            folder.sweep()
+
+    def finish(self, records: Sequence[Record]) -> int:
+        """Writes the manifest of a run whose shards are all done, and says that it is finished.
+
+        Returns:
+            How many shards the folder has beside these, of other inputs, settings or models.
+        """
+        records = sorted(records, key=lambda record: (record.input, record.first_row, record.key))
+        own = {f"{record.key}.parquet" for record in records}
+        others = sum(name.endswith(".parquet") and name not in own for name in self.folder.sizes())
+        manifest = {
+            "rows": sum(record.rows for record in records),
+            "rejected": sum(record.rejected for record in records),
+            "settings": self.settings,
+            "schema": {field.name: str(field.type) for field in self.schema},
+            "shards": [asdict(record) for record in records],
+        }
+        self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        self.folder.write(SUCCESS, b"")
+        return others
+
+
+def content_digest(table: pa.Table, rejected: Sequence[Rejected]) -> str:
+    """SHA-256 in hexadecimal of columns of strings without nulls, and of the rows that were rejected.
+
+    It does not depend on how the columns are cut into chunks.
+    """
+    digest = hashlib.sha256(json.dumps([table.column_names, rejected]).encode())
+    for column in table.columns:
+        chunks = [chunk for chunk in column.cast(pa.large_string()).chunks if len(chunk)]
+        for chunk in chunks:
+            digest.update(pc.binary_length(chunk).to_numpy())
+        for chunk in chunks:
+            _, offsets, data = chunk.buffers()
+            ends = np.frombuffer(offsets, np.int64)[chunk.offset :]
+            digest.update(memoryview(data or b"")[ends[0] : ends[len(chunk)]])
+    return digest.hexdigest()

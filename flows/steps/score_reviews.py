@@ -1,0 +1,123 @@
+"""Scores reviews: a shard is a range of the rows of a file."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from flows.datasets.files import read_batches
+from flows.datasets.ranges import row_ranges
+from flows.datasets.readers import Columns, Rejected, RowRange
+from flows.errors import InputError
+from flows.executors import AHEAD
+from flows.outputs import Outputs, Record, content_digest
+from flows.storage import File, common_folder
+from rnnfast.scoring import Scorer
+
+SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
+SHARD_BYTES = 64 << 20  # of a shard's rows in their file, unpacked, at the most
+BASE_MEMORY = 350 << 20  # bytes: Python, torch and Arrow
+SHARD_MEMORY = 3 * SHARD_BYTES  # the file's bytes, the columns, and what is made of them on the way
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a file, and what the file is called: its place below the folder that all are in."""
+
+    file: File
+    name: str
+    rows: RowRange
+
+    def __str__(self) -> str:
+        return f"rows {self.rows.start + 1:,} to {self.rows.stop:,} of {self.file}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A shard that is done: its record, whether it was done before, and its part of the input's bytes."""
+
+    record: Record
+    was_done: bool
+    size: int
+
+
+def reviews_memory(scorer: Scorer) -> int:
+    """Bytes that a worker takes at the most, measured: the libraries, the model, and the shards that it has."""
+    weights = sum(tensor.nbytes for tensor in scorer.model.state_dict().values())
+    return BASE_MEMORY + 2 * weights + AHEAD * SHARD_MEMORY
+
+
+def plan_reviews(files: list[File], shard_rows: int) -> Iterator[Shard]:
+    """The shards of files, each as soon as it is known.
+
+    Files are known by their place below the folder that is common to them, so that moving them all
+    changes neither ids nor keys.
+    """
+    inside = len(common_folder(files)) + 1
+    for file in files:
+        for rows in row_ranges(file, shard_rows, SHARD_BYTES):
+            yield Shard(file, file.path[inside:], rows)
+
+
+@dataclass(frozen=True)
+class ReviewsWork:
+    """What a worker does with a shard: reads it, and scores and writes it unless that was done before.
+
+    Attributes:
+        model: folder of the run.
+        digest: of the model that it must hold.
+        columns: where the text and, if there is one, the id is.
+        outputs: where the scores go.
+    """
+
+    model: Path
+    digest: str
+    columns: Columns
+    outputs: Outputs
+
+    def start(self, threads: int) -> Callable[[Shard], Done]:
+        """Loads the model."""
+        torch.set_num_threads(threads)
+        scorer = Scorer.load(self.model)
+        if scorer.digest != self.digest:
+            raise InputError(
+                f"--model must stay as it is while it scores, {self.model} has changed"
+            )
+        return partial(self._do, scorer, Lock())
+
+    def _do(self, scorer: Scorer, computing: Lock, shard: Shard) -> Done:
+        table, rejected = _read(shard, self.columns)
+        digest = content_digest(table, rejected)
+        stem = shard.file.name.split(".")[0]
+        key = self.outputs.key(stem, shard.name, shard.rows.start, digest)
+        record = self.outputs.find(key)
+        if record is not None:
+            return Done(record, True, shard.rows.size)
+        with computing:
+            scores = scorer.score(table["text"])
+        names = np.asarray(scorer.labels, dtype=object)[(scores >= 0.5).astype(int)]
+        rows = pa.table(
+            [table["id"], pa.array(scores), pa.array(names, pa.string())], schema=SCORES
+        )
+        about = {
+            "input": shard.name,
+            "first_row": shard.rows.start + 1,
+            "input_rows": shard.rows.stop - shard.rows.start,
+            "input_sha256": digest,
+        }
+        return Done(self.outputs.write(key, [rows], rejected, about), False, shard.rows.size)
+
+
+def _read(shard: Shard, columns: Columns) -> tuple[pa.Table, list[Rejected]]:
+    """The rows of a shard: columns id and text, and those that cannot be scored."""
+    tables = [pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())})]
+    rejected: list[Rejected] = []
+    for batch in read_batches(shard.file, columns, shard.name, shard.rows):
+        tables.append(batch.table.select(["id", "text"]))
+        rejected += batch.rejected
+    return pa.concat_tables(tables), rejected

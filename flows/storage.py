@@ -1,0 +1,311 @@
+"""Files and folders, local or at an object store (`s3://`), by the file systems of Arrow.
+
+An address is a local path, or a URI that Arrow understands, such as `s3://bucket/reviews`; what it needs to know
+beside that, it takes from the environment (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, ...) or from the URI
+(`s3://bucket/reviews?region=eu-central-1`).
+
+What is written here is there as a whole or not at all: locally by a temporary file that is renamed when it is on the
+disk, at an object store since an object appears when the last of it has come.
+"""
+
+import glob
+import os
+import posixpath
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from flows.errors import InputError
+from flows.unfinished import at_end
+
+PACKED = (".gz", ".bz2", ".zst", ".lz4")
+BLOCK = 4 << 20  # bytes that are read of a stream at a time
+STALE = 24 * 3600  # seconds after which a temporary file of another machine is nobody's
+HOST = socket.gethostname().replace(".", "_")  # in the names of temporary files
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that exists: its file system, its path there, and its size in bytes."""
+
+    system: fs.FileSystem
+    path: str
+    size: int
+
+    def __str__(self) -> str:
+        return _address(self.system, self.path)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return posixpath.basename(self.path)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is compressed as a whole, by its name."""
+        return self.name.lower().endswith(PACKED)
+
+    @property
+    def kind(self) -> str:
+        """`csv`, `jsonl` or `parquet` by its name, a suffix of compression aside; or what its suffix is."""
+        return _kind(self.name)
+
+    def stream(self) -> pa.NativeFile:
+        """Its content from the first byte on, unpacked."""
+        return self.system.open_input_stream(self.path, compression="detect")
+
+    def random(self) -> pa.NativeFile:
+        """Its bytes as they are, for access at any place."""
+        return self.system.open_input_file(self.path)
+
+    def between(self, begin: int, end: int) -> pa.Buffer:
+        """The bytes of its content, unpacked, from one place to another."""
+        if not self.is_packed:
+            with self.random() as file:
+                file.seek(begin)
+                return file.read_buffer(end - begin)
+        with self.stream() as file:
+            while begin > 0:
+                passed = len(file.read(min(begin, BLOCK)))
+                if passed == 0:
+                    return pa.py_buffer(b"")
+                begin -= passed
+                end -= passed
+            return file.read_buffer(end - begin)
+
+
+def find(pattern: str, argument: str, kinds: tuple[str, ...]) -> list[File]:
+    """The files that an address names, sorted by path: one file, a glob, or all files of the `kinds` in a folder.
+
+    In a folder names that begin with a dot or an underscore are passed over.
+
+    Raises:
+        InputError: there is none, or one that is named is not of the `kinds` by its name.
+    """
+    system, path = _located(pattern, argument)
+    try:
+        infos, of_folder = _listed(system, path)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise InputError(f"{argument} {pattern!r} cannot be read: {error}") from error
+    files = sorted(
+        (File(system, info.path, info.size) for info in infos if info.type == fs.FileType.File),
+        key=lambda file: file.path,
+    )
+    if of_folder:
+        inside = len(path.rstrip("/")) + 1
+        files = [f for f in files if f.kind in kinds and not _is_hidden(f.path[inside:])]
+    if not files:
+        what = f"a folder with {_listing(kinds)} files" if of_folder else "a file that exists"
+        raise InputError(f"{argument} must name {what}, got {pattern!r}")
+    for file in files:
+        if file.kind not in kinds:
+            raise InputError(f"{argument} must name {_listing(kinds)} files, got {str(file)!r}")
+    return files
+
+
+def common_folder(files: list[File]) -> str:
+    """The path of the folder that all files are below."""
+    return posixpath.commonpath([posixpath.dirname(file.path) for file in files])
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder to write into; `path` is that in the file system."""
+
+    system: fs.FileSystem
+    path: str
+
+    @classmethod
+    def at(cls, address: str | Path, argument: str) -> "Folder":
+        """The folder of an address; it need not exist.
+
+        Raises:
+            InputError: there is no such file system.
+        """
+        system, path = _located(str(address), argument)
+        return cls(system, path.rstrip("/") or path)
+
+    def __str__(self) -> str:
+        return _address(self.system, self.path)
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.system, f"{self.path}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine's own file system."""
+        return isinstance(self.system, fs.LocalFileSystem)
+
+    def make(self) -> None:
+        """Makes it, and those above it; an object store has no folders to make."""
+        if self.is_local:
+            Path(self.path).mkdir(parents=True, exist_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """The files in it, without those in folders within: {name: bytes}."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        infos = self.system.get_file_info(selector)
+        return {info.base_name: info.size for info in infos if info.type == fs.FileType.File}
+
+    def size(self, name: str) -> int | None:
+        """The size of a file in bytes; None where there is no such file."""
+        info = self.system.get_file_info(f"{self.path}/{name}")
+        return info.size if info.type == fs.FileType.File else None
+
+    def file(self, name: str) -> File:
+        """A file that is known to be there."""
+        return File(self.system, f"{self.path}/{name}", self.size(name) or 0)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file; raises FileNotFoundError."""
+        with self.system.open_input_file(f"{self.path}/{name}") as file:
+            return file.read()
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Puts a file there, in place of one of that name, as a whole or not at all."""
+        if not self.is_local:
+            with self.system.open_output_stream(f"{self.path}/{name}") as file:
+                file.write(content)
+            return
+        self.make()
+        path = Path(self.path, name)
+        temporary = path.with_name(f".{name}.{HOST}-{os.getpid()}.tmp")
+        with at_end(partial(temporary.unlink, missing_ok=True)):
+            temporary.write_bytes(content)
+            _to_disk(temporary)
+            temporary.replace(path)
+            _to_disk(path.parent)
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self.system.delete_file(f"{self.path}/{name}")
+
+    def sweep(self) -> int:
+        """Removes the temporary files that processes left which have ended; returns their number."""
+        if not self.is_local:
+            return 0
+        found = [path for path in Path(self.path).glob(".*.tmp") if _is_stale(path)]
+        for path in found:
+            path.unlink(missing_ok=True)
+        return len(found)
+
+    def remove_if_empty(self) -> None:
+        """Removes it where nothing is in it."""
+        if self.is_local:
+            with suppress(OSError):
+                Path(self.path).rmdir()
+
+
+def _located(address: str, argument: str) -> tuple[fs.FileSystem, str]:
+    """The file system of an address, and the path there, which may be a glob."""
+    if "://" not in address:
+        return fs.LocalFileSystem(), str(Path(address).expanduser().absolute())
+    parts = urlsplit(address, allow_fragments=False)
+    # Signs of a glob are none of a URI's path.
+    query = f"?{parts.query}" if parts.query else ""
+    try:
+        system, root = fs.FileSystem.from_uri(f"{parts.scheme}://{parts.netloc}/{query}")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{argument} must be a path or a URI such as s3://bucket/folder, got {address!r}: {error}"
+        ) from error
+    return system, (root.rstrip("/") + parts.path) or "/"
+
+
+def _address(system: fs.FileSystem, path: str) -> str:
+    return path if isinstance(system, fs.LocalFileSystem) else f"{system.type_name}://{path}"
+
+
+def _listed(system: fs.FileSystem, path: str) -> tuple[list[fs.FileInfo], bool]:
+    """What there is at a path or glob, and whether it is a folder's content."""
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.Directory:
+        return system.get_file_info(fs.FileSelector(path, recursive=True)), True
+    if info.type != fs.FileType.NotFound:
+        return [info], False
+    if isinstance(system, fs.LocalFileSystem):
+        return system.get_file_info(sorted(glob.glob(path, recursive=True))), False
+    before = re.split(r"[*?[]", path, maxsplit=1)[0]
+    selector = fs.FileSelector(posixpath.dirname(before), allow_not_found=True, recursive=True)
+    matches = _glob_regex(path).fullmatch
+    return [found for found in system.get_file_info(selector) if matches(found.path)], False
+
+
+def _glob_regex(pattern: str) -> re.Pattern[str]:
+    """A glob as Python's `glob` has it: * and ? within a name, ** for any number of folders."""
+    return re.compile(_SIGNS.sub(lambda found: _sign(found.group()), pattern))
+
+
+_SIGNS = re.compile(r"\*\*/|[*?]|\[!?\]?[^]]*\]|.", re.DOTALL)
+
+
+def _sign(sign: str) -> str:
+    if sign in _MEANING:
+        return _MEANING[sign]
+    if len(sign) == 1:
+        return re.escape(sign)
+    negated = sign[1] == "!"
+    return f"[{'^' * negated}{re.escape(sign[1 + negated : -1]).replace(re.escape('-'), '-')}]"
+
+
+_MEANING = {"**/": "(?:.+/)?", "*": "[^/]*", "?": "[^/]"}
+
+
+def _kind(name: str) -> str:
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes if suffix.lower() not in PACKED]
+    suffix = suffixes[-1] if suffixes else ""
+    return {".ndjson": "jsonl", ".pq": "parquet"}.get(suffix, suffix.removeprefix("."))
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in path.split("/"))
+
+
+def _listing(kinds: tuple[str, ...]) -> str:
+    return f"{', '.join(f'.{kind}' for kind in kinds[:-1])} or .{kinds[-1]}"
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether the process is gone that wrote a temporary file, as `Folder.write` names them."""
+    host, _, process = path.name.removesuffix(".tmp").rpartition(".")[2].rpartition("-")
+    if host == HOST and process.isdecimal():
+        return int(process) != os.getpid() and not _is_alive(int(process))
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime > STALE
+    return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def blocks(file: pa.NativeFile) -> Iterator[bytes]:
+    """The content of a stream, a block at a time."""
+    while block := file.read(BLOCK):
+        yield block

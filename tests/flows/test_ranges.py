@@ -1,0 +1,143 @@
+"""Ranges of rows: read one by one they are the file."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows import storage
+from flows.datasets import readers
+from flows.datasets.files import read_batches
+from flows.datasets.ranges import row_ranges
+from flows.datasets.readers import Columns, Rejected, RowRange
+from flows.errors import InputError
+from flows.storage import File, find
+
+Content = tuple[list[tuple[str, str]], list[Rejected]]
+
+
+def file_of(path: Path) -> File:
+    [file] = find(str(path), "--x", tuple(readers.READERS))
+    return file
+
+
+def content(file: File, rows: RowRange | None = None) -> Content:
+    good: list[tuple[str, str]] = []
+    bad: list[Rejected] = []
+    for batch in read_batches(file, Columns(), "n", rows):
+        good += zip(batch.table["id"].to_pylist(), batch.table["text"].to_pylist(), strict=True)
+        bad += batch.rejected
+    return good, bad
+
+
+def in_parts(file: File, most_rows: int, most_bytes: int) -> Content:
+    ranges = list(row_ranges(file, most_rows, most_bytes))
+    assert [r.start for r in ranges] == [0, *(r.stop for r in ranges)][:-1] if ranges else True
+    assert sum(r.size for r in ranges) <= file.size
+    if file.kind != "parquet":
+        assert all(r.stop - r.start <= most_rows for r in ranges)
+    parts = [content(file, rows) for rows in ranges]
+    return [row for part in parts for row in part[0]], [row for part in parts for row in part[1]]
+
+
+PIECES = ["a", '"', '""', ",", "\n", "\r", "\r\n", "é", 'b"', '"c,d"', '"\n"', '","']
+HEADS = ["text,other\n", "text\n", "other,text\r\n", '"text",x\r', "\n\ntext\n"]
+
+
+@given(
+    st.sampled_from(["", "\ufeff"]),
+    st.sampled_from(HEADS),
+    st.lists(st.sampled_from(PIECES), max_size=40),
+    st.sampled_from([1, 2, 5]),
+    st.sampled_from([5, 50, 10**6]),
+    st.sampled_from([1, 3, 4096]),
+)
+def test_any_csv_is_cut_where_arrow_ends_its_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    mark: str,
+    head: str,
+    body: list[str],
+    most_rows: int,
+    most_bytes: int,
+    block: int,
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes((mark + head + "".join(body)).encode())
+    file = file_of(path)
+    try:
+        whole = content(file)
+    except InputError:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "BLOCK", block)
+        assert in_parts(file, most_rows, most_bytes) == whole
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv.gz", "a.csv"])
+def test_files_whose_rows_are_lines(tmp_path: Path, name: str) -> None:
+    lines = ["text,id"] if "csv" in name else []
+    for i in range(100):
+        lines += [f'"text {i}",x{i}' if "csv" in name else f'{{"text": "text {i}", "id": "x{i}"}}']
+        lines += [""] * (i % 3 == 0)
+    lines.insert(50, "a,b,c" if "csv" in name else "{no json")
+    data = "\n".join(lines).encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    whole = content(file_of(path))
+    assert len(whole[0]) == 100
+    assert len(whole[1]) == 1
+    for bounds in ((7, 10**6), (1000, 200), (1, 1), (1000, 10**6)):
+        assert in_parts(file_of(path), *bounds) == whole
+
+
+def test_the_first_line_of_jsonl_says_for_every_range_which_columns_there_are(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n{"text": "b", "id": "x"}\n{"text": "c", "id": "y"}\n')
+    assert in_parts(file_of(path), 1, 100)[0] == [("n:1", "a"), ("n:2", "b"), ("n:3", "c")]
+
+
+def parquet(path: Path, rows: int, group: int) -> File:
+    table = pa.table({"text": [f"text {i}" for i in range(rows)]})
+    pq.write_table(table, path / "a.parquet", row_group_size=group)
+    return file_of(path / "a.parquet")
+
+
+@pytest.mark.parametrize(("group", "most"), [(10, 25), (10, 10), (100, 30), (17, 10), (7, 3)])
+def test_parquet(tmp_path: Path, group: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "ROWS", 4)
+    file = parquet(tmp_path, 100, group)
+    assert in_parts(file, most, 10**9) == content(file)
+    sizes = [r.stop - r.start for r in row_ranges(file, most, 10**9)]
+    assert max(sizes) <= 2 * most
+
+
+def test_parquet_is_cut_where_row_groups_end_unless_they_are_large(tmp_path: Path) -> None:
+    def ends(group: int, most: int) -> list[int]:
+        return [r.stop for r in row_ranges(parquet(tmp_path, 100, group), most, 10**9)]
+
+    assert ends(10, 25) == [20, 40, 60, 80, 100]
+    assert ends(20, 15) == [20, 40, 60, 80, 100]
+    assert ends(50, 20) == [20, 40, 50, 70, 90, 100]
+
+
+def test_large_texts_make_small_ranges(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [f"{i}" * 10_000 for i in range(64)]}), tmp_path / "a.parquet",
+                   use_dictionary=False)  # fmt: skip
+    ranges = list(row_ranges(file_of(tmp_path / "a.parquet"), 65_536, 100_000))
+    assert len(ranges) > 5
+    assert ranges[-1].stop == 64
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.parametrize("data", [b"", b"text", b"text\n", b"\n\n"])
+def test_files_without_rows(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    ranges = list(row_ranges(file_of(tmp_path / name), 10, 10))
+    rows = sum(r.stop - r.start for r in ranges)
+    assert rows == (0 if name == "a.csv" else len(data.splitlines()))

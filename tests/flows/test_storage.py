@@ -1,0 +1,170 @@
+"""Addresses, folders and what is written, on this machine and at a local object store."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+
+from flows.errors import InputError
+from flows.parameters import Execution
+from flows.steps.score import score_files
+from flows.storage import HOST, Folder, find
+
+KINDS = ("csv", "jsonl", "parquet")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of a bucket on a server of this process."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        from pyarrow import fs
+
+        system, _ = fs.FileSystem.from_uri("s3://reviews/?allow_bucket_creation=true")
+        system.create_dir("reviews")
+        yield "s3://reviews"
+    server.stop()
+
+
+@pytest.fixture(params=["local", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a folder that nothing is in."""
+    if request.param == "local":
+        return str(tmp_path / "root")
+    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+
+
+def paths(address: str, root: str) -> list[str]:
+    return [str(file).removeprefix(f"{root}/") for file in find(address, "--x", KINDS)]
+
+
+def test_files_by_name_glob_and_folder(root: str) -> None:
+    folder = Folder.at(root, "--x")
+    for name in ("b.csv", "a.parquet", "c.txt", "_SUCCESS", ".hidden.csv"):
+        folder.write(name, b"x")
+    (folder / "2026" / "01").write("d.jsonl.gz", b"x")
+    (folder / "_old").write("e.csv", b"x")
+    assert paths(f"{root}/b.csv", root) == ["b.csv"]
+    assert paths(f"{root}/[ab].*", root) == ["a.parquet", "b.csv"]
+    assert paths(f"{root}/**/d.*", root) == ["2026/01/d.jsonl.gz"]
+    assert paths(root, root) == ["2026/01/d.jsonl.gz", "a.parquet", "b.csv"]
+    assert paths(f"{root}/2026", root) == ["2026/01/d.jsonl.gz"]
+    for pattern, rule in (
+        ("missing.csv", "--x must name a file that exists"),
+        ("*.json", "--x must name a file that exists"),
+        ("c.txt", r"--x must name \.csv, \.jsonl or \.parquet files, got .*c\.txt"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            find(f"{root}/{pattern}", "--x", KINDS)
+
+
+def test_a_folder_without_files_of_the_kinds(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").touch()
+    with pytest.raises(InputError, match="--x must name a folder with"):
+        find(str(tmp_path), "--x", KINDS)
+
+
+def test_a_name_with_brackets_is_a_name_where_it_exists(tmp_path: Path) -> None:
+    (tmp_path / "a[1].csv").touch()
+    assert paths(str(tmp_path / "a[1].csv"), str(tmp_path)) == ["a[1].csv"]
+
+
+def test_an_address_that_no_file_system_knows() -> None:
+    with pytest.raises(InputError, match=r"--x must be a path or a URI .*got 'what://a/b'"):
+        find("what://a/b", "--x", KINDS)
+
+
+def test_what_is_written_is_read_found_and_removed(root: str) -> None:
+    folder = Folder.at(root, "--x") / "deep"
+    assert folder.sizes() == {}
+    folder.write("a", b"1")
+    folder.write("a", b"22")
+    folder.write("b", pa.py_buffer(b"333"))
+    assert folder.sizes() == {"a": 2, "b": 3}
+    assert (folder.read("a"), folder.size("b"), folder.size("c")) == (b"22", 3, None)
+    with pytest.raises(FileNotFoundError):
+        folder.read("c")
+    folder.remove("a")
+    folder.remove("a")
+    assert folder.sizes() == {"b": 3}
+
+
+def test_parts_of_packed_and_plain_files(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 100
+    (tmp_path / "a.csv").write_bytes(content)
+    with pa.CompressedOutputStream(str(tmp_path / "b.csv.gz"), "gzip") as file:
+        file.write(content)
+    for file in find(str(tmp_path), "--x", KINDS):
+        assert file.between(300, 1000).to_pybytes() == content[300:1000]
+        assert file.between(len(content) - 5, len(content) + 5).to_pybytes() == content[-5:]
+        assert file.between(len(content) + 5, len(content) + 9).to_pybytes() == b""
+
+
+def test_temporaries_of_the_dead_are_swept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    old = tmp_path / ".x.elsewhere-7.tmp"
+    names = {
+        f".a.parquet.{HOST}-{dead.pid}.tmp": False,
+        f".a.parquet.{HOST}-{os.getpid()}.tmp": True,
+        f".a.parquet.{HOST}-{os.getppid()}.tmp": True,
+        old.name: False,
+        ".y.elsewhere-7.tmp": True,
+        "z.tmp": True,
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    os.utime(old, (0, 0))
+    assert Folder.at(tmp_path, "--x").sweep() == 2
+    assert {name: (tmp_path / name).exists() for name in names} == names
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path, "--x")
+    folder.write("a", b"1")
+    with pytest.raises(TypeError):
+        folder.write("a", "no bytes")  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert folder.read("a") == b"1"
+
+
+def test_reviews_from_and_to_an_object_store(bucket: str, run_dir: Path, tmp_path: Path) -> None:
+    """The same files as on this machine, by processes that have nothing but addresses."""
+    texts = [f"a {'good' if i % 2 else 'bad'} one, number {i}" for i in range(50)]
+    source = Folder.at(f"{bucket}/in", "--x")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": texts}), sink)
+    source.write("a.parquet", sink.getvalue())
+    source.write(
+        "b.csv", b"text\n" + "".join(f'"{text}"\n' for text in texts).encode() + b"\n\xff\n"
+    )
+    source.write("c.jsonl", "".join(f'{{"text":"{text}"}}\n' for text in texts).encode())
+    execution = Execution(workers=2, shard_rows=20)
+    summary = score_files(run_dir, f"{bucket}/in", None, f"{bucket}/out", execution=execution)
+    assert (summary.shards, summary.rows, summary.rejected) == (9, 150, 1)
+    again = score_files(run_dir, f"{bucket}/in/*", None, f"{bucket}/out", execution=execution)
+    assert again.skipped == 9
+    for name in source.sizes():
+        Folder.at(tmp_path / "in", "--x").write(name, source.read(name))
+    score_files(run_dir, str(tmp_path / "in"), None, tmp_path / "out", execution=execution)
+    for folder in ("out", "out/rejected"):
+        here, there = Folder.at(tmp_path / folder, "--x"), Folder.at(f"{bucket}/{folder}", "--x")
+        assert here.sizes() == there.sizes()
+        assert all(here.read(name) == there.read(name) for name in here.sizes())
