@@ -61,17 +61,13 @@ class Workers:
 
     def add_up_gradients(self, model: nn.Module, loss: Tensor) -> Tensor:
         """Replace the gradients of all parameters by their sums over the workers; the sum of the losses ()."""
-        if self.count == 1:
-            return loss.detach()
-        having = [p for p in model.parameters() if p.grad is not None]
-        parts = [*(p.grad for p in having), loss.detach()]
-        flat = torch.cat([part.flatten() for part in parts if part is not None])
-        dist.all_reduce(flat)
-        for parameter, gradient in zip(
-            having, flat.split([p.numel() for p in having] + [1]), strict=False
-        ):
-            parameter.grad = gradient.view_as(parameter)
-        return flat[-1]
+        loss = loss.detach()
+        if self.count > 1:
+            loss = loss.clone()
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            for sent in [dist.all_reduce(each, async_op=True) for each in (*gradients, loss)]:
+                sent.wait()
+        return loss
 
     def add_up(self, *values: float) -> list[float]:
         """The sum of each value over the workers."""

@@ -7,9 +7,9 @@ read need not be in memory. They are written in one pass over the Parquet file, 
 import hashlib
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 
+from flows.datasets.base import open_reviews
 from flows.progress import bar
 from rnnfast.models import ModelConfig
 from rnnfast.rows import Reviews
@@ -35,7 +35,7 @@ def encode(path: Path, vocabulary: Vocabulary, config: ModelConfig, folder: Path
     digest = hashlib.sha256()
     end = 0
     with (
-        pq.ParquetFile(path, buffer_size=1 << 20) as file,
+        open_reviews(path) as file,
         (folder / IDS).open("wb") as id_file,
         (folder / OFFSETS).open("wb") as offset_file,
         (folder / LABELS).open("wb") as label_file,

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from flows.datasets.base import open_reviews
 from flows.errors import InputError
 from flows.progress import bar
 from rnnfast.models import ModelConfig
@@ -35,7 +34,7 @@ def build_vocabulary(parts: Path, config: ModelConfig, folder: Path) -> Path:
 
 def _counts(path: Path) -> WordCounts:
     counts = WordCounts()
-    with pq.ParquetFile(path) as file, bar("counting words", file.metadata.num_rows) as advance:
+    with open_reviews(path) as file, bar("counting words", file.metadata.num_rows) as advance:
         for batch in file.iter_batches(batch_size=4096, columns=["text"]):
             counts.add(batch.column("text"))
             advance(batch.num_rows)

@@ -25,19 +25,20 @@ from typer.testing import Result
 
 from flows.datasets.base import SCHEMA, write_reviews
 from flows.errors import InputError, WorkerError
-from flows.parameters import NOT_BY_STEPS, Processes
+from flows.parameters import NOT_BY_STEPS, Processes, SensorsData
 from flows.steps import train_workers
 from flows.steps.checkpoints import checkpoint_of
 from flows.steps.encode import IDS, OFFSETS, encode, open_encoded
 from flows.steps.gather import RUNS, TIMES, VALUES, open_readings
-from flows.steps.train import train
+from flows.steps.prepare_series import prepare_series
+from flows.steps.train import train, train_windows
 from flows.steps.train_worker import HISTORY, REPORTS, Order, work
 from flows.steps.train_workers import follow, train_together
 from flows.steps.training_job import ReviewsJob
 from rnnfast.checkpoint import Checkpoint
 from rnnfast.models import Cell, ModelConfig, build_model
 from rnnfast.text import Vocabulary, vectorize
-from rnnfast.training import Progress, TrainingSettings, fit, trained_by_steps
+from rnnfast.training import Progress, TrainingSettings, WindowTraining, fit, trained_by_steps
 from rnnfast.window_models import WindowCell, WindowConfig, build_window_model
 from rnnfast.workers import Workers
 
@@ -53,7 +54,8 @@ sys.path.insert(0, sys.argv[5])
 from flows.interrupt import ended_by_signals
 from flows.parameters import Processes
 from flows.steps import checkpoints
-from flows.steps.train import train
+from flows.steps.prepare_series import prepare_series
+from flows.steps.train import train, train_windows
 from test_train import MODEL, SETTINGS
 checkpoints.SECONDS = 0.0
 parts, run, cache = map(Path, sys.argv[1:4])
@@ -466,22 +468,19 @@ def test_sensors_on_two_workers(
     for i in range(300):
         lines.append(f"{1_700_000_000 + i * 60},{np.sin(i / 5)},{np.cos(i / 7)}")
     (tmp_path / "readings.csv").write_text("\n".join(lines) + "\n")
-    options = [
-        "--epochs",
-        "1",
-        "--set",
-        "lookback=8",
-        "--set",
-        "hidden_size=4",
-        "--set",
-        "period=4",
-    ]
-    found = {}
-    for workers in (1, 2):
-        run = tmp_path / f"run{workers}"
-        options_of = [*options, "--workers", workers, "--output", run]
-        result = run_cli("sensors", "--dataset", tmp_path / "readings.csv", *options_of)
-        assert result.exit_code == 0, result.output
-        found[workers] = weights_of(run)
-    for name, tensor in found[1].items():
-        torch.testing.assert_close(found[2][name], tensor, rtol=1e-3, atol=1e-5)
+    source = tmp_path / "readings.csv"
+    sizes = {"lookback": 8, "hidden_size": 4, "period": 4}
+    sets = [word for name, size in sizes.items() for word in ("--set", f"{name}={size}")]
+    options = ["--epochs", 2, *sets, "--workers", 2, "--output", tmp_path / "run"]
+    result = run_cli("sensors", "--dataset", source, *options)
+    assert result.exit_code == 0, result.output
+
+    config = WindowConfig.model_validate(sizes)
+    for name in ("parts", "alone"):
+        (tmp_path / name).mkdir()
+    prepare_series(SensorsData(dataset=str(source)), None, config, tmp_path / "parts")
+    settings = WindowTraining(epochs=2)
+    train_windows(tmp_path / "parts", config, settings, tmp_path / "alone", tmp_path / "cache")
+    found = weights_of(tmp_path / "run")
+    for name, tensor in weights_of(tmp_path / "alone").items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5)
