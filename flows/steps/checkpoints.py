@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.errors import InputError
 from rnnfast.checkpoint import Checkpoint, CheckpointError
+from rnnfast.training import DivergedError
 
 SECONDS = 30.0  # from one checkpoint to the next, within an epoch
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def checkpoint_of(key: str, cache: Path) -> Iterator[Checkpoint | None]:
-    """The checkpoint of a training, which is removed when the block has ended or an InputError ends it.
+    """The checkpoint of a training, which is removed when that has ended, be it that it diverged.
 
     None, with a warning, where another job on this machine has it. One that is broken is removed with
     a warning that says why.
@@ -40,8 +40,8 @@ def checkpoint_of(key: str, cache: Path) -> Iterator[Checkpoint | None]:
         _look_at(checkpoint)
         try:
             yield checkpoint
-        except InputError:
-            shutil.rmtree(folder, ignore_errors=True)  # going on would end there again
+        except DivergedError:
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
 

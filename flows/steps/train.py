@@ -157,13 +157,13 @@ def _trained(
         if not by_steps:
             history = fit(model, rows, validation, settings, show)
         else:
-            with checkpoint_of(job.key, cache) as checkpoint:
-                if processes.count > 1:
-                    history = train_together(model, job, checkpoint, processes, show)
-                else:
-                    try:
+            try:
+                with checkpoint_of(job.key, cache) as checkpoint:
+                    if processes.count > 1:
+                        history = train_together(model, job, checkpoint, processes, show)
+                    else:
                         history = fit(model, rows, validation, settings, show, checkpoint)
-                    except DivergedError as error:
-                        raise InputError(f"--learning-rate: {error}") from error
+            except DivergedError as error:
+                raise InputError(f"--learning-rate: {error}") from error
     (run / "metrics.json").write_text(json.dumps({"history": history}), encoding="utf-8")
     return model, validation

@@ -65,7 +65,7 @@ def work(order: Order, workers: Workers) -> None:
                 model, rows, validation, order.job.training, show, order.checkpoint, workers
             )
         except DivergedError as error:  # as in all workers: to start them again would not help
-            report(error=f"--learning-rate: {error}")
+            report(diverged=str(error))
             return
     if workers.writes:
         (order.folder / WEIGHTS).write_bytes(safetensors.torch.save(model.state_dict()))

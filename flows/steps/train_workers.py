@@ -27,7 +27,7 @@ from flows.steps.train_worker import HISTORY, REPORTS, WEIGHTS, Order, end_with_
 from flows.steps.training_job import Job
 from flows.unfinished import at_end
 from rnnfast.checkpoint import Checkpoint
-from rnnfast.training import Progress
+from rnnfast.training import DivergedError, Progress
 
 LOG = "log"
 PAUSE = 0.05  # seconds from one look at the reports to the next
@@ -55,7 +55,8 @@ def train_together(
         on_progress: called some times a second.
 
     Raises:
-        InputError: the training diverged, or the machines do not train the same.
+        DivergedError: the training diverged.
+        InputError: the machines do not train the same.
         WorkerError: the processes ended before they were done.
     """
     with TemporaryDirectory(prefix="workers-", dir=job.parts) as name:
@@ -135,11 +136,13 @@ def _environment(processes: Processes) -> dict[str, str]:
 
 
 def follow(lines: list[str], on_progress: Callable[[Progress], None]) -> None:
-    """Passes on what a worker reports; raises InputError where it reports an error."""
+    """Passes on what a worker reports; raises the errors among it, as `train_together` says."""
     for line in lines:
         report = json.loads(line)
         if error := report.get("error"):
             raise InputError(error)
+        if message := report.get("diverged"):
+            raise DivergedError(message)
         if report.get("restarts"):
             logger.warning("a worker was lost: all go on from the last checkpoint")
         if "progress" in report:

@@ -38,7 +38,14 @@ from flows.steps.training_job import ReviewsJob
 from rnnfast.checkpoint import Checkpoint
 from rnnfast.models import Cell, ModelConfig, build_model
 from rnnfast.text import Vocabulary, vectorize
-from rnnfast.training import Progress, TrainingSettings, WindowTraining, fit, trained_by_steps
+from rnnfast.training import (
+    DivergedError,
+    Progress,
+    TrainingSettings,
+    WindowTraining,
+    fit,
+    trained_by_steps,
+)
 from rnnfast.window_models import WindowCell, WindowConfig, build_window_model
 from rnnfast.workers import Workers
 
@@ -250,8 +257,8 @@ def test_two_jobs_do_not_share_a_checkpoint(
 
 
 def test_a_training_that_diverged_leaves_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(InputError), checkpoint_of("key", tmp_path):
-        raise InputError("diverged")
+    with pytest.raises(DivergedError), checkpoint_of("key", tmp_path):
+        raise DivergedError("diverged")
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
@@ -340,8 +347,7 @@ def test_a_worker_reports(job: ReviewsJob, monkeypatch: pytest.MonkeyPatch) -> N
         assert (folder / HISTORY).exists() == (name == "calm")
         assert reports[name][0] == {"restarts": 1}
     assert reports["calm"][-1]["progress"]["rows_done"] == 360
-    assert reports["wild"][-1]["error"].startswith("--learning-rate: training diverged in epoch 1")
-    with pytest.raises(InputError, match="--learning-rate: training diverged"):
+    with pytest.raises(DivergedError, match="training diverged in epoch 1"):
         follow([json.dumps(reports["wild"][-1])], ignore)
 
 
