@@ -54,5 +54,5 @@ def _look_at(checkpoint: Checkpoint) -> None:
         checkpoint.path.unlink()
         return
     if saved:
-        epoch, step = len(saved.record["history"]) + 1, saved.record["step"]
-        logger.info("training goes on in epoch %d, after step %d", epoch, step)
+        done, step = len(saved.record["history"]), saved.record["step"]
+        logger.info("training goes on after epoch %d, step %d", done, step)

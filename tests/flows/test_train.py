@@ -203,7 +203,7 @@ def test_a_killed_job_goes_on(
     long = job_of(parts, tmp_path / "ids", epochs=1000)
     assert saved.name == long.key
     with caplog.at_level(logging.INFO), checkpoint_of(long.key, cache) as checkpoint:
-        assert "training goes on in epoch" in caplog.text
+        assert "training goes on after epoch" in caplog.text
         assert checkpoint is not None
         state = checkpoint.parsed(checkpoint.read())
     assert state is not None
