@@ -19,6 +19,10 @@ STABLE_TORCH_LIBRARY(rnnfast, m) {
       "Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool input_gradient) "
       "-> (Tensor grad_input, Tensor grad_h0, Tensor grad_c0, Tensor grad_w_ih, Tensor grad_w_hh, Tensor grad_b_ih, "
       "Tensor grad_b_hh, Tensor grad_w_hr)");
+  m.def(
+      "pooled(int cell, Tensor ids, Tensor lengths, Tensor table, Tensor w_hh, Tensor? b_hh, bool padding_before, "
+      "bool reverse, bool with_mean, bool with_max, bool with_last) "
+      "-> (Tensor mean, Tensor max, Tensor last, Tensor columns)");
   m.def("cpu_peak(float seconds) -> float");
   m.def("cpu_target() -> str");
   m.def("cpu_targets() -> str");

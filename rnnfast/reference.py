@@ -98,3 +98,46 @@ def layer(
             state = tuple(torch.where(here[t], a, b) for a, b in zip(new, state, strict=True))
             outputs[t] = torch.where(here[t], new[0], 0.0)
     return torch.stack([outputs[t] for t in steps]), *state
+
+
+def pooled(
+    cell: str,
+    ids: Tensor,
+    lengths: Tensor,
+    table: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None = None,
+    *,
+    pooling: tuple[str, ...],
+    padding_before: bool = False,
+    reverse: bool = False,
+) -> tuple[Tensor, ...]:
+    """What :func:`rnnfast.ops.pooled` gives, with its arguments: the layer over the rows of the table, then pooling."""
+    steps = torch.arange(ids.shape[1])
+    here = steps < lengths.unsqueeze(1)
+    start = ids.shape[1] - lengths if padding_before else torch.zeros_like(lengths)
+    places = torch.where(here, start.unsqueeze(1) + steps, 0)
+    words = table[torch.where(here, ids.gather(1, places), 0).long()]
+    sums, columns = words.split([len(w_hh), table.shape[1] - len(w_hh)], dim=2)
+    h0 = table.new_zeros(len(ids), w_hh.shape[1])
+    output, h_n, *_ = layer(
+        cell,
+        sums,
+        h0,
+        torch.eye(len(w_hh), dtype=table.dtype),
+        w_hh,
+        torch.zeros_like(w_hh[:, 0]),
+        torch.zeros_like(w_hh[:, 0]) if b_hh is None else b_hh,
+        c0=h0 if cell == "lstm" else None,
+        lengths=lengths,
+        batch_first=True,
+        reverse=reverse,
+    )
+    here = here.unsqueeze(2)
+    results = {
+        "mean": output.sum(1) / lengths.unsqueeze(1),
+        "max": output.masked_fill(~here, -torch.inf).amax(1),
+        "last": h_n,
+    }
+    means = torch.where(here, columns, 0.0).sum(1) / lengths.unsqueeze(1)
+    return *(results[name] for name in pooling), means

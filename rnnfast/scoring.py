@@ -13,9 +13,10 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import safetensors.torch
@@ -25,7 +26,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 import rnnfast
-from rnnfast.models import ModelConfig, build_model
+from rnnfast.folded import FoldedClassifier, why_not
+from rnnfast.models import ModelConfig, RecurrentClassifier, build_model
 from rnnfast.prediction import predict
 from rnnfast.series import CALENDAR
 from rnnfast.text import Vocabulary, vectorize
@@ -219,8 +221,21 @@ class Scorer:
                 self.config.padding,
                 threads=torch.get_num_threads(),
             )
-            scores[start : start + CHUNK] = predict(self.model, ids, lengths)
+            scores[start : start + CHUNK] = self._probabilities(ids, lengths)
         return scores
+
+    @cached_property
+    def _folded(self) -> FoldedClassifier | None:
+        """The model with its word vectors and W_ih in one table, made once; None where that cannot be."""
+        return (
+            None if why_not(self.model) else FoldedClassifier(cast(RecurrentClassifier, self.model))
+        )
+
+    def _probabilities(self, ids: Tensor, lengths: Tensor) -> np.ndarray:
+        if self._folded is None:
+            return predict(self.model, ids, lengths)
+        # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
+        return self._folded(ids, lengths).double().sigmoid().float().numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,13 @@ struct ForwardPass {
   /// The part-th of so many parts, which may be packed at the same time.
   static void pack(const Layer<Real>& f, Real* weights, int64_t part, int64_t parts) {
     if (is_direct(f)) return;
+    pack_cell(f, weights, part, parts);
+    for (int64_t unit = part * kPanel<Real>; f.w_hr && unit < f.P; unit += parts * kPanel<Real>)
+      pack_columns(weights + cell_size(f) + unit * f.H, f.w_hr + unit * f.H, least(kPanel<Real>, f.P - unit), f.H);
+  }
+
+  /// The same for all but w_hr.
+  static void pack_cell(const Layer<Real>& f, Real* weights, int64_t part, int64_t parts) {
     for (int64_t unit = part * kPanel<Real>; unit < f.H; unit += parts * kPanel<Real>) {
       const int64_t units = least(kPanel<Real>, f.H - unit), width = panel_width<Real>(units);
       Real* to = weights + unit * unit_size(f);
@@ -45,8 +52,6 @@ struct ForwardPass {
         if (h >= 0) to = pack_columns(to, f.w_hh + (h * f.H + unit) * f.P, units, f.P);
       }
     }
-    for (int64_t unit = part * kPanel<Real>; f.w_hr && unit < f.P; unit += parts * kPanel<Real>)
-      pack_columns(weights + cell_size(f) + unit * f.H, f.w_hr + unit * f.H, least(kPanel<Real>, f.P - unit), f.H);
   }
 
   /// What is added to sum s of a hidden unit.

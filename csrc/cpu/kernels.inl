@@ -10,6 +10,7 @@
 #include "cpu/product.inl"
 #include "cpu/forward.inl"
 #include "cpu/backward.inl"
+#include "cpu/pooled.inl"
 // clang-format on
 
 template <typename Cell, typename Real>
@@ -27,6 +28,10 @@ constexpr Kernels<Real> kKernels = {
     BackwardPass<Cell, Real>::zeros,
     BackwardPass<Cell, Real>::run,
     BackwardPass<Cell, Real>::reduce,
+    PooledPass<Cell, Real>::weights_size,
+    PooledPass<Cell, Real>::pack,
+    PooledPass<Cell, Real>::scratch_size,
+    PooledPass<Cell, Real>::run,
 };
 
 template <typename Real>

@@ -72,6 +72,22 @@ struct Backward : Layer<Real> {
   Real* grad_b_hh;                   // [G*H]
 };
 
+/// Token ids in, what is left of the hidden states of each row out. Of the layer there are T, N, H, reverse, w_hh and
+/// b_hh; I is 0 and P is H.
+template <typename Real>
+struct Pooled : Layer<Real> {
+  int64_t K;                // the table's further columns
+  const int32_t* ids;       // [N, T], null if they are wide
+  const int64_t* wide_ids;  // [N, T], null if they are not
+  bool padding_before;      // a row's tokens are its last ones
+  const Real* table;        // [V, G*H + K], of each word W_ih x + b_ih, and what is only averaged
+  int64_t table_stride;     // of neighbouring words
+  Real* mean;               // [N, H], over the row's tokens; null where it is not wanted
+  Real* max;                // [N, H], likewise
+  Real* last;               // [N, H], of the step that is handled last; null where it is not wanted
+  Real* columns;            // [N, K], the means of the table's further columns
+};
+
 /// The functions of one cell on one target. A pass packs the weights once, runs every group of rows on some thread,
 /// and, going backward, ends with `reduce`. Sizes are in elements; every buffer begins at a multiple of 64 bytes.
 template <typename Real>
@@ -97,6 +113,11 @@ struct Kernels {
   const char* (*backward)(const Backward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
   /// Sums the threads' scratch in order, so that the result is the same bit for bit at a given number of threads.
   void (*reduce)(const Backward<Real>&, Real* const* scratch, int threads, int64_t part, int64_t parts);
+
+  int64_t (*pooled_weights_size)(const Pooled<Real>&);
+  void (*pack_pooled)(const Pooled<Real>&, Real* weights, int64_t part, int64_t parts);
+  int64_t (*pooled_scratch_size)(const Pooled<Real>&);
+  const char* (*pooled)(const Pooled<Real>&, const Real* weights, const RowGroup&, Real* scratch);
 };
 
 /// The most rows a group may have: its vectors of one time step stay in the L2 cache beside the weights.

@@ -1,43 +1,25 @@
-// The CPU side of the ops: tensors to raw pointers, work to threads. The arithmetic is in forward.inl and backward.inl.
+// The ops of one layer on the CPU: tensors to raw pointers, work to threads. The arithmetic is in forward.inl and
+// backward.inl.
 //
 // Letters: T time steps, N batch rows, I input size, H hidden size, G gates of the cell.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <iterator>
-#include <memory>
-#include <new>
 #include <numeric>
-#include <optional>
-#include <sstream>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "cpu/blocks.h"
-#include "cpu/rows.h"
+#include "cpu/pass.h"
 #include "cpu/targets.h"
+#include "cpu/tensors.h"
 
 namespace rnnfast::cpu {
 namespace {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using OptionalTensor = std::optional<Tensor>;
-
-/// The cells by the numbers that the ops take, in the order of CELLS in rnnfast/ops.py.
-constexpr const char* kCells[] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
-
-/// Work below this many floating-point operations is not worth waking a second thread for.
-constexpr double kThreadGrain = 1e6;
 
 /// Numbers from which a result goes into a block that was used before.
 constexpr int64_t kLargeBlock = 1 << 19;
@@ -45,31 +27,6 @@ constexpr int64_t kLargeBlock = 1 << 19;
 /// Operations and hidden units of a time step, for each member of a team, below which meeting costs more than it saves.
 constexpr double kStepGrain = 5e4;
 constexpr int64_t kLeastUnits = 64;
-
-/// The name of the target that ran last on this thread, from inside its own code.
-thread_local const char* last_target = "";
-
-std::string text(const std::vector<int64_t>& sizes) {
-  std::ostringstream out;
-  out << "(";
-  for (size_t i = 0; i < sizes.size(); ++i) out << (i ? ", " : "") << sizes[i];
-  out << ")";
-  return out.str();
-}
-
-std::vector<int64_t> sizes_of(const Tensor& tensor) {
-  return std::vector<int64_t>(tensor.sizes().begin(), tensor.sizes().end());
-}
-
-/// The tensor with a contiguous memory layout, after a check of its shape and type.
-Tensor expect(const char* name, const Tensor& tensor, const std::vector<int64_t>& sizes, ScalarType type) {
-  STD_TORCH_CHECK(sizes_of(tensor) == sizes, "rnnfast: ", name, " must have the shape ", text(sizes),
-                  ", got: ", text(sizes_of(tensor)));
-  STD_TORCH_CHECK(tensor.is_cpu(), "rnnfast: ", name, " must be on the CPU, as input is");
-  STD_TORCH_CHECK(tensor.scalar_type() == type, "rnnfast: ", name, " must have the dtype of input, ", type,
-                  ", got: ", tensor.scalar_type());
-  return torch::stable::contiguous(tensor);
-}
 
 /// Where the vectors of a sequence stand: (T, N, width), (N, T, width) or, packed, (rows, width).
 struct Layout {
@@ -136,109 +93,24 @@ struct Layout {
     if (packed()) return {data, 0, tensor.stride(0), first_row.data()};
     return {data, tensor.stride(batch_first ? 1 : 0), tensor.stride(batch_first ? 0 : 1), nullptr};
   }
-
- private:
-  static std::vector<int64_t> integers(const char* name, const Tensor& tensor) {
-    STD_TORCH_CHECK(tensor.dim() == 1 && tensor.is_cpu() && tensor.scalar_type() == ScalarType::Long, "rnnfast: ", name,
-                    " must be a one-dimensional int64 tensor on the CPU, got: ", tensor.dim(), " dimensions of ",
-                    tensor.scalar_type());
-    const Tensor contiguous = torch::stable::contiguous(tensor);
-    const auto* data = contiguous.const_data_ptr<int64_t>();
-    return std::vector<int64_t>(data, data + contiguous.numel());
-  }
 };
 
-/// Memory for the packed weights and the scratch of one call, cut off piece by piece at multiples of 64 bytes. It stays
-/// with the calling thread for the next call: fresh pages cost time, and aligned blocks that come and go between a
-/// program's tensors leave holes that glibc before 2.38 cannot fill again.
-class Workspace {
- public:
-  explicit Workspace(size_t bytes) {
-    if (bytes > memory_.size) {
-      memory_.data.reset();
-      memory_.size = 0;
-      memory_.data.reset(static_cast<char*>(std::aligned_alloc(64, rounded(bytes))));
-      if (!memory_.data) throw std::bad_alloc();
-      prefer_huge_pages(memory_.data.get(), rounded(bytes));
-      memory_.size = rounded(bytes);
-    }
-  }
-
-  template <typename Real>
-  Real* take(int64_t count) {
-    Real* taken = reinterpret_cast<Real*>(memory_.data.get() + used_);
-    used_ += bytes<Real>(count);
-    return taken;
-  }
-
-  template <typename Real>
-  static size_t bytes(int64_t count) {
-    return rounded(static_cast<size_t>(count) * sizeof(Real));
-  }
-
- private:
-  struct Free {
-    void operator()(char* data) const { std::free(data); }
-  };
-  struct Memory {
-    std::unique_ptr<char, Free> data;
-    size_t size = 0;
-  };
-
-  static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-  static thread_local Memory memory_;
-  size_t used_ = 0;
-};
-
-thread_local Workspace::Memory Workspace::memory_;
-
-template <typename Real>
-const Kernels<Real>& kernels_of(int64_t cell) {
-  STD_TORCH_CHECK(cell >= 0 && cell < static_cast<int64_t>(std::size(kCells)),
-                  "rnnfast: cell must be the number of a cell, got: ", cell);
-  const Target& chosen = target();
-  if constexpr (sizeof(Real) == sizeof(float))
-    return *chosen.f32(kCells[cell]);
-  else
-    return *chosen.f64(kCells[cell]);
+/// Threads that sweep batch rows of their own, or, where there are fewer rows than threads, a team that shares the
+/// hidden units of every time step. elements: of all matrices of the layer; H: hidden units.
+Plan plan_for(const Layout& layout, int64_t elements, int64_t H) {
+  const double operations = 2.0 * elements * layout.tokens;
+  const double shared = std::min<double>({static_cast<double>(torch::stable::get_num_threads()),
+                                          operations / layout.T / kStepGrain, static_cast<double>(H) / kLeastUnits});
+  const int members = std::max(1, static_cast<int>(shared));
+  const bool team = layout.N > 0 && members > layout.N && layout.N <= kGroupRows;
+  return {team, team ? members : 1,
+          RowShares(layout.length_data(), layout.T, layout.N, team ? 1 : threads_for(operations))};
 }
-
-/// Who does what: threads that sweep batch rows of their own, or, where there are fewer rows than threads, a team that
-/// shares the hidden units of every time step.
-struct Plan {
-  bool team;
-  int members;       // of the team, or 1
-  RowShares shares;  // with a team, of one thread
-
-  /// elements: of all matrices of the layer; H: hidden units.
-  Plan(const Layout& layout, int64_t elements, int64_t H) {
-    const int threads = static_cast<int>(torch::stable::get_num_threads());
-    const double operations = 2.0 * elements * layout.tokens;
-    const double whole = std::min<double>(threads, operations / kThreadGrain + 1);
-    const double shared = std::min<double>(
-        {static_cast<double>(threads), operations / layout.T / kStepGrain, static_cast<double>(H) / kLeastUnits});
-    members = std::max(1, static_cast<int>(shared));
-    team = layout.N > 0 && members > layout.N && layout.N <= kGroupRows;
-    if (!team) members = 1;
-    shares = RowShares(layout.length_data(), layout.T, layout.N, team ? 1 : static_cast<int>(whole));
-  }
-};
 
 /// The input with a contiguous innermost dimension; the outer strides are free.
 Tensor input_rows(const Tensor& input) {
   const int64_t last = input.dim() - 1;
   return input.stride(last) == 1 || input.size(last) == 1 ? input : torch::stable::contiguous(input);
-}
-
-template <typename Real>
-Real* data(const Tensor& tensor) {
-  return static_cast<Real*>(tensor.mutable_data_ptr());
-}
-
-template <typename Real>
-Real* data(const OptionalTensor& tensor) {
-  return tensor ? data<Real>(*tensor) : nullptr;
 }
 
 /// The tensors of a layer, checked and contiguous; they live as long as the pointers into them.
@@ -298,7 +170,7 @@ struct Arguments {
             data<Real>(c0)};
   }
 
-  Plan plan() const { return Plan(layout, G * H * (I + P), H); }
+  Plan plan() const { return plan_for(layout, G * H * (I + P), H); }
 
   Tensor empty(const std::vector<int64_t>& sizes) const {
     const int64_t numbers = std::accumulate(sizes.begin(), sizes.end(), int64_t(1), std::multiplies<>());
@@ -309,59 +181,6 @@ struct Arguments {
                                     input.scalar_type(), give_block);
   }
 };
-
-/// What a pass is made of, one phase after the other: every part of the packing, every share of the rows (a team shares
-/// one), and every part of what is left to do when all rows are done.
-template <typename Real>
-struct Pass {
-  int64_t weights_size, scratch_size;
-  int64_t zeros;  // numbers at the head of every share's scratch that are zero before its first group
-  std::function<void(Real* weights, int64_t part, int64_t parts)> pack;
-  std::function<const char*(const Real* weights, const RowGroup&, Real* scratch, Member*)> sweep;
-  std::function<void(Real* const* scratch, int shares, int64_t part, int64_t parts)> finish = {};
-};
-
-/// Runs a pass on torch's threads, in one parallel region. Whoever is free takes the next item of a phase, so nobody
-/// waits for a thread that has not started.
-template <typename Real>
-void run(const Plan& plan, const Pass<Real>& pass) {
-  const int shares = plan.shares.threads(), threads = plan.team ? plan.members : shares;
-  const int64_t parts = threads == 1 ? 1 : 4 * threads;
-  const size_t each = Workspace::bytes<Real>(pass.scratch_size);
-  Workspace workspace(Workspace::bytes<Real>(pass.weights_size) + each * shares);
-  Real* weights = workspace.take<Real>(pass.weights_size);
-  std::vector<Real*> scratch;
-  for (int share = 0; share < shares; ++share) scratch.push_back(workspace.take<Real>(pass.scratch_size));
-  const char* ran = last_target;
-  Team team;
-  torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t thread = begin; thread < end; ++thread) {
-      Member member(team);
-      member.share(parts, [&](int64_t part) { pass.pack(weights, part, parts); });
-      const auto clear = [&](int64_t share) { std::memset(scratch[share], 0, pass.zeros * sizeof(Real)); };
-      if (plan.team) {
-        member.share(1, clear);
-        const char* name = pass.sweep(weights, plan.shares.groups(0).at(0), scratch[0], &member);
-        if (thread == 0) ran = name;
-      } else {
-        member.share(shares, [&](int64_t share) {
-          clear(share);
-          for (const RowGroup& group : plan.shares.groups(static_cast<int>(share))) {
-            const char* name = pass.sweep(weights, group, scratch[share], nullptr);
-            if (share == 0) ran = name;
-          }
-        });
-      }
-      if (pass.finish) member.share(parts, [&](int64_t part) { pass.finish(scratch.data(), shares, part, parts); });
-    }
-  });
-  last_target = ran;
-}
-
-void check_type(ScalarType type) {
-  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double,
-                  "rnnfast: the CPU computes in float32 or float64; convert input and weights to one of them");
-}
 
 /// What the forward pass keeps for the backward pass, beside the output: all that it needs, or the cell states alone,
 /// from which it makes the rest again.

@@ -150,7 +150,7 @@ class PlainLayer {
     if (f_.c0) std::copy(dc.begin(), dc.end(), results.grad_c0.begin() + n * H_);
   }
 
- private:
+  /// The time step t of row n, from and to the states h and c.
   Moment forward(int64_t t, int64_t n, Vector& h, Vector& c) const {
     Moment m{t, h, c, Vector(G_ * H_), Vector(G_ * H_), {}, c, Vector(H_)};
     if (f_.b_ih) m.from_x.assign(f_.b_ih, f_.b_ih + G_ * H_);
@@ -183,6 +183,7 @@ class PlainLayer {
     return m;
   }
 
+ private:
   /// dh and dc: the gradients of the states after the step, and then of those before it.
   void backward(const Moment& m, int64_t n, Vector& dh, Vector& dc, Results& results) const {
     if (b_.grad_output.data)
@@ -454,8 +455,110 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
     }
 }
 
+/// Time steps of the pooled pass, enough for sums of sums.
+constexpr int64_t kTokens = 37;
+
+/// From token ids to pooled hidden states. Going backward there are wide ids, the tokens stand behind the padding, and
+/// there is no bias. The padding is a word of its own, and NaN.
+template <typename Real>
+void check_pooled(const Target& target, const Kernels<Real>* kernels, const char* cell, const Shape& shape,
+                  bool reverse, Verdict& verdict) {
+  const int64_t T = kTokens, N = shape.N, H = shape.H, G = kernels->gates, V = 9, K = 3, width = G * H + K;
+  const auto wrong = [&](const std::string& why) {
+    std::printf("%s, %s, float%d, pooled, N %d, H %d%s: %s\n", target.name, cell, int(8 * sizeof(Real)), int(N), int(H),
+                reverse ? ", reverse" : "", why.c_str());
+    verdict.right = false;
+  };
+  std::mt19937 random(21);
+  const Groups rows({T, N, 1, H}, kVariants[1], random);  // of different lengths
+  const Numbers<Real> table = Numbers<Real>(V * width).random(random, 1);
+  std::fill_n(table.data() + (V - 1) * width, width, std::numeric_limits<Real>::quiet_NaN());
+  const Numbers<Real> w_hh = Numbers<Real>(G * H * H).random(random, 1 / std::sqrt(double(H)));
+  const Numbers<Real> b_hh = Numbers<Real>(G * H, !reverse).random(random, 1);
+  std::vector<int64_t> wide_ids(N * T, V - 1);
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t t = 0; t < rows.lengths[n]; ++t)
+      wide_ids[n * T + (reverse ? T - rows.lengths[n] : 0) + t] = random() % (V - 1);
+  const std::vector<int32_t> ids(wide_ids.begin(), wide_ids.end());
+
+  const Numbers<Real> mean(N * H), max(N * H), last(N * H), columns(N * K);
+  Pooled<Real> p{};
+  p.T = T;
+  p.N = N;
+  p.H = p.P = H;
+  p.reverse = p.padding_before = reverse;
+  p.w_hh = w_hh.data();
+  p.b_hh = b_hh.data();
+  p.K = K;
+  p.ids = reverse ? nullptr : ids.data();
+  p.wide_ids = reverse ? wide_ids.data() : nullptr;
+  p.table = table.data();
+  p.table_stride = width;
+  p.mean = mean.data();
+  p.max = max.data();
+  p.last = last.data();
+  p.columns = columns.data();
+  const Numbers<Real> weights(kernels->pooled_weights_size(p));
+  for (int part = 0; part < kParts; ++part) kernels->pack_pooled(p, weights.data(), part, kParts);
+  if (!weights.margin_is_untouched()) wrong("pack_pooled wrote outside of the weights");
+  for (const RowGroup& group : rows.groups) {
+    const Numbers<Real> scratch(kernels->pooled_scratch_size(p));
+    if (std::strcmp(kernels->pooled(p, weights.data(), group, scratch.data()), target.name) != 0)
+      wrong("another target ran");
+    if (!scratch.margin_is_untouched()) wrong("something was written outside of the scratch");
+  }
+
+  // The same as a layer whose input are the rows of the table, so that W_ih is the identity.
+  std::vector<Real> identity(G * H * G * H);
+  for (int64_t j = 0; j < G * H; ++j) identity[j * G * H + j] = 1;
+  Forward<Real> f{};
+  static_cast<Layer<Real>&>(f) = p;
+  f.I = G * H;
+  f.w_ih = identity.data();
+  Vector right_mean(N * H), right_max(N * H, -std::numeric_limits<double>::infinity()), right_last,
+      right_columns(N * K);
+  for (int64_t n = 0; n < N; ++n) {
+    const int64_t length = rows.lengths[n];
+    Vector h(H), c(H);
+    for (int64_t s = 0; s < length; ++s) {
+      const int64_t place = n * T + (reverse ? T - 1 - s : s);
+      const Real* word = table.data() + wide_ids[place] * width;
+      f.input = {word, 0, 0, nullptr};
+      PlainLayer<Real>(cell, G, f, {}).forward(0, 0, h, c);
+      for (int64_t u = 0; u < H; ++u) {
+        right_mean[n * H + u] += h[u] / length;
+        right_max[n * H + u] = std::max(right_max[n * H + u], h[u]);
+      }
+      for (int64_t k = 0; k < K; ++k) right_columns[n * K + k] += double(word[G * H + k]) / length;
+    }
+    right_last.insert(right_last.end(), h.begin(), h.end());
+  }
+  const struct {
+    const char* name;
+    const Vector& expected;
+    const Numbers<Real>& actual;
+  } results[] = {{"mean", right_mean, mean},
+                 {"max", right_max, max},
+                 {"last", right_last, last},
+                 {"columns", right_columns, columns}};
+  for (const auto& result : results) {
+    if (!result.actual.margin_is_untouched()) wrong(std::string("something was written outside of ") + result.name);
+    const double error = distance(result.actual, result.expected);
+    if (!(error <= 1)) wrong(std::string(result.name) + " is wrong by " + std::to_string(error) + " tolerances");
+    verdict.worst = std::max(verdict.worst, error);
+    ++verdict.compared;
+  }
+}
+
 Verdict check(const Target& target) {
   Verdict verdict;
+  for (const auto& cell : kCells)
+    for (const Shape& shape : kShapes)
+      for (bool reverse : {false, true}) {
+        if (cell.projected) continue;
+        check_pooled<float>(target, target.f32(cell.name), cell.name, shape, reverse, verdict);
+        check_pooled<double>(target, target.f64(cell.name), cell.name, shape, reverse, verdict);
+      }
   for (const auto& cell : kCells)
     for (const Shape& shape : kShapes)
       for (const Variant& variant : kVariants)

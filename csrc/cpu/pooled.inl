@@ -1,0 +1,187 @@
+// From token ids to pooled hidden states, for one group of batch rows: a forward pass that writes no sequence.
+//
+// What a word adds to the sums of its time step is a row of a table, so only the recurrent products are left to make,
+// and of the hidden states a row keeps their sum, their maximum and the last one, in memory that the caches hold.
+// What a row gives depends on nothing else in the call: each of its sums is made in the same order wherever it stands.
+
+template <typename Cell, typename Real>
+struct PooledPass {
+  typedef ForwardPass<Cell, Real> Layered;
+  static constexpr int64_t S = Cell::sums;
+  static constexpr int kSaved = Layered::kSaved;
+
+  /// Time steps that are summed before their sum goes to the total, as kChain in tile.inl.
+  static constexpr int64_t kSteps = 16;
+
+  static int64_t weights_size(const Pooled<Real>& f) { return Layered::cell_size(f); }
+
+  static void pack(const Pooled<Real>& f, Real* weights, int64_t part, int64_t parts) {
+    Layered::pack_cell(f, weights, part, parts);
+  }
+
+  /// What is kept of a row, all of it filled up to whole vectors: h_(t-1) and h_t in turn, c_t, the maximum, and twice
+  /// the sums of the hidden units and of the table's further columns, of the last steps and of those before.
+  struct Places {
+    int64_t width, summed, c, max, sum, total, size;
+
+    explicit Places(const Pooled<Real>& f)
+        : width(padded<Real>(f.H)),
+          summed(width + divide_up(f.K, kLanes<Real>) * kLanes<Real>),
+          c(2 * width),
+          max(c + Cell::has_c * width),
+          sum(max + width),
+          total(sum + summed),
+          size(total + summed) {}
+  };
+
+  static int64_t scratch_size(const Pooled<Real>& f) { return kGroupRows * Places(f).size; }
+
+  /// From h_(t-1) and the words' rows of the table to h_t, its sum and its maximum.
+  struct Tile {
+    typedef Real Element;
+    const Pooled<Real>& f;
+    const Places& at;
+    const Real* weights;
+    const Real* const* x;     // of the table, for this time step
+    const Real* const* next;  // and for the one after it
+    Real* const* kept;        // of each row
+    const Real* const* h;
+    const int64_t* length;  // likewise
+    int64_t t, y;           // y: where h_t goes
+
+    bool far() const { return is_far<Real>(Layered::cell_size(f)); }
+    int64_t stripe() const { return S > 1 || far() ? kStripe : 1; }
+
+    template <int M, int P, int V>
+    void run(int64_t row, int64_t blocks, int64_t unit) const {
+      constexpr int64_t stride = kWidth<P, V, Real>;
+      alignas(64) Real sums[S][kStripe * M * stride];
+      for (int s = 0; s < S; ++s) {
+        if (Cell::h_gate[s] < 0) continue;
+        const typename Layered::Panels w(f, weights, unit, V * kLanes<Real>, s);
+        const int64_t panel = Layered::unit_size(f) * kPanel<Real>;
+        add_product<M, P, V, true>(sums[s], w.bias, panel, h + row, blocks, f.H, w.h, panel, far());
+      }
+      const int64_t width = least(stride, f.H - unit);
+      if (width % kLanes<Real> == 0)
+        finish<true>(sums[0], kStripe * M * stride, stride, row, blocks * M, unit, width);
+      else
+        finish<false>(sums[0], kStripe * M * stride, stride, row, blocks * M, unit, width);
+    }
+
+    /// From the sums, `apart` from each other and `stride` for each row, to the state of `width` hidden units from
+    /// `first` on. whole: they fill their vectors.
+    template <bool whole>
+    void finish(const Real* sums, int64_t apart, int64_t stride, int64_t row, int64_t rows, int64_t first,
+                int64_t width) const {
+      // What the loop needs, where no store can change it.
+      const Places at = this->at;
+      const int64_t H = f.H, y = this->y;
+      const bool with_mean = f.mean, with_max = f.max;
+      for (int64_t m = 0; m < rows; ++m) {
+        const Real *const word = x[row + m] + first, *const soon = next[row + m] + first;
+        const Real *const from = h[row + m] + first, *const sum = sums + m * stride;
+        Real* const state = kept[row + m] + first;
+        const bool pools = is_second(f, t, length[row + m]);
+        for (int64_t j = 0; j < width; j += kLanes<Real>) {
+          const int64_t count = least(kLanes<Real>, width - j);
+          Vec<Real> z[S], before = {}, cell = {}, saved[kSaved];
+          for (int s = 0; s < S; ++s) {
+            const int64_t gate = Cell::x_gate[s] * H + j;
+            z[s] = Cell::h_gate[s] >= 0 ? load(sum + s * apart + j) : Vec<Real>{};
+            if (Cell::x_gate[s] >= 0) z[s] += load_some<whole>(word + gate, count);
+            if (Cell::x_gate[s] >= 0) fetch(soon + gate);
+          }
+          if (Cell::mixes_h || pools) before = load(from + j);
+          if (Cell::has_c) cell = load(state + at.c + j);
+          const Vec<Real> output = Cell::forward(z, before, cell, saved);
+          store(state + y + j, output);
+          if (Cell::has_c) store(state + at.c + j, cell);
+          if (pools && with_mean) store(state + at.sum + j, load(state + at.sum + j) + (before + output));
+          // The later state comes second, so a NaN goes through: once there, it is in every state to come.
+          if (pools && with_max) store(state + at.max + j, greater(load(state + at.max + j), greater(before, output)));
+        }
+      }
+    }
+  };
+
+  /// Whether of the pairs of steps that a row goes through the one at t is the second: then both are pooled, which
+  /// halves the way of sum and maximum between the caches.
+  static RNNFAST_INLINE bool is_second(const Pooled<Real>& f, int64_t t, int64_t length) {
+    return (f.reverse ? length - 1 - t : t) % 2 != 0;
+  }
+
+  /// Points to the words' rows of the table at time step t.
+  static void look_up(const Real** x, const Pooled<Real>& f, const RowGroup& rows, int64_t t, int64_t end) {
+    for (int64_t r = 0; r < end; ++r) {
+      const int64_t place = rows.index[r] * f.T + (f.padding_before ? f.T - rows.length[r] : 0) + t;
+      x[r] = f.table + (f.ids ? f.ids[place] : f.wide_ids[place]) * f.table_stride;
+    }
+  }
+
+  /// Pools the last state, where it has no second.
+  static void pool_one(Real* kept, const Places& at, int64_t y) {
+    for (int64_t j = 0; j < at.width; j += kLanes<Real>) {
+      store(kept + at.sum + j, load(kept + at.sum + j) + load(kept + y + j));
+      store(kept + at.max + j, greater(load(kept + at.max + j), load(kept + y + j)));
+    }
+  }
+
+  /// Adds the sums of the last steps to those before.
+  static void add_up(Real* kept, const Places& at) {
+    for (int64_t j = 0; j < at.summed; j += kLanes<Real>) {
+      store(kept + at.total + j, load(kept + at.total + j) + load(kept + at.sum + j));
+      store(kept + at.sum + j, Vec<Real>{});
+    }
+  }
+
+  static void write_means(Real* to, const Real* total, int64_t count, int64_t length) {
+    for (int64_t j = 0; j < count; ++j) to[j] = total[j] / Real(length);
+  }
+
+  static const char* run(const Pooled<Real>& f, const Real* weights, const RowGroup& rows, Real* scratch) {
+    const Places at(f);
+    const Real *words[2][kGroupRows], *h[kGroupRows];
+    Real* kept[kGroupRows];
+    for (int64_t r = 0; r < rows.size; ++r) {
+      kept[r] = scratch + r * at.size;
+      for (int64_t j = 0; j < at.size; j += kLanes<Real>) store(kept[r] + j, Vec<Real>{});
+      for (int64_t j = 0; j < at.width; j += kLanes<Real>)
+        store(kept[r] + at.max + j, Vec<Real>{} - std::numeric_limits<Real>::infinity());
+    }
+    const int64_t begin = f.reverse ? rows.length[0] - 1 : 0;
+    int64_t turn = 0;
+    look_up(words[turn], f, rows, begin, rows_at(rows, begin));
+    for_steps(rows, f.reverse, [&](const Step& step) {
+      const int64_t following = step.t + (f.reverse ? -1 : 1);
+      const bool ends = f.reverse ? step.t == 0 : following == rows.length[0];
+      const Real **x = words[turn], **next = words[1 - turn];
+      if (!ends) look_up(next, f, rows, following, rows_at(rows, following));
+      for (int64_t r = step.going_on; r < step.active; ++r) next[r] = x[r];
+      for (int64_t r = 0; r < step.active; ++r) h[r] = kept[r] + turn * at.width;
+      turn = 1 - turn;
+      const int64_t y = turn * at.width;
+      cover(nullptr, Tile{f, at, weights, x, next, kept, h, rows.length, step.t, y}, 0, step.active, f.H);
+      for (int64_t r = 0; f.K > 0 && r < step.active; ++r) add_columns(kept[r] + at.sum + at.width, x[r], f);
+      if (step.t % kSteps == 0)
+        for (int64_t r = 0; r < step.active; ++r) add_up(kept[r], at);
+      for (int64_t r = step.going_on; r < step.active; ++r) {
+        const int64_t n = rows.index[r], length = rows.length[r];
+        if (!is_second(f, step.t, length)) pool_one(kept[r], at, y);
+        add_up(kept[r], at);
+        if (f.mean) write_means(f.mean + n * f.H, kept[r] + at.total, f.H, length);
+        if (f.max) __builtin_memcpy(f.max + n * f.H, kept[r] + at.max, f.H * sizeof(Real));
+        if (f.last) __builtin_memcpy(f.last + n * f.H, kept[r] + y, f.H * sizeof(Real));
+        write_means(f.columns + n * f.K, kept[r] + at.total + at.width, f.K, length);
+      }
+    });
+    return kName;
+  }
+
+  /// Adds a word's further columns of the table to their sums.
+  static void add_columns(Real* sums, const Real* x, const Pooled<Real>& f) {
+    const Real* from = x + Cell::gates * f.H;
+    for (int64_t k = 0; k < f.K; k += kLanes<Real>)
+      store(sums + k, load(sums + k) + load_some(from + k, least(kLanes<Real>, f.K - k)));
+  }
+};

@@ -1,0 +1,121 @@
+// The op from token ids to pooled hidden states: tensors to raw pointers, work to threads. The arithmetic is in
+// pooled.inl.
+//
+// Letters: N batch rows, T tokens of the longest row that fits, V words, H hidden size, G gates of the cell.
+
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+#include <tuple>
+#include <vector>
+
+#include "cpu/pass.h"
+#include "cpu/targets.h"
+#include "cpu/tensors.h"
+
+namespace rnnfast::cpu {
+namespace {
+
+using FourTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+/// The first of the row's ids that is not a word, or -1.
+template <typename Id>
+int64_t find_wrong(const Id* ids, int64_t length, int64_t V) {
+  Id lowest = 0, highest = 0;
+  for (int64_t t = 0; t < length; ++t) {
+    lowest = std::min(lowest, ids[t]);
+    highest = std::max(highest, ids[t]);
+  }
+  if (lowest >= 0 && highest < V) return -1;
+  return std::find_if(ids, ids + length, [V](Id id) { return id < 0 || id >= V; }) - ids;
+}
+
+template <typename Real>
+FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, const Tensor& table_, const Tensor& w_hh_,
+                   const OptionalTensor& b_hh_, bool padding_before, bool reverse, bool with_mean, bool with_max,
+                   bool with_last) {
+  const Kernels<Real>& kernels = kernels_of<Real>(cell);
+  const ScalarType type = table_.scalar_type();
+  STD_TORCH_CHECK(ids_.dim() == 2, "rnnfast: ids must have 2 dimensions, got: ", ids_.dim());
+  const bool wide = ids_.scalar_type() == ScalarType::Long;
+  STD_TORCH_CHECK(wide || ids_.scalar_type() == ScalarType::Int,
+                  "rnnfast: ids must be int32 or int64, got: ", ids_.scalar_type());
+  const int64_t N = ids_.size(0), T = ids_.size(1), G = kernels.gates;
+  const Tensor ids = expect("ids", ids_, {N, T}, ids_.scalar_type(), "table");
+  const std::vector<int64_t> lengths = integers("lengths", lengths_);
+  STD_TORCH_CHECK(static_cast<int64_t>(lengths.size()) == N, "rnnfast: lengths must have one entry for each of the ", N,
+                  " rows of ids, got: ", lengths.size());
+  for (int64_t length : lengths)
+    STD_TORCH_CHECK(length >= 1 && length <= T, "rnnfast: lengths must be between 1 and the columns of ids (", T,
+                    "), got: ", length);
+  STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
+  const int64_t H = w_hh_.size(1);
+  const Tensor w_hh = expect("w_hh", w_hh_, {G * H, H}, type, "table");
+  OptionalTensor b_hh;
+  if (b_hh_) b_hh = expect("b_hh", *b_hh_, {G * H}, type, "table");
+  STD_TORCH_CHECK(table_.dim() == 2, "rnnfast: table must have 2 dimensions, got: ", table_.dim());
+  STD_TORCH_CHECK(table_.size(1) >= G * H, "rnnfast: table must have at least the ", G * H,
+                  " columns that w_hh has rows, got: ", table_.size(1));
+  const int64_t V = table_.size(0), K = table_.size(1) - G * H;
+  const Tensor table = table_.stride(1) == 1 ? table_ : torch::stable::contiguous(table_);
+
+  const auto empty = [&](int64_t width) { return torch::stable::new_empty(table, {N, width}); };
+  const Tensor mean = empty(with_mean ? H : 0), max = empty(with_max ? H : 0), last = empty(with_last ? H : 0);
+  const Tensor columns = empty(K);
+  Pooled<Real> f{};
+  f.T = T;
+  f.N = N;
+  f.H = f.P = H;
+  f.reverse = reverse;
+  f.w_hh = data<Real>(w_hh);
+  f.b_hh = data<Real>(b_hh);
+  f.K = K;
+  f.ids = wide ? nullptr : ids.const_data_ptr<int32_t>();
+  f.wide_ids = wide ? ids.const_data_ptr<int64_t>() : nullptr;
+  f.padding_before = padding_before;
+  f.table = data<Real>(table);
+  f.table_stride = table.stride(0);
+  f.mean = with_mean ? data<Real>(mean) : nullptr;
+  f.max = with_max ? data<Real>(max) : nullptr;
+  f.last = with_last ? data<Real>(last) : nullptr;
+  f.columns = data<Real>(columns);
+
+  // While the weights are packed each id is looked at, ahead of the sweep, which asks no more.
+  std::atomic<int64_t> wrong{N * T};  // the first place of an id that is not a word
+  const auto check = [&](int64_t n) {
+    const int64_t first = n * T + (padding_before ? T - lengths[n] : 0);
+    const int64_t found =
+        wide ? find_wrong(f.wide_ids + first, lengths[n], V) : find_wrong(f.ids + first, lengths[n], V);
+    if (found < 0) return;
+    for (int64_t least = wrong; first + found < least && !wrong.compare_exchange_weak(least, first + found);) continue;
+  };
+  const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t(0));
+  const int threads = threads_for(2.0 * tokens * G * H * H);
+  run<Real>({false, 1, RowShares(lengths.data(), T, N, threads)},
+            {kernels.pooled_weights_size(f), kernels.pooled_scratch_size(f), 0,
+             [&](Real* weights, int64_t part, int64_t parts) {
+               kernels.pack_pooled(f, weights, part, parts);
+               for (int64_t n = N * part / parts; n < N * (part + 1) / parts; ++n) check(n);
+             },
+             [&](const Real* weights, const RowGroup& group, Real* scratch, Member*) {
+               return wrong < N * T ? "" : kernels.pooled(f, weights, group, scratch);
+             }});
+  STD_TORCH_CHECK(wrong == N * T, "rnnfast: ids must be between 0 and ", V - 1,
+                  ", the last row of table, got: ", wide ? f.wide_ids[wrong] : f.ids[wrong]);
+  return {mean, max, last, columns};
+}
+
+FourTensors pooled_of_type(int64_t cell, const Tensor& ids, const Tensor& lengths, const Tensor& table,
+                           const Tensor& w_hh, const OptionalTensor& b_hh, bool padding_before, bool reverse,
+                           bool with_mean, bool with_max, bool with_last) {
+  check_type(table.scalar_type());
+  const auto& run = table.scalar_type() == ScalarType::Float ? pooled<float> : pooled<double>;
+  return run(cell, ids, lengths, table, w_hh, b_hh, padding_before, reverse, with_mean, with_max, with_last);
+}
+
+}  // namespace
+}  // namespace rnnfast::cpu
+
+STABLE_TORCH_LIBRARY_IMPL(rnnfast, CPU, m) { m.impl("pooled", TORCH_BOX(&rnnfast::cpu::pooled_of_type)); }
