@@ -1,5 +1,6 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
+# make soak    trainings that are killed at random moments, some ten minutes
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
@@ -12,7 +13,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test lint bench bench-text env build tools clean
+.PHONY: demo test soak lint bench bench-text env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -20,6 +21,9 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest
+
+soak: env
+	$(BIN)/python -m pytest -m soak
 
 lint: env .venv/lint
 	$(BIN)/ruff check .

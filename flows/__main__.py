@@ -41,13 +41,23 @@ Epochs = Annotated[str | None, typer.Option(metavar="N", help="Passes over the t
 BatchSize = Annotated[str | None, typer.Option(metavar="N", help="Rows in a training step.")]
 LearningRate = Annotated[str | None, typer.Option(metavar="X", help="Of the optimizer.")]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="Of weights, order and dropout.")]
+Nodes = Annotated[
+    str | None, typer.Option(metavar="N", help="Machines on which the same command is started.")
+]
+Rendezvous = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Of one of the machines, where they meet.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any other field of model or training, as NAME=VALUE."),
 ]
 Engine = Annotated[str, typer.Option(help="local: processes of this machine; ray: a cluster.")]
 Workers = Annotated[
-    str | None, typer.Option(metavar="N", help="Shards at a time; by default one a core.")
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Processes that share the work: shards of files, by default one a core; training, by default one.",
+    ),
 ]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster that runs.")]
 ShardRows = Annotated[
@@ -93,6 +103,8 @@ def reviews(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
+    nodes: Nodes = None,
+    rendezvous: Rendezvous = None,
     settings: Settings = None,
     engine: Engine = "local",
     workers: Workers = None,
@@ -103,7 +115,7 @@ def reviews(
     """Train on labelled reviews, evaluate, and score the test rows."""
     with _clear_errors():
         # Imported here, so that --help and a mistyped option answer at once.
-        from flows.parameters import Execution, ReviewsData
+        from flows.parameters import Execution, Processes, ReviewsData
 
         data = ReviewsData(
             **_given(
@@ -138,9 +150,13 @@ def reviews(
         )
         run_dir = _run_dir(output, dataset, cell, overwrite)
 
+        processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
+
         from flows.reviews import reviews as reviews_flow
 
-        _show_run(reviews_flow(run_dir, data, *configured, yardstick, overwrite, execution))
+        _show_run(
+            reviews_flow(run_dir, data, *configured, yardstick, overwrite, execution, processes)
+        )
 
 
 @app.command()
@@ -180,11 +196,14 @@ def sensors(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
+    workers: Workers = None,
+    nodes: Nodes = None,
+    rendezvous: Rendezvous = None,
     settings: Settings = None,
 ) -> None:
     """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
     with _clear_errors():
-        from flows.parameters import SensorsData
+        from flows.parameters import Processes, SensorsData
         from rnnfast.training import WindowTraining
         from rnnfast.window_models import WINDOW_PRESETS, WindowConfig
 
@@ -215,9 +234,11 @@ def sensors(
         )
         run_dir = _run_dir(output, dataset, cell, overwrite)
 
+        processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
+
         from flows.sensors import sensors as sensors_flow
 
-        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite))
+        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite, processes))
 
 
 @app.command()

@@ -32,4 +32,4 @@ class TransferError(FlowError):
 
 
 class WorkerError(FlowError):
-    """Workers of an executor die of what they are given, or cannot be had."""
+    """Workers die of what they are given, or cannot be had."""

@@ -84,6 +84,54 @@ class ReviewsData(JobData):
         return self
 
 
+# Cells of models that are solved at once, or have nothing to learn.
+NOT_BY_STEPS = ("ngrams", "linear", "persistence", "seasonal")
+
+
+class Processes(BaseModel):
+    """The processes that train a model together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(1, ge=1, description="Processes on this machine.")
+    nodes: int = Field(1, ge=1, description="Machines, each with as many processes.")
+    rendezvous: str | None = Field(
+        None,
+        pattern=r"^[^\s:]+:[0-9]+$|^\[[^\s\]]+\]:[0-9]+$",
+        description="HOST:PORT of one of the machines, where they meet.",
+    )
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.workers * self.nodes
+
+    def require_use(self, cell: str, batch_size: int) -> None:
+        """Raises InputError where some would have nothing to do."""
+        by_steps = cell not in NOT_BY_STEPS
+        if self.nodes > 1 and not by_steps:
+            raise InputError(
+                f"--nodes must be 1 for --cell {cell}, which is not trained by steps, got {self.nodes}"
+            )
+        if self.count > batch_size and by_steps:
+            raise InputError(
+                f"--workers times --nodes must be at most the batch size, {batch_size}, "
+                f"got {self.count}"
+            )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Processes":
+        if (self.nodes > 1) != (self.rendezvous is not None):
+            raise ValueError(
+                "nodes above 1 and rendezvous must be given together, "
+                f"got {self.nodes} and {self.rendezvous}"
+            )
+        return self
+
+
+ALONE = Processes()
+
+
 def _names(value: object) -> object:
     """Names as the command line has them, parted by commas."""
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value

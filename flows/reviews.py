@@ -8,7 +8,7 @@ from prefect import flow
 from flows import cache_folder
 from flows.datasets.readers import Columns
 from flows.engine import as_task
-from flows.parameters import Execution, ReviewsData
+from flows.parameters import ALONE, Execution, Processes, ReviewsData
 from flows.progress import stage
 from flows.steps.download import download
 from flows.steps.evaluate import evaluate
@@ -41,6 +41,7 @@ def reviews(
     yardstick: bool = False,
     overwrite: bool = False,
     execution: Execution = EXECUTION,
+    processes: Processes = ALONE,
 ) -> Path:
     """Trains a classifier of reviews and leaves a folder that scoring needs nothing beside.
 
@@ -52,6 +53,7 @@ def reviews(
         yardstick: Whether to set a linear model of words and pairs of words beside it.
         overwrite: Whether to replace a run that is at `output`.
         execution: Where words are counted and test rows scored, and how.
+        processes: That train the model.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -59,6 +61,7 @@ def reviews(
     started = perf_counter()
     output = output.absolute()
     cache = cache_folder()
+    processes.require_use(model.cell, training.batch_size)
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
         parts = run / PARTS
@@ -71,11 +74,11 @@ def reviews(
         with stage("vocabulary", seconds):
             vocabulary = vocabulary_task(parts, model, parts, execution)
         with stage("train", seconds):
-            train_task(parts, vocabulary, model, training, run)
+            train_task(parts, vocabulary, model, training, run, cache, processes)
         beside = None
         if yardstick and model.cell != "ngrams":
             with stage("yardstick", seconds):
-                beside = _measured_ngrams(parts, execution)
+                beside = _measured_ngrams(parts, cache, execution)
         with stage("evaluate", seconds):
             evaluate_task(parts, run, beside)
         # Load: the scores of the test rows, the report, and the folder in its place.
@@ -91,13 +94,14 @@ def reviews(
         return publish_task(run, output, seconds, overwrite)
 
 
-def _measured_ngrams(parts: Path, execution: Execution) -> Path:
+def _measured_ngrams(parts: Path, cache: Path, execution: Execution) -> Path:
     """The folder, below `parts`, of the n-gram model, trained and evaluated on the same rows."""
     folder = parts / "yardstick"
     folder.mkdir()
     preset = PRESETS["default"]["ngrams"]
     model = ModelConfig(cell="ngrams", **preset["model"])
     vocabulary = vocabulary_task(parts, model, folder, execution)
-    train_task(parts, vocabulary, model, TrainingSettings(**preset["training"]), folder)
+    settings = TrainingSettings(**preset["training"])
+    train_task(parts, vocabulary, model, settings, folder, cache)
     evaluate_task(parts, folder)
     return folder

@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows import cache_folder
 from flows.engine import as_task
-from flows.parameters import SensorsData
+from flows.parameters import ALONE, Processes, SensorsData
 from flows.progress import stage
 from flows.steps.download import download
 from flows.steps.evaluate_series import evaluate_series
@@ -36,6 +36,7 @@ def sensors(
     training: WindowTraining = TRAINING,
     yardstick: bool = False,
     overwrite: bool = False,
+    processes: Processes = ALONE,
 ) -> Path:
     """Trains a forecaster or a classifier of windows and leaves a folder that scoring needs.
 
@@ -46,31 +47,32 @@ def sensors(
         training: How to train it.
         yardstick: Whether to train the networks without recurrence beside it as well.
         overwrite: Whether to replace a run that is at `output`.
+        processes: That train the model; what is beside it is trained by this one.
 
     Returns:
         `output`. Where anything fails there is no such folder.
     """
     started = perf_counter()
     output = output.absolute()
+    cache = cache_folder()
+    processes.require_use(model.cell, training.batch_size)
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
         parts = run / PARTS
         # Extract: the archive, checked, the readings on their grid, and what part each is in.
         with stage("download", seconds):
-            archive = (
-                download_task(data.archive, cache_folder(), data.mirror) if data.archive else None
-            )
+            archive = download_task(data.archive, cache, data.mirror) if data.archive else None
         with stage("prepare", seconds):
             prepare_task(data, archive, model, parts)
         # Transform: weights, figures.
         with stage("train", seconds):
-            train_task(parts, model, training, run)
+            train_task(parts, model, training, run, cache, processes)
         folders: dict[str, Path] = {}
         with stage("baselines", seconds):
             for config in beside(model, yardstick):
                 folder = parts / config.cell
                 folder.mkdir()
-                train_task(parts, config, training, folder)
+                train_task(parts, config, training, folder, cache)
                 folders[config.cell] = evaluate_task(parts, folder).parent
         with stage("evaluate", seconds):
             evaluate_task(parts, run, folders)

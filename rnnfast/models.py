@@ -198,7 +198,7 @@ class RecurrentClassifier(nn.Module):
         if self.config.read_padding:
             lengths = torch.full_like(lengths, ids.shape[1])
         else:
-            ids = _without_padding(ids, lengths, self.config.padding)
+            ids = _without_padding(self, ids, lengths)
         output, last = self.rnn(self.embedding(ids), lengths=lengths)
         h_n = last[0] if self.config.cell == "lstm" else last
         logits = self.head(self.dropout(self._pool(output, h_n, lengths))).squeeze(1)
@@ -255,7 +255,7 @@ class ConvolutionalClassifier(nn.Module):
         self.head = nn.Linear(config.hidden_size, 1)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        ids = _without_padding(ids, lengths, self.config.padding)
+        ids = _without_padding(self, ids, lengths)
         steps = self.filters(self.embedding(ids).transpose(1, 2)).transpose(1, 2)
         pooled = torch.relu(_max_over_time(steps, lengths))
         return self.head(self.dropout(pooled)).squeeze(1)
@@ -336,10 +336,16 @@ def _without_some(ids: Tensor, share: float) -> Tensor:
     return ids.masked_fill(torch.rand(ids.shape, device=ids.device) < share, 0)
 
 
-def _without_padding(ids: Tensor, lengths: Tensor, padding: Padding) -> Tensor:
-    """Ids (N, T) with each text at the start of its row, T the longest of the lengths."""
-    steps = torch.arange(int(lengths.max()), device=ids.device)
-    if padding == "after":
+def _without_padding(
+    model: RecurrentClassifier | ConvolutionalClassifier, ids: Tensor, lengths: Tensor
+) -> Tensor:
+    """Ids (N, T) with each text at the start of its row, T the longest of the lengths.
+
+    In training T is L: the rows may be a share of a batch in which others are longer, and the noise
+    of the share has to be that of the batch.
+    """
+    steps = torch.arange(ids.shape[1] if model.training else int(lengths.max()), device=ids.device)
+    if model.config.padding == "after":
         return ids[:, : len(steps)]
     start = ids.shape[1] - lengths[:, None]
     return ids.gather(1, (start + steps) % ids.shape[1]).where(steps < lengths[:, None], 1)

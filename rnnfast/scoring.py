@@ -28,9 +28,10 @@ from torch import Tensor, nn
 import rnnfast
 from rnnfast.folded import FoldedClassifier, why_not
 from rnnfast.models import ModelConfig, RecurrentClassifier, build_model
+from rnnfast.prediction import predict
 from rnnfast.series import CALENDAR
 from rnnfast.text import Vocabulary, vectorize
-from rnnfast.training import TrainingSettings, WindowTraining, predict
+from rnnfast.training import TrainingSettings, WindowTraining
 from rnnfast.window_models import (
     RecurrentForecaster,
     RecurrentWindowClassifier,

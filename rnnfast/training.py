@@ -1,32 +1,29 @@
-"""Training of the models of ``rnnfast.models`` and ``rnnfast.window_models``, and what they predict.
+"""Training of the models of ``rnnfast.models`` and ``rnnfast.window_models``.
 
-The loop knows nothing of reviews or sensors: what it needs of the rows to learn from is ``Rows``.
+The loop knows nothing of reviews or sensors: what it needs of the rows to learn from is ``Rows``. It can
+be shared by several processes, and go on from a checkpoint after it was killed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from itertools import islice
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from rnnfast.models import NGrams, RecurrentClassifier, WordVectors, WordWeights
-from rnnfast.series import Windows
-from rnnfast.window_models import LinearAutoregression, WindowModel
-
-# Batches that are cut from rows of like length: so many are sorted by length at a time.
-_SORTED_BATCHES = 32
+from rnnfast.checkpoint import Checkpoint, State
+from rnnfast.models import RecurrentClassifier, WordVectors, WordWeights
+from rnnfast.rows import Reviews, Rows
+from rnnfast.solvers import SOLVERS
+from rnnfast.workers import ALONE, Workers
 
 
 class LoopSettings(BaseModel):
@@ -77,158 +74,6 @@ class WindowTraining(LoopSettings):
     )
 
 
-class Rows(Protocol):
-    """What the training loop needs of the rows to learn from, or to choose the epoch by."""
-
-    unit: str
-    """What the rows are made of, in the plural; the history has its number a second."""
-    chosen_by: tuple[str, int]
-    """The figure of ``measure`` that chooses the epoch, and 1 where more of it is better, else -1."""
-
-    @property
-    def units(self) -> int:
-        """How many of these all rows have together."""
-
-    def __len__(self) -> int: ...
-
-    def batches(self, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
-        """Every row once, by number, so many at a time, in an order of its own each time."""
-
-    def loss(self, model: Any, rows: Tensor) -> Tensor:
-        """The mean loss of a model on these rows."""
-
-    def measure(self, model: Any) -> dict[str, float]:
-        """Figures over all rows, ``loss`` among them; the model may be in either mode."""
-
-
-@dataclass(frozen=True)
-class Reviews:
-    """Labelled rows: ids (N, L) int32, lengths (N,) int64, labels (N,) of 0 and 1."""
-
-    ids: Tensor
-    lengths: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        n = len(self.ids)
-        if self.ids.ndim != 2 or self.lengths.shape != (n,) or self.labels.shape != (n,):
-            shapes = [tuple(t.shape) for t in (self.ids, self.lengths, self.labels)]
-            raise ValueError(f"ids, lengths, labels must be (N, L), (N,), (N,), got: {shapes}")
-        if n == 0:
-            raise ValueError("ids must hold at least one row, got none")
-        if not torch.isin(self.labels, torch.tensor([0, 1], dtype=self.labels.dtype)).all():
-            raise ValueError(f"labels must be 0 or 1, got: {self.labels.unique().tolist()}")
-
-    unit = "tokens"
-    chosen_by = ("accuracy", 1)
-
-    @property
-    def units(self) -> int:
-        """The words of all texts."""
-        return int(self.lengths.sum())
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def batches(self, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
-        """Random batches of like length, which leaves little padding to pool."""
-        order = torch.randperm(len(self), generator=shuffle)
-        batches: list[Tensor] = []
-        for pool in order.split(size * _SORTED_BATCHES):
-            batches += pool[self.lengths[pool].argsort(stable=True)].split(size)
-        for i in torch.randperm(len(batches), generator=shuffle).tolist():
-            yield batches[i]
-
-    def loss(self, model: nn.Module, rows: Tensor) -> Tensor:
-        """Cross entropy in nats."""
-        logits = model(self.ids[rows], self.lengths[rows])
-        return F.binary_cross_entropy_with_logits(logits, self.labels[rows].float())
-
-    def measure(self, model: nn.Module) -> dict[str, float]:
-        """``loss`` in nats and ``accuracy``."""
-        scores = predict(model, self.ids, self.lengths).astype(np.float64)
-        probability = np.clip(scores, 1e-7, 1 - 1e-7)
-        label = self.labels.numpy()
-        return {
-            "loss": float(-np.log(np.where(label == 1, probability, 1 - probability)).mean()),
-            "accuracy": float(((probability >= 0.5) == label).mean()),
-        }
-
-
-class _WindowRows:
-    """What windows to forecast and windows to classify have in common."""
-
-    unit = "readings"
-
-    def __init__(self, windows: Windows, size: int) -> None:
-        """``size`` is the number of readings of a window that the model reads."""
-        if len(windows) == 0:
-            raise ValueError("windows must be at least one, got none")
-        self.windows = windows
-        self.units = len(windows) * size
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def batches(self, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
-        """Random batches."""
-        yield from torch.randperm(len(self), generator=shuffle).split(size)
-
-
-class Futures(_WindowRows):
-    """Windows of readings to forecast from, each with the readings that come after."""
-
-    chosen_by = ("loss", -1)
-
-    def __init__(self, windows: Windows, model: WindowModel, kind: str = "mse") -> None:
-        """``windows`` have the readings that the model reads and those that it foretells.
-
-        ``kind`` is the loss, a value of ``WindowTraining.loss``.
-        """
-        super().__init__(windows, model.config.lookback)
-        self.targets, self.past, self.kind = model.targets, model.config.lookback, kind
-
-    def loss(self, model: WindowModel, rows: Tensor) -> Tensor:
-        """The loss of the forecasts, and the pinball loss of their quantiles, if they have some."""
-        taken = self.windows.take(rows)
-        return self._loss(model, model(taken[:, : self.past]), taken)
-
-    def measure(self, model: WindowModel) -> dict[str, float]:
-        """``loss``: the mean of what training makes small."""
-        total = 0.0
-        for rows, forecast in forecasts(model, self.windows):
-            total += self._loss(model, forecast, self.windows.take(rows)).item() * len(rows)
-        return {"loss": total / len(self)}
-
-    def _loss(self, model: WindowModel, forecast: Tensor, taken: Tensor) -> Tensor:
-        truth = model.standardised(taken[:, self.past :])[..., self.targets]
-        return model.loss(forecast, truth, self.kind)
-
-
-class LabelledWindows(_WindowRows):
-    """Windows of readings, each with its label; labels are those of their runs (R,) int64."""
-
-    chosen_by = ("accuracy", 1)
-
-    def __init__(self, windows: Windows, labels: Tensor) -> None:
-        super().__init__(windows, windows.size)
-        self.labels = labels
-
-    def loss(self, model: WindowModel, rows: Tensor) -> Tensor:
-        """Cross entropy in nats."""
-        labels = self.labels[self.windows.run_of(rows)]
-        return F.cross_entropy(model(self.windows.take(rows)), labels)
-
-    def measure(self, model: WindowModel) -> dict[str, float]:
-        """``loss`` in nats and ``accuracy``."""
-        loss, right = 0.0, 0
-        for rows, logits in forecasts(model, self.windows):
-            labels = self.labels[self.windows.run_of(rows)]
-            loss += F.cross_entropy(logits, labels, reduction="sum").item()
-            right += int((logits.argmax(1) == labels).sum())
-        return {"loss": loss / len(self), "accuracy": right / len(self)}
-
-
 @dataclass(frozen=True)
 class Progress:
     """Where training stands: rows done of all epochs' rows, and the mean loss of this epoch."""
@@ -249,6 +94,8 @@ def fit(
     validation: Rows | None,
     settings: LoopSettings,
     on_progress: Callable[[Progress], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+    workers: Workers = ALONE,
 ) -> list[dict[str, Any]]:
     """Train the model in place; with validation rows, keep the weights of its best epoch.
 
@@ -260,159 +107,224 @@ def fit(
         settings: the same settings, model and rows give the same weights, bit for bit, at the
             same number of threads. torch's global random state is left as it was.
         on_progress: called after every step.
+        checkpoint: where training writes how far it is, at each epoch's end and within it, and goes
+            on from where it was killed, with the same weights as if it had not been.
+        workers: this process among those that train this model together, each of which calls this
+            with equal arguments. A batch is shared by all; each ends with the same weights, which
+            are those of one process but for the rounding of sums.
 
     Returns one dict an epoch: ``epoch`` (from 1), ``loss`` (mean over the rows), ``seconds`` and
     ``tokens_per_second`` or ``readings_per_second`` of training alone, and, with validation rows,
     ``validation_loss``, and ``validation_accuracy`` of classifiers.
 
-    Raises ValueError where only one label occurs, and DivergedError where the loss or its
-    gradient is no longer finite.
+    Raises ValueError where only one label occurs, DivergedError where the loss or its gradient is no
+    longer finite, and CheckpointError where the checkpoint is broken or that of another training.
     """
-    if isinstance(train, Reviews) and len(present := train.labels.unique().tolist()) < 2:
-        raise ValueError(f"labels must hold both 0 and 1, got only: {present[0]}")
+    if (
+        isinstance(train, Reviews)
+        and (only := train.labels[0]) == train.labels.min() == train.labels.max()
+    ):
+        raise ValueError(f"labels must hold both 0 and 1, got only: {only}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        solve = _SOLVED.get(type(model))
-        if solve or not any(p.requires_grad for p in model.parameters()):
-            history = [_solved(solve, model, train, validation, settings)]
-            if on_progress:
-                on_progress(Progress(1, len(train), len(train), history[0]["loss"]))
-        else:
+        if trained_by_steps(model):
             if (
                 isinstance(model, RecurrentClassifier)
                 and model.words
                 and isinstance(train, Reviews)
             ):
                 model.words.start(_parts(train))
-            history = _fit_by_steps(model, train, validation, settings, on_progress)
+            loop = _Loop(model, train, validation, settings, workers)
+            history = loop.run(on_progress, checkpoint)
+        else:
+            history = [_solved(model, train, validation, settings)]
+            if on_progress:
+                on_progress(Progress(1, len(train), len(train), history[0]["loss"]))
     model.eval()
     return history
-
-
-def forecasts(
-    model: WindowModel, windows: Windows, batch_size: int = 256
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a model of windows says of all of them, in order: numbers (N,) and outputs (N, ...)."""
-    was_training = model.training
-    model.eval()
-    try:
-        for step, rows in enumerate(windows.batches(batch_size)):
-            _release_memory(step)
-            # Left before each yield: the mode would hold for whoever takes the outputs.
-            with torch.inference_mode():
-                output = model(windows.take(rows)[:, : model.config.lookback])
-            yield rows, output
-    finally:
-        model.train(was_training)
-
-
-def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = 256) -> np.ndarray:
-    """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,).
-
-    The rows are scored in the order of their lengths, so that little padding is read.
-    """
-    order = lengths.argsort(stable=True)
-    result = np.empty(len(ids), np.float32)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for step, rows in enumerate(order.split(batch_size) if len(order) else ()):
-                _release_memory(step)
-                result[rows.numpy()] = model(ids[rows], lengths[rows]).sigmoid().numpy()
-    finally:
-        model.train(was_training)
-    return result
 
 
 def _parts(texts: Reviews) -> Iterator[tuple[Tensor, Tensor]]:
     """Ids (N, L) and labels (N,) of all texts, some thousands at a time."""
     for rows in torch.arange(len(texts)).split(4096):
-        yield texts.ids[rows], texts.labels[rows]
+        yield texts.take(rows)[0], texts.labels[rows]
 
 
-def _fit_by_steps(
-    model: nn.Module,
-    train: Rows,
-    validation: Rows | None,
-    settings: LoopSettings,
-    on_progress: Callable[[Progress], None] | None,
-) -> list[dict[str, Any]]:
-    shuffle = torch.Generator().manual_seed(settings.seed)
-    optimizer = _optimizer(model, settings)
-    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    schedule = _schedule(optimizer, settings, steps)
-    average = (
-        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
-        if settings.averaging
-        else None
-    )
-    history: list[dict[str, Any]] = []
-    best_score, best_epoch, best_state = -math.inf, 0, model.state_dict()
-    rows_done = step = 0
-    for epoch in range(1, settings.epochs + 1):
-        started = time.perf_counter()
-        model.train()
-        loss_sum = 0.0
-        epoch_rows = 0
-        for rows in train.batches(settings.batch_size, shuffle):
-            loss = train.loss(model, rows)
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            step += 1
-            _release_memory(step)
-            if not (loss.isfinite() and norm.isfinite()):
-                raise DivergedError(
-                    f"training diverged in epoch {epoch}, step {step} of {steps}, at learning rate "
-                    f"{schedule.get_last_lr()[0]:.3g}: loss {loss.item()}, gradient norm "
-                    f"{norm.item()}; a lower learning_rate may help"
-                )
-            optimizer.step()
-            schedule.step()
-            if average:
-                average.update_parameters(model)
-            loss_sum += loss.item() * len(rows)
-            epoch_rows += len(rows)
-            rows_done += len(rows)
-            if on_progress:
-                total = settings.epochs * len(train)
-                on_progress(Progress(epoch, rows_done, total, loss_sum / epoch_rows))
-        seconds = time.perf_counter() - started
-        history.append(
-            {
-                "epoch": epoch,
-                "loss": loss_sum / len(train),
-                "seconds": seconds,
-                f"{train.unit}_per_second": train.units / seconds,
-            }
+def trained_by_steps(model: nn.Module) -> bool:
+    """Whether ``fit`` trains a model by steps; else it is solved at once, or has nothing to learn."""
+    return type(model) not in SOLVERS and any(p.requires_grad for p in model.parameters())
+
+
+class _Loop:
+    """A training by steps: its parts, and all that changes from one step to the next."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Rows,
+        validation: Rows | None,
+        settings: LoopSettings,
+        workers: Workers,
+    ) -> None:
+        self.model, self.train, self.validation = model, train, validation
+        self.settings, self.workers = settings, workers
+        self.steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
+        self.optimizer = _optimizer(model, settings)
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+            if settings.averaging
+            else None
         )
-        current = average.module if average else model
-        # Without validation rows the last epoch counts as the best.
-        score: float = epoch
-        if validation is not None:
-            history[-1].update(_validated(current, validation))
-            figure, sign = validation.chosen_by
-            score = sign * history[-1][f"validation_{figure}"]
-        if score >= best_score:
-            best_score, best_epoch = score, epoch
-            best_state = copy.deepcopy(current.state_dict())
-        elif settings.patience and epoch - best_epoch >= settings.patience:
-            break
-    model.load_state_dict(best_state)
-    return history
+        self.shuffle = torch.Generator().manual_seed(settings.seed)
+        self.epoch_order = self.shuffle.get_state()  # before the order of this epoch was drawn
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch, self.best_weights = 0, dict[str, Tensor]()
+        self.step = 0
+        # Of the epoch under way:
+        self.batches = self.rows = 0
+        self.loss_sum = self.seconds = 0.0
+        self.written = time.monotonic()
+
+    def run(
+        self, on_progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None
+    ) -> list[dict[str, Any]]:
+        """All epochs that are left; returns the history of all."""
+        self._start(checkpoint)
+        if checkpoint and not self.workers.writes:
+            checkpoint = None
+        while not self._finished():
+            self._run_epoch(on_progress, checkpoint)
+            self._end_epoch()
+            if checkpoint:
+                self._write(checkpoint)
+        self.model.load_state_dict(self.best_weights)
+        return self.history
+
+    def _start(self, checkpoint: Checkpoint | None) -> None:
+        """At the newest checkpoint that a worker has, or else at the first worker's weights."""
+        saved = None
+        if checkpoint:
+            data = checkpoint.read()
+            saved = checkpoint.parsed(data)
+            age = saved.record["step"] if saved else 0
+            saved = checkpoint.parsed(self.workers.newest(data, age))
+        if saved:
+            self._restore(saved)
+        else:
+            self.workers.take_over(self.model)
+
+    def _finished(self) -> bool:
+        done, patience = len(self.history), self.settings.patience
+        return done == self.settings.epochs or bool(patience and done - self.best_epoch >= patience)
+
+    def _run_epoch(
+        self, on_progress: Callable[[Progress], None] | None, checkpoint: Checkpoint | None
+    ) -> None:
+        """The steps that are left of an epoch."""
+        before, started = self.seconds, time.perf_counter()
+        self.model.train()
+        total = self.settings.epochs * len(self.train)
+        batches = self.train.batches(self.settings.batch_size, self.shuffle)
+        for rows in islice(batches, self.batches, None):
+            self.loss_sum += self._take_step(rows) * len(rows)
+            self.batches += 1
+            self.rows += len(rows)
+            self.seconds = before + time.perf_counter() - started
+            if on_progress:
+                done = len(self.history) * len(self.train) + self.rows
+                epoch = len(self.history) + 1
+                on_progress(Progress(epoch, done, total, self.loss_sum / self.rows))
+            if checkpoint and time.monotonic() - self.written >= checkpoint.seconds:
+                self._write(checkpoint)
+
+    def _take_step(self, rows: Tensor) -> float:
+        """One step of the optimizer; returns the mean loss over the batch."""
+        share, weight = self.workers.share(len(rows))
+        with self.workers.noise_of(len(rows)):
+            own_loss = self.train.loss(self.model, rows, share) * weight
+        self.optimizer.zero_grad()
+        own_loss.backward()
+        loss = self.workers.add_up_gradients(self.model, own_loss)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        factor = _rate_factor(self.settings, self.step, self.steps)
+        self.step += 1
+        if not (loss.isfinite() and norm.isfinite()):
+            raise DivergedError(
+                f"training diverged in epoch {len(self.history) + 1}, step {self.step} of "
+                f"{self.steps}, at learning rate {self.settings.learning_rate * factor:.3g}: loss "
+                f"{loss.item()}, gradient norm {norm.item()}; a lower learning_rate may help"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.model)
+        return loss.item()
+
+    def _end_epoch(self) -> None:
+        """Measures the epoch, and keeps its weights where it is the best so far."""
+        entry: dict[str, Any] = {
+            "epoch": len(self.history) + 1,
+            "loss": self.loss_sum / len(self.train),
+            "seconds": self.seconds,
+            f"{self.train.unit}_per_second": self.train.units / self.seconds,
+        }
+        current = self.average.module if self.average else self.model
+        if self.validation is not None:
+            entry |= _validated(current, self.validation, self.workers)
+        self.history.append(entry)
+        if self.validation is None or self._is_best(self.validation):
+            self.best_epoch = entry["epoch"]
+            self.best_weights = copy.deepcopy(current.state_dict())
+        self.epoch_order = self.shuffle.get_state()
+        self.batches = self.rows = 0
+        self.loss_sum = self.seconds = 0.0
+
+    def _is_best(self, validation: Rows) -> bool:
+        """Whether no epoch was better than the last one, which may not be a number."""
+        figure, sign = validation.chosen_by
+        scores = [sign * entry[f"validation_{figure}"] for entry in self.history]
+        best = scores[self.best_epoch - 1] if self.best_epoch else -math.inf
+        return scores[-1] >= best
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        parts = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
+            "best": self.best_weights,
+            "random": {"global": torch.get_rng_state(), "shuffle": self.epoch_order},
+            "optimizer": {
+                f"{place}.{name}": tensor
+                for place, state in self.optimizer.state_dict()["state"].items()
+                for name, tensor in state.items()
+            },
+        }
+        tensors = {f"{part}.{name}": t for part, own in parts.items() for name, t in own.items()}
+        record = {name: getattr(self, name) for name in _RECORD}
+        checkpoint.write(State(tensors, record))
+        self.written = time.monotonic()
+
+    def _restore(self, saved: State) -> None:
+        self.model.load_state_dict(saved.tensors_of("model"))
+        if self.average:
+            self.average.load_state_dict(saved.tensors_of("average"))
+        self.best_weights = saved.tensors_of("best")
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in saved.tensors_of("optimizer").items():
+            place, _, kind = name.partition(".")
+            states.setdefault(int(place), {})[kind] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        random = saved.tensors_of("random")
+        torch.set_rng_state(random["global"])
+        self.epoch_order = random["shuffle"]
+        self.shuffle.set_state(self.epoch_order)
+        for name in _RECORD:
+            setattr(self, name, saved.record[name])
 
 
-def _release_memory(step: int) -> None:
-    """Every so many steps, gives the pages of freed tensors back to the system.
-
-    Before version 2.38 glibc cannot fill again the holes that aligned blocks, which tensors are,
-    leave between smaller ones; a long training would grow by gigabytes. Other C libraries have no
-    such function, nor the need of it.
-    """
-    if step % 16 == 0:
-        with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
+# Attributes of a loop that a checkpoint has as they are.
+_RECORD = ("history", "best_epoch", "step", "batches", "rows", "loss_sum", "seconds")
 
 
 def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
@@ -434,39 +346,34 @@ def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimize
                 "eps": settings.vector_epsilon,
             }
         )
+    for group in groups:
+        group["initial_lr"] = group["lr"]
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 
-def _schedule(
-    optimizer: torch.optim.Optimizer, settings: LoopSettings, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """One cycle: a linear rise over the first tenth, then half a cosine down to nothing."""
+def _rate_factor(settings: LoopSettings, step: int, steps: int) -> float:
+    """Of the learning rates at a step, from 0.
 
-    def factor(step: int) -> float:
-        if settings.schedule == "constant":
-            return 1.0
-        rise = max(1, steps // 10)
-        if step < rise:
-            return (step + 1) / rise
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    One cycle: a linear rise over the first tenth, then half a cosine down to nothing.
+    """
+    if settings.schedule == "constant":
+        return 1.0
+    rise = max(1, steps // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def _validated(model: nn.Module, rows: Rows) -> dict[str, float]:
-    return {f"validation_{name}": value for name, value in rows.measure(model).items()}
+def _validated(model: nn.Module, rows: Rows, workers: Workers = ALONE) -> dict[str, float]:
+    return {f"validation_{name}": value for name, value in rows.measure(model, workers).items()}
 
 
 def _solved(
-    solve: Callable[[Any, Any, Any], None] | None,
-    model: nn.Module,
-    train: Rows,
-    validation: Rows | None,
-    settings: LoopSettings,
+    model: nn.Module, train: Rows, validation: Rows | None, settings: LoopSettings
 ) -> dict[str, Any]:
     """The history of a model that is not trained by steps, but solved at once or knows nothing."""
     started = time.perf_counter()
-    if solve:
+    if solve := SOLVERS.get(type(model)):
         solve(model, train, settings)
     seconds = time.perf_counter() - started
     result = {
@@ -476,64 +383,3 @@ def _solved(
         f"{train.unit}_per_second": train.units / max(seconds, 1e-9),
     }
     return result | (_validated(model, validation) if validation is not None else {})
-
-
-def _solve_ngrams(model: NGrams, train: Reviews, settings: LoopSettings) -> None:
-    """Logistic regression on log-count ratios of distinct words and pairs.
-
-    Wang and Manning, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification"
-    (2012), with the L2 norm of each text's features set to one.
-    """
-    # Needed by this model alone and slow to import.
-    from scipy.sparse import csr_matrix
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import normalize
-
-    model.learn_pairs(train.ids, train.lengths)
-    rows, columns = (t.numpy() for t in model.features(train.ids, train.lengths))
-    labels = train.labels.numpy()
-    size = len(model.scale)
-    ratio = np.zeros(size)
-    for label, sign in ((1, 1), (0, -1)):
-        count = 1 + np.bincount(columns[labels[rows] == label], minlength=size)
-        ratio += sign * np.log(count / count.sum())
-    matrix = normalize(csr_matrix((ratio[columns], (rows, columns)), shape=(len(train), size)))
-    regression = LogisticRegression(
-        C=1 / settings.regularization,
-        solver="liblinear",
-        dual=True,
-        random_state=settings.seed,
-    ).fit(matrix, labels)
-    model.scale.copy_(torch.from_numpy(ratio))
-    model.weight.copy_(torch.from_numpy(regression.coef_[0]))
-    model.bias.fill_(float(regression.intercept_[0]))
-
-
-def _solve_autoregression(
-    model: LinearAutoregression, train: Futures, settings: LoopSettings
-) -> None:
-    """Least squares of each step ahead on the lags, a channel at a time, by the normal equations.
-
-    The penalty is ``regularization`` on the squares of the weights, beside the sum over windows.
-    """
-    lags, steps, targets = model.config.lookback, model.config.horizon, len(model.targets)
-    gram = torch.zeros(targets, lags + 1, lags + 1, dtype=torch.float64)
-    moment = torch.zeros(targets, lags + 1, steps, dtype=torch.float64)
-    for numbers in train.windows.batches(4096 // targets + 1):
-        taken = model.standardised(train.windows.take(numbers))[..., model.targets]
-        past, offset, factor = model.anchored(taken[:, :lags])
-        future = (taken[:, lags:] - offset) / factor
-        x = F.pad(past, (0, 0, 0, 1), value=1.0).permute(2, 0, 1).double()
-        gram += x.transpose(1, 2) @ x
-        moment += x.transpose(1, 2) @ future.permute(2, 0, 1).double()
-    penalty = torch.full((lags + 1,), settings.regularization, dtype=torch.float64)
-    penalty[-1] = 1e-9 * len(train)  # the constant's; above zero where the lags explain it
-    solution = torch.linalg.solve(gram + torch.diag(penalty), moment)
-    model.weight.copy_(solution[:, :-1])
-    model.bias.copy_(solution[:, -1])
-
-
-_SOLVED: dict[type[nn.Module], Callable[[Any, Any, Any], None]] = {
-    NGrams: _solve_ngrams,
-    LinearAutoregression: _solve_autoregression,
-}

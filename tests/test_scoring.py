@@ -9,9 +9,10 @@ import safetensors.torch
 import torch
 
 from rnnfast.models import ModelConfig, build_model
+from rnnfast.prediction import predict
 from rnnfast.scoring import CHUNK, RunFolderError, Scorer, save_run
 from rnnfast.text import Vocabulary, vectorize
-from rnnfast.training import TrainingSettings, predict
+from rnnfast.training import TrainingSettings
 
 WORDS = Vocabulary(["[UNK]", "pad", "good", "bad", "not"])
 TEXTS = ["Good!", "not good", "bad bad bad bad bad bad bad", "", "something else"]

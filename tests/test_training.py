@@ -1,6 +1,8 @@
 import copy
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ import torch
 from pydantic import ValidationError
 
 from rnnfast.models import ModelConfig, WordWeights, build_model
-from rnnfast.training import DivergedError, Progress, Reviews, TrainingSettings, fit, predict
+from rnnfast.prediction import predict
+from rnnfast.rows import Reviews
+from rnnfast.text import Padding
+from rnnfast.training import DivergedError, Progress, TrainingSettings, fit
 
 SIZE, LENGTH = 20, 12
 GOOD, BAD, NOT = 2, 3, 4
@@ -22,7 +27,20 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def reviews(n: int, seed: int) -> Reviews:
+def flat(ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray, **changes: object) -> Reviews:
+    """Rows of padded ids (N, L)."""
+    inside = np.arange(ids.shape[1]) < lengths[:, None]
+    offsets = np.append(0, np.cumsum(lengths))
+    parts = (torch.from_numpy(a) for a in (ids[inside], offsets, labels))
+    return Reviews(*parts, **changes)  # type: ignore[arg-type]
+
+
+def padded(rows: Reviews) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (N, L) and lengths (N,) of all rows."""
+    return rows.take(torch.arange(len(rows)))
+
+
+def reviews(n: int, seed: int, **changes: object) -> Reviews:
     """Texts with "good" or "bad" somewhere, which a "not" before it turns around."""
     generator = np.random.default_rng(seed)
     ids = np.ones((n, LENGTH), np.int32)
@@ -36,7 +54,7 @@ def reviews(n: int, seed: int) -> Reviews:
         if negated:
             ids[row, place - 1] = NOT
         labels[row] = good ^ negated
-    return Reviews(*(torch.from_numpy(a) for a in (ids, lengths, labels)))
+    return flat(ids, lengths, labels, **changes)
 
 
 TRAIN, VALIDATION, TEST = reviews(1200, 0), reviews(300, 1), reviews(500, 2)
@@ -50,7 +68,7 @@ def small(cell: str = "rnn", **changes: object) -> ModelConfig:
 
 
 def accuracy(model: torch.nn.Module, rows: Reviews) -> float:
-    return float(((predict(model, rows.ids, rows.lengths) >= 0.5) == rows.labels.numpy()).mean())
+    return float(((predict(model, *padded(rows)) >= 0.5) == rows.labels.numpy()).mean())
 
 
 @pytest.mark.parametrize(
@@ -75,8 +93,9 @@ def test_learns_what_depends_on_word_order(
 
 def test_mlp_learns() -> None:
     model = build_model(small("mlp"), SIZE)
-    fit(model, TRAIN, VALIDATION, SETTINGS)
-    assert accuracy(model, TEST) >= 0.6
+    train, validation, test = (replace(rows, width=LENGTH) for rows in (TRAIN, VALIDATION, TEST))
+    fit(model, train, validation, SETTINGS)
+    assert accuracy(model, test) >= 0.6
 
 
 @pytest.mark.parametrize(
@@ -91,7 +110,8 @@ def test_same_seed_same_weights_bit_for_bit(cell: str, word_weights: bool) -> No
         before = torch.get_rng_state()
         noise = {"word_dropout": 0.1, "channel_dropout": 0.1}
         model = build_model(small(cell, word_weights=word_weights, **noise), SIZE, seed=7)
-        fit(model, TRAIN, VALIDATION, settings)
+        width = LENGTH if cell == "mlp" else None
+        fit(model, replace(TRAIN, width=width), replace(VALIDATION, width=width), settings)
         assert torch.equal(torch.get_rng_state(), before)
         states.append(model.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -101,7 +121,7 @@ def test_word_weights_start_from_the_training_rows() -> None:
     model = build_model(small(word_weights=True), SIZE)
     expected = copy.deepcopy(model.words)
     assert isinstance(expected, WordWeights)
-    expected.start([(TRAIN.ids, TRAIN.labels)])
+    expected.start([(TRAIN.take(torch.arange(len(TRAIN)))[0], TRAIN.labels)])
     assert expected.weight[GOOD] > 0 > expected.weight[BAD]
     still = TrainingSettings(epochs=1, learning_rate=1e-12, vector_learning_rate=1e-12)
     fit(model, TRAIN, None, still)
@@ -148,7 +168,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_training() -> None:
     # Labels by chance: the model can only learn them by heart, so validation is chance.
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 2, (len(TRAIN),), generator=generator)
-    noise = Reviews(TRAIN.ids, TRAIN.lengths, labels)
+    noise = replace(TRAIN, labels=labels)
     model = build_model(small(dropout=0.0), SIZE)
     settings = TrainingSettings(epochs=50, learning_rate=0.02, schedule="constant", patience=2)
     history = fit(model, noise, VALIDATION, settings)
@@ -170,40 +190,70 @@ def test_divergence_is_an_error() -> None:
 
 @pytest.mark.parametrize("cell", ["rnn", "ngrams"])
 def test_one_label_only_is_an_error(cell: str) -> None:
-    ones = Reviews(TRAIN.ids, TRAIN.lengths, torch.ones(len(TRAIN), dtype=torch.int64))
+    ones = replace(TRAIN, labels=torch.ones(len(TRAIN), dtype=torch.int64))
     with pytest.raises(ValueError, match="labels must hold both 0 and 1, got only: 1"):
         fit(build_model(small(cell), SIZE), ones, None, SETTINGS)
 
 
 def test_predict_keeps_the_order_of_the_rows() -> None:
     model = build_model(small(), SIZE)
-    scores = predict(model, TEST.ids, TEST.lengths, batch_size=7)
+    ids, lengths = padded(TEST)
+    scores = predict(model, ids, lengths, batch_size=7)
     assert scores.dtype == np.float32
     assert model.training
     model.eval()
     with torch.no_grad():
-        expected = model(TEST.ids, TEST.lengths).sigmoid()
+        expected = model(ids, lengths).sigmoid()
     torch.testing.assert_close(torch.from_numpy(scores), expected)
-    assert predict(model, TEST.ids[:0], TEST.lengths[:0]).shape == (0,)
+    assert predict(model, ids[:0], lengths[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("width", "padding", "expected"),
+    [
+        (None, "after", [[5, 6, 7], [8, 1, 1]]),
+        (None, "before", [[5, 6, 7], [1, 1, 8]]),
+        (4, "after", [[5, 6, 7, 1], [8, 1, 1, 1]]),
+        (4, "before", [[1, 5, 6, 7], [1, 1, 1, 8]]),
+    ],
+)
+def test_a_batch_is_padded(width: int | None, padding: Padding, expected: list[list[int]]) -> None:
+    ids, offsets, labels = (torch.tensor(a) for a in ([9, 8, 5, 6, 7], [0, 1, 2, 5], [0, 1, 0]))
+    rows = Reviews(ids.int(), offsets, labels, width, padding)
+    taken, lengths = rows.take(torch.tensor([2, 1]))
+    assert (taken.tolist(), lengths.tolist()) == (expected, [3, 1])
+    assert taken.dtype == torch.int32
+
+
+def test_each_row_is_once_in_an_epoch_among_its_like() -> None:
+    shuffle = torch.Generator().manual_seed(0)
+    batches = list(TRAIN.batches(32, shuffle))
+    assert sorted(torch.cat(batches).tolist()) == list(range(len(TRAIN)))
+    assert sorted(map(len, batches)) == [16] + [32] * 37
+    spreads = [int(TRAIN.lengths(rows).max() - TRAIN.lengths(rows).min()) for rows in batches]
+    assert max(spreads) <= 2
+    assert [b.tolist() for b in TRAIN.batches(32, shuffle)] != [b.tolist() for b in batches]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lengths": TRAIN.lengths[1:]}, r"got: \[\(1200, 12\), \(1199,\), \(1200,\)\]"),
+        ({"offsets": TRAIN.offsets[1:]}, r"got: \[\(\d+,\), \(1200,\), \(1200,\)\]"),
+        ({"offsets": TRAIN.offsets + 1}, r"offsets must rise from 0 to the \d+ ids"),
+        ({"offsets": TRAIN.offsets.flip(0)}, r"offsets must rise from 0 to the \d+ ids"),
         ({"labels": TRAIN.labels + 1}, r"labels must be 0 or 1, got: \[1, 2\]"),
-        ({"ids": TRAIN.ids[0]}, r"must be \(N, L\), \(N,\), \(N,\)"),
+        ({"ids": TRAIN.ids[None]}, r"must be \(S,\), \(N \+ 1,\), \(N,\)"),
+        ({"width": 7}, r"width must be that of the longest row at least, 12, got: 7"),
     ],
 )
-def test_reviews_check_themselves(change: dict[str, torch.Tensor], message: str) -> None:
-    parts = {"ids": TRAIN.ids, "lengths": TRAIN.lengths, "labels": TRAIN.labels}
+def test_reviews_check_themselves(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Reviews(**{**parts, **change})
+        replace(TRAIN, **change)
 
 
 def test_no_reviews_are_an_error() -> None:
     with pytest.raises(ValueError, match="at least one row, got none"):
-        Reviews(TRAIN.ids[:0], TRAIN.lengths[:0], TRAIN.labels[:0])
+        Reviews(TRAIN.ids[:0], TRAIN.offsets[:1], TRAIN.labels[:0])
 
 
 @pytest.mark.parametrize("change", [{"epochs": 0}, {"learning_rate": 0.0}, {"momentum": 0.9}])

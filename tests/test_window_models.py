@@ -6,6 +6,8 @@ import torch
 from pydantic import ValidationError
 
 from rnnfast.metrics import ForecastErrors, conformal_margins, label_metrics
+from rnnfast.prediction import forecasts
+from rnnfast.rows import Futures, LabelledWindows
 from rnnfast.scoring import (
     RunFolderError,
     SensorScorer,
@@ -15,13 +17,7 @@ from rnnfast.scoring import (
     save_sensors_run,
 )
 from rnnfast.series import Scaler, Windows
-from rnnfast.training import (
-    Futures,
-    LabelledWindows,
-    WindowTraining,
-    fit,
-    forecasts,
-)
+from rnnfast.training import WindowTraining, fit
 from rnnfast.window_models import (
     WINDOW_PRESETS,
     LinearAutoregression,

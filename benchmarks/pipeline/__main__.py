@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import torch
@@ -29,7 +30,7 @@ from flows.steps.prepare import prepare
 from flows.steps.score import score_files
 from flows.steps.train import train
 from flows.steps.vocabulary import build_vocabulary
-from rnnfast import ops, scoring
+from rnnfast import ops, scoring, text
 from rnnfast.models import ModelConfig
 from rnnfast.scoring import Scorer
 from rnnfast.training import TrainingSettings
@@ -92,7 +93,7 @@ def trained(data: Path, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         config = ModelConfig()
         vocabulary = build_vocabulary(data, config, folder)
-        train(data, vocabulary, config, TrainingSettings(), folder)
+        train(data, vocabulary, config, TrainingSettings(), folder, data.parent)
     return folder
 
 
@@ -152,14 +153,11 @@ def share_of_kernel(folder: Path, many: Path, work: Path) -> None:
 
         return wrapped
 
-    torch.set_num_threads(1)
     shutil.rmtree(work / "out", ignore_errors=True)
-    vectorize, pooled = scoring.vectorize, ops.pooled
-    scoring.vectorize, ops.pooled = timed("ids", vectorize), timed("kernel", pooled)
-    try:
+    ids = timed("ids", text.vectorize)
+    kernel = timed("kernel", ops.pooled)
+    with patch.object(scoring, "vectorize", ids), patch.object(ops, "pooled", kernel):
         done = score_files(folder, str(many), None, work / "out", execution=Execution(workers=1))
-    finally:
-        scoring.vectorize, ops.pooled = vectorize, pooled
     console.print(
         f"one process, {done.rows / done.seconds:,.0f} reviews/s: "
         f"{spent['ids'] / done.seconds:.0%} of the time in text to ids, "

@@ -20,10 +20,14 @@ from flows.steps.score import score_files  # noqa: E402
 
 def main(run: Path, source: str, target: Path, execution: Execution) -> None:
     """Scores a file, a folder or a glob."""
-    first: list[float] = []
-    progress.listeners.append(lambda _: first or first.append(_BEFORE + perf_counter() - _STARTED))
+    seconds: list[float] = []
+
+    def note(_: progress.Standing) -> None:
+        seconds.append(_BEFORE + perf_counter() - _STARTED)
+
+    progress.listeners.append(note)
     summary = score_files(run, source, None, target, execution=execution)
-    print(json.dumps(asdict(summary) | {"first_shard": first[0]}))
+    print(json.dumps(asdict(summary) | {"first_shard": seconds[0]}))
 
 
 if __name__ == "__main__":

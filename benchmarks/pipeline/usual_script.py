@@ -76,4 +76,5 @@ def main(run: Path, source: Path, target: Path, rows: int, threads: int) -> None
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), *map(int, sys.argv[4:6]))
+    folder, reviews, scores = map(Path, sys.argv[1:4])
+    main(folder, reviews, scores, int(sys.argv[4]), int(sys.argv[5]))

@@ -137,6 +137,11 @@ def write_reviews(table: pa.Table, labels: tuple[str, str], path: Path) -> None:
         write(table)
 
 
+def open_reviews(path: Path) -> pq.ParquetFile:
+    """A file that `write_reviews` wrote, to read in batches: not a whole row group is in memory."""
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+
+
 def read_labels(path: Path) -> tuple[str, str]:
     """The names of label 0 and label 1 of a file that `reviews_writer` wrote."""
     negative, positive = json.loads(pq.read_schema(path).metadata[b"labels"])

@@ -13,9 +13,9 @@ from flows.progress import bar
 from flows.steps.evaluate import read_json, write_json
 from flows.steps.prepare_series import part_windows
 from rnnfast.metrics import ForecastErrors, label_metrics
+from rnnfast.prediction import forecasts
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
-from rnnfast.training import forecasts
 from rnnfast.window_models import WindowModel
 
 EXAMPLES = 3  # windows shown: the worst, and of the others the one in the middle

@@ -143,10 +143,12 @@ def gather(
 def open_readings(folder: Path) -> Readings:
     """The readings that `gather` left in a folder."""
     record = json.loads((folder / RUNS).read_text(encoding="utf-8"))
-    times = np.memmap(folder / TIMES, np.int64, "c")
+    # Shared with the file, "r+", which nobody writes to: of a private map, "c", the system has to promise
+    # the memory, and one of more than there is it refuses; of a map to read only torch warns.
+    times = np.memmap(folder / TIMES, np.int64, "r+")
     shape = (len(times), record["channels"])
     return Readings(
-        np.memmap(folder / VALUES, np.float32, "c", shape=shape),
+        np.memmap(folder / VALUES, np.float32, "r+", shape=shape),
         times,
         np.array(record["runs"], np.int64).reshape(-1, 2),
         np.array(record["groups"], np.int64),

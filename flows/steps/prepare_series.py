@@ -1,5 +1,6 @@
 """Turns readings into the parts of a job: which windows are to train, to validate and to test on."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from flows.datasets.series_files import SeriesColumns, numeric_columns, read_ser
 from flows.errors import InputError
 from flows.parameters import SensorsData
 from flows.steps.download import sha256
-from flows.steps.gather import Readings, gather, open_readings
+from flows.steps.gather import RUNS, VALUES, Readings, gather, open_readings
 from flows.steps.prepare import PARTS
 from rnnfast.scoring import SeriesInfo
 from rnnfast.series import CALENDAR, CHUNK, Scaler, Windows, by_group, chronological
@@ -245,6 +246,12 @@ def training_scaler(work: Path) -> Scaler:
     info = SeriesInfo.model_validate_json((work / SERIES).read_text(encoding="utf-8"))
     with np.load(work / SPANS) as spans:
         return _require_variation(open_readings(work), spans["train_runs"], info)
+
+
+def training_digest(work: Path) -> str:
+    """The SHA-256, in hexadecimal, of all that `prepare_series` left to train on."""
+    sums = "".join(sha256(work / name) for name in (VALUES, RUNS, SERIES, SPANS))
+    return hashlib.sha256(sums.encode()).hexdigest()
 
 
 def _write_test(readings: Readings, runs: np.ndarray, info: SeriesInfo, path: Path) -> None:

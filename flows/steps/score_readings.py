@@ -22,9 +22,9 @@ from flows.outputs import Outputs
 from flows.steps.gather import NoReadingsError, Readings, gather
 from flows.steps.partition import PART_MEMORY, PARTITION_BYTES, RejectedRows, Shard, Source
 from flows.steps.score_reviews import BASE_MEMORY, Done
+from rnnfast.prediction import forecasts
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
-from rnnfast.training import forecasts
 from rnnfast.window_models import WindowConfig
 
 GATHERING_MEMORY = 300 << 20  # bytes: what gathering takes beside mapped files, measured

@@ -3,36 +3,37 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
 from flows.datasets.base import read_labels
 from flows.errors import InputError
+from flows.parameters import ALONE, Processes
 from flows.progress import bar
-from flows.steps.prepare_series import SERIES, part_windows, training_scaler
+from flows.steps.checkpoints import checkpoint_of
+from flows.steps.encode import encode
+from flows.steps.prepare_series import SERIES, training_digest
+from flows.steps.train_workers import train_together
+from flows.steps.training_job import TRAIN, VALIDATION, Job, ReviewsJob, WindowsJob
 from rnnfast.metrics import conformal_margins
-from rnnfast.models import ModelConfig, build_model
+from rnnfast.models import ModelConfig
+from rnnfast.prediction import forecasts
+from rnnfast.rows import Futures, Rows
 from rnnfast.scoring import SeriesInfo, save_run, save_sensors_run
 from rnnfast.series import Windows
-from rnnfast.text import Vocabulary, vectorize
+from rnnfast.text import Vocabulary
 from rnnfast.training import (
     DivergedError,
-    Futures,
-    LabelledWindows,
-    LoopSettings,
     Progress,
-    Reviews,
-    Rows,
     TrainingSettings,
     WindowTraining,
     fit,
-    forecasts,
+    trained_by_steps,
 )
-from rnnfast.window_models import WindowConfig, WindowModel, build_window_model
+from rnnfast.window_models import WindowConfig, WindowModel
 
 CALIBRATION = 1 << 24  # readings of the validation part to calibrate intervals on, at the most
 
@@ -40,7 +41,13 @@ logger = logging.getLogger(__name__)
 
 
 def train(
-    parts: Path, vocabulary: Path, config: ModelConfig, settings: TrainingSettings, run: Path
+    parts: Path,
+    vocabulary: Path,
+    config: ModelConfig,
+    settings: TrainingSettings,
+    run: Path,
+    cache: Path,
+    processes: Processes = ALONE,
 ) -> Path:
     """Trains and saves a model.
 
@@ -50,19 +57,32 @@ def train(
         config: the model.
         settings: the training.
         run: folder to save the model in, and the course of its training as `metrics.json`.
+        cache: a checkpoint is kept here while the model is trained, and found when this is called
+            again after it was killed.
+        processes: that train it.
 
     Returns:
         `run`.
 
     Raises:
-        InputError: the training diverged.
+        InputError: the training diverged, or cannot be done by these processes.
+        WorkerError: the processes failed.
     """
     words = Vocabulary.load(vocabulary)
-    rows = _vectorized(parts / "train.parquet", words, config)
-    validation = _vectorized(parts / "validation.parquet", words, config)
-    model = build_model(config, len(words), settings.seed)
-    history = _fit(model, rows, validation, settings, config.cell)
-    (run / "metrics.json").write_text(json.dumps({"history": history}), encoding="utf-8")
+    with TemporaryDirectory(prefix="ids-", dir=parts) as name:
+        ids = Path(name)
+        digests = [
+            encode(parts / f"{part}.parquet", words, config, ids / part)
+            for part in (TRAIN, VALIDATION)
+        ]
+        job = ReviewsJob(
+            parts=ids,
+            data_digest="-".join(digests),
+            model=config,
+            training=settings,
+            vocabulary_size=len(words),
+        )
+        model, _ = _trained(job, run, cache, processes)
     save_run(
         run,
         model,
@@ -75,41 +95,28 @@ def train(
     return run
 
 
-def train_windows(parts: Path, config: WindowConfig, settings: WindowTraining, run: Path) -> Path:
+def train_windows(
+    parts: Path,
+    config: WindowConfig,
+    settings: WindowTraining,
+    run: Path,
+    cache: Path,
+    processes: Processes = ALONE,
+) -> Path:
     """Trains a model of windows of readings on what `prepare_series` left in `parts`; as `train`.
 
     The intervals of forecasts are calibrated on the validation part.
     """
-    info = SeriesInfo.model_validate_json((parts / SERIES).read_text(encoding="utf-8"))
-    try:
-        model = build_window_model(
-            config, len(info.channels), info.target_places, len(info.labels), settings.seed
-        )
-    except ValueError as error:
-        raise InputError(f"--set: {error}") from error
-    model.set_scaler(training_scaler(parts))
-    rows = _window_rows(parts, "train", model, settings, settings.stride)
-    assert rows is not None
-    validation = _window_rows(parts, "validation", model, settings, 0)
-    history = _fit(model, rows, validation, settings, config.cell)
-    (run / "metrics.json").write_text(json.dumps({"history": history}), encoding="utf-8")
-    if config.task == "forecast" and validation is not None:
+    digest = training_digest(parts)
+    job = WindowsJob(parts=parts, data_digest=digest, model=config, training=settings)
+    model, validation = _trained(job, run, cache, processes)
+    assert isinstance(model, WindowModel)
+    if isinstance(validation, Futures):
         _calibrate(model, validation.windows)
+    info = SeriesInfo.model_validate_json((parts / SERIES).read_text(encoding="utf-8"))
     source = json.loads((parts / "data.json").read_text(encoding="utf-8"))["source"]
     save_sensors_run(run, model, training=settings, series=info, data=source)
     return run
-
-
-def _window_rows(
-    parts: Path, part: str, model: WindowModel, settings: WindowTraining, stride: int
-) -> Futures | LabelledWindows | None:
-    found = part_windows(parts, part, model.config, stride)
-    if found is None:
-        return None
-    windows, labels, _ = found
-    if model.config.task == "classify":
-        return LabelledWindows(windows, labels)
-    return Futures(windows, model, settings.loss)
 
 
 def _calibrate(model: WindowModel, windows: Windows) -> None:
@@ -129,15 +136,13 @@ def _calibrate(model: WindowModel, windows: Windows) -> None:
     model.margins.copy_(torch.from_numpy(margins))
 
 
-def _fit(
-    model: nn.Module, rows: Rows, validation: Rows | None, settings: LoopSettings, cell: str
-) -> list[dict[str, Any]]:
-    """Trains, with a bar; returns the history.
-
-    Raises:
-        InputError: the training diverged.
-    """
-    by_steps = any(parameter.requires_grad for parameter in model.parameters())
+def _trained(
+    job: Job, run: Path, cache: Path, processes: Processes
+) -> tuple[nn.Module, Rows | None]:
+    """The trained model and the validation rows; the history goes to `metrics.json` of the run."""
+    model, rows, validation = job.begin()
+    settings, cell = job.training, job.model.cell
+    by_steps = trained_by_steps(model)
     total = settings.epochs * len(rows) if by_steps else None
     with bar(f"training {cell}", total, unit="rows") as advance:
         before = 0
@@ -149,19 +154,16 @@ def _fit(
             if progress.rows_done == progress.epoch * len(rows):
                 logger.info("epoch %d: loss %.4f", progress.epoch, progress.loss)
 
-        try:
-            return fit(model, rows, validation, settings, show)
-        except DivergedError as error:
-            raise InputError(f"--learning-rate: {error}") from error
-
-
-def _vectorized(path: Path, vocabulary: Vocabulary, config: ModelConfig) -> Reviews:
-    table = pq.read_table(path, columns=["text", "label"])
-    ids, lengths = vectorize(
-        table["text"],
-        vocabulary,
-        config.sequence_length,
-        config.padding,
-        threads=torch.get_num_threads(),
-    )
-    return Reviews(ids, lengths, torch.from_numpy(table["label"].to_numpy().copy()))
+        if not by_steps:
+            history = fit(model, rows, validation, settings, show)
+        else:
+            try:
+                with checkpoint_of(job.key, cache) as checkpoint:
+                    if processes.count > 1:
+                        history = train_together(model, job, checkpoint, processes, show)
+                    else:
+                        history = fit(model, rows, validation, settings, show, checkpoint)
+            except DivergedError as error:
+                raise InputError(f"--learning-rate: {error}") from error
+    (run / "metrics.json").write_text(json.dumps({"history": history}), encoding="utf-8")
+    return model, validation

@@ -74,8 +74,8 @@ def test_from_a_file_to_scores(
 def test_same_seed_same_run(
     server: None, run_cli: RunCli, tiny: list[str], reviews_csv: Path, tmp_path: Path
 ) -> None:
-    for name, seed, workers in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
-        shards = ["--workers", workers, "--shard-rows", 8 // workers, "--memory-limit", "4GB"]
+    for name, seed, rows in (("a", 5, 8), ("b", 5, 4), ("c", 6, 8)):
+        shards = ["--shard-rows", rows, "--memory-limit", "4GB"]
         options = ["--dataset", reviews_csv, "--seed", seed, *shards, *tiny]
         assert run_cli("reviews", *options, "--output", tmp_path / name).exit_code == 0
     a, b, c = (tmp_path / name for name in "abc")
