@@ -59,7 +59,7 @@ class FoldedClassifier(nn.Module):
             )
             for number, weights in enumerate(self.directions)
         ]
-        # By pooling, then by direction, as the head has them. At the end of the first are the sums of the words' weights.
+        # By pooling, then by direction, as the head has them. The words' sums are at the end of the first.
         pools = zip(*(each[: len(self.pooling)] for each in results), strict=True)
         features = torch.cat([each for directions in pools for each in directions], dim=1)
         # Not a matrix product, whose rounding depends on the number of rows.

@@ -54,7 +54,8 @@ class ModelConfig(BaseModel):
         False, description="Whether each word of a recurrent model adds to the logit by itself."
     )
     distinct_words: bool = Field(
-        False, description="Whether such a weight counts once in a text, however often the word is there."
+        False,
+        description="Whether such a weight counts once in a text, however often the word is there.",
     )
     window: int = Field(3, ge=1, description="Words that a filter of the cnn sees; odd.")
     max_pairs: int = Field(300_000, ge=1, description="Pairs of words that ngrams knows.")
@@ -378,7 +379,10 @@ _MODELS: dict[Cell, type[nn.Module]] = {
 # Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
 PRESETS: dict[str, dict[Cell, dict[str, dict[str, Any]]]] = {
     "default": {
-        "rnn": {"model": {"word_weights": True}, "training": {}},
+        "rnn": {
+            "model": {"hidden_size": 64, "word_weights": True, "distinct_words": True},
+            "training": {},
+        },
         "gru": {"model": {}, "training": {}},
         "lstm": {"model": {}, "training": {}},
         "mlp": {"model": {"embedding_size": 32}, "training": {}},

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.usefixtures("nan_filled")
 EVERY = ("max", "last", "mean")
 
 
-def call(
-    cell: str, rows: int, hidden: int, dtype: torch.dtype, tokens: int = 40
-) -> dict[str, Any]:
+def call(cell: str, rows: int, hidden: int, dtype: torch.dtype, tokens: int = 40) -> dict[str, Any]:
     """The arguments by name. Padding, after the words, is no word of the table, so whoever reads it finds out."""
     sums, words = ops.CELLS[cell] * hidden, 30
     lengths = torch.randint(1, tokens + 1, (rows,))
@@ -128,7 +126,10 @@ def test_the_weight_of_a_word_counts_for_each_time_or_once() -> None:
     arguments["ids"] = torch.tensor([[7, 2, 7, 7, -7], [2, -7, -7, -7, -7], [0, 7, 2, 0, 7]])
     arguments["lengths"] = torch.tensor([4, 1, 5])
     arguments["word_weights"][[0, 2, 7]] = torch.tensor([1.0, 10.0, 100.0]).double()
-    for distinct, sums, counts in ((False, [310, 10, 212], [4, 1, 5]), (True, [110, 10, 111], [2, 1, 3])):
+    for distinct, sums, counts in (
+        (False, [310, 10, 212], [4, 1, 5]),
+        (True, [110, 10, 111], [2, 1, 3]),
+    ):
         expected = torch.tensor(sums).double() / torch.tensor(counts).double().sqrt()
         for each in (arguments, with_padding_before(arguments)):
             *_, found = ops.pooled(**each | {"distinct": distinct})

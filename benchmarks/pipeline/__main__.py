@@ -31,7 +31,7 @@ from flows.steps.score import score_files
 from flows.steps.train import train
 from flows.steps.vocabulary import build_vocabulary
 from rnnfast import ops, scoring, text
-from rnnfast.models import ModelConfig
+from rnnfast.models import PRESETS, ModelConfig
 from rnnfast.scoring import Scorer
 from rnnfast.training import TrainingSettings
 
@@ -91,7 +91,7 @@ def trained(data: Path, folder: Path) -> Path:
     """The folder of the default model, trained on IMDB."""
     if not (folder / "model.safetensors").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        config = ModelConfig()
+        config = ModelConfig(**PRESETS["default"]["rnn"]["model"])
         vocabulary = build_vocabulary(data, config, folder)
         train(data, vocabulary, config, TrainingSettings(), folder, data.parent)
     return folder

@@ -10,7 +10,6 @@
 #include <cmath>
 #include <numeric>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "cpu/pass.h"
@@ -34,47 +33,47 @@ int64_t find_wrong(const Id* ids, int64_t length, int64_t V) {
   return std::find_if(ids, ids + length, [V](Id id) { return id < 0 || id >= V; }) - ids;
 }
 
-/// Which words a text held so far. The stamps stay with the thread, so that a text costs only its own words.
-class Held {
- public:
-  explicit Held(int64_t V) {
-    if (static_cast<int64_t>(stamps_.size()) < V) stamps_.resize(V);
-    if (++text_ == 0) {  // after 2^32 texts
-      std::fill(stamps_.begin(), stamps_.end(), 0);
-      text_ = 1;
+/// Of each word the last text that held it, by number. It stays with the thread, so that a text costs only its own
+/// words.
+struct Stamps {
+  std::vector<uint32_t> of_word;
+  uint32_t text = 0;
+
+  /// Begins with the next text.
+  void next(int64_t V) {
+    if (static_cast<int64_t>(of_word.size()) < V) of_word.resize(V);
+    if (++text == 0) {  // after 2^32 texts
+      std::fill(of_word.begin(), of_word.end(), 0);
+      text = 1;
     }
   }
-
-  /// Whether the text did not hold the word before.
-  bool add(int64_t word) { return std::exchange(stamps_[word], text_) != text_; }
-
- private:
-  static thread_local std::vector<uint32_t> stamps_;  // of each word, the last text that held it
-  static thread_local uint32_t text_;
 };
 
-thread_local std::vector<uint32_t> Held::stamps_;
-thread_local uint32_t Held::text_ = 0;
+thread_local Stamps thread_stamps;
 
 /// The sum of the weights of a text's words, in the order of the text, over the square root of their number; if
 /// `distinct`, of those that were not there before.
 template <typename Id, typename Real>
 Real sum_words(const Id* ids, int64_t length, const Real* weights, int64_t V, bool distinct) {
-  Held held(V);
+  thread_stamps.next(V);
+  // Copies, which spare a look at the thread's own memory for each word.
+  uint32_t* const stamps = thread_stamps.of_word.data();
+  const uint32_t text = thread_stamps.text;
   double sum = 0;
   int64_t count = 0;
   for (int64_t t = 0; t < length; ++t) {
-    const bool counts = held.add(ids[t]) || !distinct;
+    const bool counts = !distinct || stamps[ids[t]] != text;
     sum += counts ? weights[ids[t]] : Real(0);  // no branch, which would be foretold wrongly
     count += counts;
+    stamps[ids[t]] = text;
   }
   return static_cast<Real>(sum / std::sqrt(static_cast<double>(count)));
 }
 
 template <typename Real>
 FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, const Tensor& table_, const Tensor& w_hh_,
-                   const OptionalTensor& b_hh_, const OptionalTensor& word_weights_, bool distinct,
-                   bool padding_before, bool reverse, bool with_mean, bool with_max, bool with_last) {
+                   const OptionalTensor& b_hh_, const OptionalTensor& word_weights_, bool distinct, bool padding_before,
+                   bool reverse, bool with_mean, bool with_max, bool with_last) {
   const Kernels<Real>& kernels = kernels_of<Real>(cell);
   const ScalarType type = table_.scalar_type();
   STD_TORCH_CHECK(ids_.dim() == 2, "rnnfast: ids must have 2 dimensions, got: ", ids_.dim());

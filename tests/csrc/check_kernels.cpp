@@ -533,9 +533,7 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
     const char* name;
     const Vector& expected;
     const Numbers<Real>& actual;
-  } results[] = {{"mean", right_mean, mean},
-                 {"max", right_max, max},
-                 {"last", right_last, last}};
+  } results[] = {{"mean", right_mean, mean}, {"max", right_max, max}, {"last", right_last, last}};
   for (const auto& result : results) {
     if (!result.actual.margin_is_untouched()) wrong(std::string("something was written outside of ") + result.name);
     const double error = distance(result.actual, result.expected);
