@@ -151,9 +151,7 @@ class _Sharing(Generic[Worker]):
         for number, task in self.given.pop(worker, {}).items():
             task.deaths += 1
             if task.deaths == DEATHS:
-                raise WorkerError(
-                    f"{DEATHS} workers ended over {task.item}, the last with {how}"
-                )
+                raise WorkerError(f"{DEATHS} workers ended over {task.item}, the last with {how}")
             self.waiting.append((number, task))
         for other, tasks in self.given.items():
             if not tasks:

@@ -37,7 +37,9 @@ except ImportError as error:
     raise InputError("--engine ray needs Ray: pip install 'rnnfast[ray]'") from error
 
 PATIENCE = 120.0  # seconds in which one worker at least must be up
-OBJECT_STORE = 80 << 20  # bytes, of a cluster of one's own: what passes is small, and less Ray does not take
+OBJECT_STORE = (
+    80 << 20
+)  # bytes, of a cluster of its own: what passes is small, and Ray takes no less
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class OnRay:
         with _connected(self.address, self.workers or cores()):
             count = self._count(ray.cluster_resources())
             threads = 1 if self.address else max(1, cores() // count)
-            actor = ray.remote(
+            actor = ray.remote(Runner).options(
                 num_cpus=1, num_gpus=self.gpus, max_concurrency=AHEAD, max_restarts=0
-            )(Runner)
+            )
             crew = _Crew(actor, (pickle.dumps(work), threads))
             yield from shared_out(crew, count, items)
 
@@ -119,9 +121,10 @@ class _Crew:
         deadline = time.monotonic() + PATIENCE
         while not (ready := ray.wait(list(self.awaited), timeout=1)[0]):
             if nobody_is_up and time.monotonic() > deadline:
+                free = ray.available_resources()
                 raise WorkerError(
-                    f"no worker was up after {PATIENCE:.0f} s; of the CPUs and GPUs of the cluster "
-                    f"{ray.available_resources()} are free"
+                    f"no worker was up after {PATIENCE:.0f} s; of the cluster {free.get('CPU', 0):g} "
+                    f"CPUs and {free.get('GPU', 0):g} GPUs are free"
                 )
         return ready[0]
 
@@ -164,7 +167,8 @@ def _connected(address: str | None, cpus: int) -> Iterator[None]:
 @contextmanager
 def _folder() -> Iterator[str]:
     """A folder for Ray's logs and sockets, whose paths must be short, and which another user may have made in
-    the usual place."""
+    the usual place.
+    """
     folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))
     with at_end(partial(shutil.rmtree, folder, ignore_errors=True)):
         yield folder
