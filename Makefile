@@ -1,5 +1,6 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
+# make soak    scoring, disturbed over and over: workers, jobs and machines are killed; some 20 minutes
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
@@ -12,7 +13,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test lint bench bench-text env build tools clean
+.PHONY: demo test soak lint bench bench-text env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -20,6 +21,9 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest
+
+soak: env
+	$(BIN)/python -m pytest -m soak -s tests/flows
 
 lint: env .venv/lint
 	$(BIN)/ruff check .
@@ -45,7 +49,7 @@ build: .venv/installed
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing what constraints.txt pins into .venv (a few minutes the first time) ..."
 	@$(PIP) install --constraint constraints.txt setuptools wheel ninja torch
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,test]'
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,ray,test]'
 	@touch $@
 
 .venv/lint: pyproject.toml constraints.txt | .venv/installed

@@ -224,8 +224,18 @@ def score(
     workers: Annotated[
         str | None, typer.Option(metavar="N", help="Shards at a time; by default one a core.")
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster that runs.")] = None,
-    gpus: Annotated[str | None, typer.Option(metavar="X", help="Of each of Ray's workers.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Of a Ray cluster that runs; by default one of its own."
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X", help="That Ray sets aside for each worker; the layers compute on the CPU."
+        ),
+    ] = None,
     shard_rows: Annotated[
         str | None, typer.Option(metavar="N", help="Rows of a file that are done together.")
     ] = None,

@@ -168,8 +168,12 @@ class Execution(BaseModel):
 
     engine: Engine = Field("local", description="local: processes of this machine; ray: a cluster.")
     workers: int | None = Field(None, ge=1, description="Shards at a time; by default one a core.")
-    address: str | None = Field(None, description="Of a Ray cluster; by default one of its own.")
-    gpus: float = Field(0, ge=0, description="Of each of Ray's workers.")
+    address: str | None = Field(
+        None, description="host:port of a Ray cluster; by default one of its own."
+    )
+    gpus: float = Field(
+        0, ge=0, description="That Ray sets aside for each worker; the layers compute on the CPU."
+    )
     shard_rows: int = Field(65_536, ge=1, description="Rows of a file that are done together.")
     memory_limit: ByteSize | None = Field(
         None, description="Of all processes of this machine together, such as 4GB."
@@ -182,9 +186,15 @@ class Execution(BaseModel):
             worker_memory: bytes that a worker takes at the most.
 
         Raises:
-            InputError: there is not enough memory for one, or Ray is not installed.
+            InputError: there is not enough memory for one, it is limited for Ray's workers, or Ray
+                is not installed.
         """
         workers = self.workers
+        if self.engine == "ray" and self.memory_limit is not None:
+            raise InputError(
+                f"--memory-limit must go with --engine local, "
+                f"got: {self.memory_limit.human_readable()} for ray"
+            )
         if self.engine == "local":
             workers = workers or cores()
             if self.memory_limit is not None:

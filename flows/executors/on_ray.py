@@ -8,16 +8,19 @@ What a cluster must be like:
   with what it takes to read them in the environment of `ray start`.
 
 A machine that is lost in the midst of it costs its items, which others do again; they go on with what workers are
-left, and whatever comes back is used again. Ray's head may not be lost: then the job ends, and another start does
-what is missing.
+left. Ray's head may not be lost: then the job ends, and another start does what is missing. Where this process is
+killed, the workers go with it; two small agents of a cluster of its own go a minute or so later.
 """
 
+import _thread
 import logging
 import os
 import pickle
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,9 +40,8 @@ except ImportError as error:
     raise InputError("--engine ray needs Ray: pip install 'rnnfast[ray]'") from error
 
 PATIENCE = 120.0  # seconds in which one worker at least must be up
-OBJECT_STORE = (
-    80 << 20
-)  # bytes, of a cluster of its own: what passes is small, and Ray takes no less
+SHUTDOWN = 20.0  # seconds in which Ray must be gone, else what it started is killed
+OBJECT_STORE = 80 << 20  # bytes, of its own cluster: little passes, and Ray takes no less
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class OnRay:
         workers: how many; None: one for each CPU, and as many as there are GPUs for.
         address: `host:port` of a cluster that runs, which this machine belongs to; None: one of its own is started,
             with as many CPUs as workers, and ended after the job.
-        gpus: of each worker; Ray tells it which by CUDA_VISIBLE_DEVICES.
+        gpus: that Ray sets aside for each worker, and names to it by CUDA_VISIBLE_DEVICES; what it does with them is
+            the work's own.
     """
 
     workers: int | None
@@ -132,36 +135,52 @@ class _Crew:
 @contextmanager
 def _connected(address: str | None, cpus: int) -> Iterator[None]:
     """Ray, in the block: the cluster at the address, or one of its own with so many CPUs."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        with _folder() as folder:
-            ray.init(
+        with _folder() as folder, at_end(_shut_down):
+            _connect(
                 "local",
                 num_cpus=cpus,
                 object_store_memory=OBJECT_STORE,
                 include_dashboard=False,
                 _temp_dir=folder,
-                **quiet,
             )
-            try:
-                yield
-            finally:
-                ray.shutdown()
+            yield
         return
-    try:
-        host, _, port = address.rpartition(":")
-        # Ray itself would try for minutes.
-        socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"--address must be the host:port of a Ray cluster that this machine belongs to "
-            f"(`ray start --address={address}`), got: {address}: {error}"
-        ) from error
-    try:
+    with at_end(_shut_down):
+        try:
+            host, _, port = address.rpartition(":")
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=10).close()
+            _connect(address)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"--address must be the host:port of a Ray cluster that this machine belongs to "
+                f"(`ray start --address={address}`), got: {address}: {error}"
+            ) from error
         yield
-    finally:
-        ray.shutdown()
+
+
+def _connect(address: str, **options: Any) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    # In place of Ray's, which prints what its C++ was at.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _shut_down() -> None:
+    """Leaves the cluster, or ends that of its own, in a bare thread: a signal may have come in a call of Ray's."""
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def shut_down() -> None:
+        try:
+            ray.shutdown()
+        finally:
+            done.release()
+
+    _thread.start_new_thread(shut_down, ())
+    done.acquire(timeout=SHUTDOWN)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from rnnfast.scoring import save_run
 from rnnfast.text import Vocabulary
 from rnnfast.training import TrainingSettings
 
-SHARD_ROWS = 64
+SHARD_ROWS = 64  # in DRIVER too
 WORDS = ["good", "bad", "film", "plot", "and", "not", "very", "the"]
 DRIVER = """
 import sys
@@ -26,9 +26,9 @@ from pathlib import Path
 from flows.interrupt import ended_by_signals
 from flows.parameters import Execution
 from flows.steps.score import score_files
-model, input, output, engine, address, workers, shard_rows = sys.argv[1:]
+model, input, output, engine, address, workers = sys.argv[1:]
 execution = Execution(
-    engine=engine, address=address or None, workers=int(workers), shard_rows=int(shard_rows)
+    engine=engine, address=address or None, workers=int(workers), shard_rows=64
 )
 with ended_by_signals():
     done = score_files(Path(model), input, None, output, execution=execution)
@@ -64,8 +64,8 @@ class Job:
         )
         draw = random.Random(0)
         rows = [" ".join(draw.choices(WORDS, k=300)) for _ in range(self.shards * SHARD_ROWS)]
-        rows[SHARD_ROWS] = '""'
-        (self.folder / "in.csv").write_text("\n".join(["text", *rows]) + "\n")
+        rows[SHARD_ROWS] = "caf\xe9"  # which is not UTF-8
+        (self.folder / "in.csv").write_bytes("\n".join(["text", *rows, ""]).encode("latin-1"))
 
     def undisturbed(self) -> dict[str, bytes]:
         """The output of this process alone."""
@@ -78,13 +78,17 @@ class Job:
         return content(output)
 
     def start(
-        self, output: Path, engine: str, address: str = "", workers: int = 2, prefix: list[str] = []
+        self,
+        output: Path,
+        engine: str,
+        address: str = "",
+        workers: int = 2,
+        prefix: Sequence[str] = (),
     ) -> "Running":
         """Starts scoring without Prefect; `prefix` are words before the command."""
         files = (self.folder / "model", self.folder / "in.csv", output)
         return Running(
-            [*prefix, sys.executable, "-c", DRIVER, *map(str, files)]
-            + [engine, address, str(workers), str(SHARD_ROWS)],
+            [*prefix, sys.executable, "-c", DRIVER, *map(str, (*files, engine, address, workers))],
             output,
         )
 
@@ -144,7 +148,7 @@ class Running:
 
     def end(self, number: signal.Signals) -> str:
         """Ends it by a signal, and returns what it said on stderr when all that came of it is gone."""
-        came = self.all()
+        came = [pid for pid in self.all() if number != signal.SIGKILL or not is_agent(pid)]
         self.process.send_signal(number)
         _, stderr = self.process.communicate(timeout=60)
         deadline = time.monotonic() + 30
@@ -183,6 +187,11 @@ def command(pid: int) -> str:
 def is_worker(pid: int) -> bool:
     """Whether a process does the items of an executor."""
     return "local import serve" in command(pid) or command(pid).startswith("ray::Runner")
+
+
+def is_agent(pid: int) -> bool:
+    """Whether a process is one of those of Ray that find out late that the rest is gone."""
+    return command(pid).startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent"))
 
 
 def is_running(pid: int) -> bool:

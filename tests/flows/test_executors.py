@@ -1,7 +1,6 @@
 """What every executor does with items, on a work that does as an item tells it."""
 
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ByteSize
 
 from flows.errors import InputError, WorkerError
 from flows.executors import AHEAD, DEATHS, Executor, executor
+from flows.parameters import Execution
 
 pytest.importorskip("ray")
 
@@ -262,5 +263,6 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         executor("ray", 1)
 
 
-def test_works_are_pickled_as_they_are(work: Telling) -> None:
-    assert pickle.loads(pickle.dumps(work)) == work
+def test_memory_of_ray_is_not_limited_here() -> None:
+    with pytest.raises(InputError, match="--memory-limit must go with --engine local, got: 4"):
+        Execution(engine="ray", memory_limit=ByteSize(4 << 30)).executor(1)

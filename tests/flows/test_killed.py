@@ -3,7 +3,6 @@
 `make soak` does it over and over and prints a table; the plain tests do it once for each executor.
 """
 
-import os
 import random
 import signal
 import sys
@@ -12,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from jobs import Job, Running, command, content, is_running, kill, records
+from jobs import Job, Running, content, is_running, kill, records
 
 from flows.executors import AHEAD
 
