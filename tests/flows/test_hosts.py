@@ -63,7 +63,8 @@ def spaces() -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def nodes(spaces: tuple[str, str]) -> Iterator[list[str]]:
     """One CPU of a Ray cluster in each namespace; yields the words before a command on the head."""
-    started = []
+    on_head = ["ip", "netns", "exec", spaces[0]]
+    started: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         try:
             for name, words in zip(
@@ -85,10 +86,12 @@ def nodes(spaces: tuple[str, str]) -> Iterator[list[str]]:
                         start_new_session=True,
                     )
                 )
-                time.sleep(8)
-            yield ["ip", "netns", "exec", spaces[0]]
+                deadline = time.monotonic() + 120
+                while cpus(on_head) < len(started):
+                    assert time.monotonic() < deadline
+            yield on_head
         finally:
-            # Whatever Ray started has its address or its folder among its words, or its namespace.
+            # Also what does not end of itself, or was started by another process than these.
             for process in started:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
@@ -102,6 +105,15 @@ def nodes(spaces: tuple[str, str]) -> Iterator[list[str]]:
                 for pid in listed.stdout.split():
                     with suppress(ProcessLookupError):
                         os.kill(int(pid), signal.SIGKILL)
+
+
+def cpus(on_head: list[str]) -> float:
+    """The CPUs that have come together so far."""
+    ask = f"import ray; ray.init('{HEAD}:6379'); print(ray.cluster_resources()['CPU'])"
+    asked = subprocess.run(
+        [*on_head, sys.executable, "-c", ask], capture_output=True, text=True, check=False
+    )
+    return float(asked.stdout.split()[-1]) if asked.returncode == 0 else 0.0
 
 
 @pytest.mark.soak
