@@ -4,6 +4,7 @@ Nothing is sent beyond the two. It takes root and `ip` (Debian package: iproute2
 """
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -61,7 +62,14 @@ def spaces() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def nodes(spaces: tuple[str, str]) -> Iterator[list[str]]:
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret of this cluster's own: Ray would take one that it finds in the home, for some of the processes."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@pytest.fixture
+def nodes(spaces: tuple[str, str], token: None) -> Iterator[list[str]]:
     """One CPU of a Ray cluster in each namespace; yields the words before a command on the head."""
     on_head = ["ip", "netns", "exec", spaces[0]]
     started: list[subprocess.Popen[bytes]] = []
