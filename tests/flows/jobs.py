@@ -143,7 +143,8 @@ class Running:
         """The shards of the job, which has to end well, and how many of them were done before."""
         stdout, stderr = self.process.communicate(timeout=240)
         assert self.process.returncode == 0, stderr
-        shards, skipped = map(int, stdout.split())
+        # Ray may have said before that a machine is lost.
+        shards, skipped = map(int, stdout.splitlines()[-1].split())
         return shards, skipped
 
     def end(self, number: signal.Signals) -> str:
