@@ -1,6 +1,6 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
-# make soak    trainings that are killed at random moments, some ten minutes
+# make soak    jobs that are killed at random moments: trainings, scoring, its workers and machines; some 30 minutes
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
@@ -23,7 +23,7 @@ test: env
 	$(BIN)/python -m pytest
 
 soak: env
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -s
 
 lint: env .venv/lint
 	$(BIN)/ruff check .
@@ -49,7 +49,7 @@ build: .venv/installed
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing what constraints.txt pins into .venv (a few minutes the first time) ..."
 	@$(PIP) install --constraint constraints.txt setuptools wheel ninja torch
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,test]'
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,ray,test]'
 	@touch $@
 
 .venv/lint: pyproject.toml constraints.txt | .venv/installed

@@ -59,7 +59,12 @@ Workers = Annotated[
         help="Processes that share the work: shards of files, by default one a core; training, by default one.",
     ),
 ]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster that runs.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Of a Ray cluster that runs; by default one of its own."
+    ),
+]
 ShardRows = Annotated[
     str | None, typer.Option(metavar="N", help="Rows of a file that are done together.")
 ]
@@ -269,7 +274,12 @@ def score(
     engine: Engine = "local",
     workers: Workers = None,
     address: Address = None,
-    gpus: Annotated[str | None, typer.Option(metavar="X", help="Of each of Ray's workers.")] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X", help="That Ray sets aside for each worker; the layers compute on the CPU."
+        ),
+    ] = None,
     shard_rows: ShardRows = None,
     memory_limit: MemoryLimit = None,
 ) -> None:

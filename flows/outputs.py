@@ -130,8 +130,7 @@ class Outputs:
         """Makes the folder, takes away what says that it is finished, and what dead processes left."""
         self.folder.make()
         self.folder.remove(SUCCESS)
-        for folder in (self.folder, self.folder / REJECTED):
-            folder.sweep()
+        self._sweep()
 
     def finish(self, records: Sequence[Record]) -> int:
         """Writes the manifest of a run whose shards are all done, and says that it is finished.
@@ -139,6 +138,8 @@ class Outputs:
         Returns:
             How many shards the folder has beside these, of other inputs, settings or models.
         """
+        # The workers of a job that was killed may have lived a moment longer, into the beginning of this one.
+        self._sweep()
         records = sorted(records, key=lambda record: (record.input, record.first_row, record.key))
         own = {f"{record.key}.parquet" for record in records}
         others = sum(name.endswith(".parquet") and name not in own for name in self.folder.sizes())
@@ -152,6 +153,10 @@ class Outputs:
         self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         self.folder.write(SUCCESS, b"")
         return others
+
+    def _sweep(self) -> None:
+        for folder in (self.folder, self.folder / REJECTED):
+            folder.sweep()
 
 
 def content_digest(table: pa.Table, rejected: Sequence[Rejected]) -> str:
