@@ -4,6 +4,7 @@
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
+# make bench-pipeline  the whole scoring job beside a usual script and fastText; likewise, and some 20 minutes
 # make env     the environment in .venv and the compiled extension, no more
 # make clean   takes away what the others made
 
@@ -13,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak lint bench bench-text env build tools clean
+.PHONY: demo test soak lint bench bench-text bench-pipeline env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -37,6 +38,9 @@ bench: build .venv-bench/installed
 
 bench-text: build .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.text $(OPTIONS)
+
+bench-pipeline: build .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.pipeline $(OPTIONS)
 
 env: build
 
