@@ -1,6 +1,6 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
-# make soak    jobs that are killed at random moments: trainings, scoring, its workers and machines; some 30 minutes
+# make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data

@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -206,6 +208,50 @@ class SensorsData(JobData):
             raise ValueError(
                 "features must not hold 'calendar' for order 'file', which has no time"
             )
+        return self
+
+
+class Registration(BaseModel):
+    """Under which name a trained model is registered, and what it must beat to come into production."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Of the model in the registry."
+    )
+    registry: Path = Field(Path("models"), description="Folder of the registry.")
+    margin: float = Field(
+        0.005,
+        ge=0,
+        lt=1,
+        description="Least gain over the version in production: in accuracy, or by which share of its mean squared "
+        "error that of forecasts must be lower.",
+    )
+
+
+class Selection(BaseModel):
+    """Which of the files that an input names are taken.
+
+    A file's date is the last one in its path below the input's folder, be it `2026/01/05`, `date=2026-01-05` or part
+    of a name, else the day, in UTC, on which it was modified.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    new: bool = Field(
+        False,
+        description="Those alone whose content no run before has taken into the output folder.",
+    )
+    settle: float = Field(
+        60, ge=0, description="Seconds that a new file must have been left unmodified to be taken."
+    )
+    since: date | None = Field(None, description="The first day, such as 2026-01-01.")
+    until: date | None = Field(None, description="The day after the last one.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Selection":
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError(f"until must be later than since {self.since}, got: {self.until}")
         return self
 
 
