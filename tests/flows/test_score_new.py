@@ -21,13 +21,11 @@ from flows.ledger import Ledger
 from flows.locks import locked
 from flows.outputs import MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
-from flows.steps import score_new
+from flows.steps import partition, score_new
 from flows.steps.score import plan_files, score_files
 from flows.steps.scoring_job import Summary
 from flows.storage import Folder
-from rnnfast.scoring import Scorer, SeriesInfo, save_sensors_run
-from rnnfast.training import WindowTraining
-from rnnfast.window_models import WindowConfig, build_window_model
+from rnnfast.scoring import Scorer
 
 ALONE, NEW = Execution(workers=1), Selection(new=True, settle=0)
 Score = Callable[..., Summary]
@@ -255,27 +253,50 @@ def test_folders_filled_in_another_way_are_left_alone(score: Score, tmp_path: Pa
         score(selection=Selection())
 
 
-def test_readings_of_a_run_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model").mkdir()
-    info = SeriesInfo(channels=("load",), targets=("load",), step=3_600_000_000)
-    config = WindowConfig(lookback=4, horizon=2, hidden_size=4, form="direct")
-    model = build_window_model(config, 1, (0,), 0, seed=0)
-    save_sensors_run(tmp_path / "model", model, training=WindowTraining(), series=info, data={})
-    (tmp_path / "in").mkdir()
-    for name in "ab":
-        lines = [f"{10**9 + 3600 * i},{i % 7}" for i in range(9)]
-        (tmp_path / "in" / f"{name}.csv").write_text(
-            "\n".join(["time,load", *lines, f"{name},1", ""])
-        )
-    places = (tmp_path / "model", str(tmp_path / "in"), None, tmp_path / "out")
+def readings(folder: Path, *names: str) -> None:
+    """Files of 30 hours of two devices each, and a row that cannot be read."""
+    (folder / "in").mkdir(exist_ok=True)
+    for name in names:
+        lines = [f"{10**9 + 3600 * i},{d},{20 + i % 5},{i % 7}" for i in range(30) for d in "xy"]
+        content = ["when,device,temp,load", *lines, f"{name},x,1,1", ""]
+        (folder / "in" / f"{name}.csv").write_text("\n".join(content))
+
+
+def test_readings_of_a_run_that_was_killed(
+    forecaster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings(tmp_path, "a", "b")
+    places = (forecaster, str(tmp_path / "in"), None, tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr(score_new, "_done", None)
         with pytest.raises(TypeError):
             score_files(*places, execution=ALONE, selection=NEW)
     assert len(Ledger.of(Folder.at(tmp_path / "out", "--output")).left) == 1
+    readings(tmp_path, "c")
     done = score_files(*places, execution=ALONE, selection=NEW)
-    assert (done.files, done.skipped, done.rows, done.rejected) == (2, 2, 4, 2)
+    # Of each file and device a forecast of 4 steps.
+    assert (done.files, done.skipped, done.rows, done.rejected) == (3, 2, 24, 3)
     assert score_files(*places, execution=ALONE, selection=NEW).nothing
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
+
+
+def test_a_plan_of_readings(
+    forecaster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings(tmp_path, "a", "b")
+    places = (forecaster, str(tmp_path / "in"), None, tmp_path / "out")
+    before = tree(tmp_path)
+    for selection, expected in ((Selection(), (1, 0)), (NEW, (2, 0))):
+        plan = plan_files(*places, selection=selection)
+        assert (plan.shards, plan.done) == expected
+        assert len(plan.files) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(partition, "PARTITION_BYTES", 1000)
+        plan = plan_files(*places)
+        assert (plan.shards > 1, plan.done) == (True, None)
+    assert tree(tmp_path) == before
+    score_files(*places, execution=ALONE)
+    assert plan_files(*places).done == 1
 
 
 def test_backfill(score: Score, tmp_path: Path) -> None:
@@ -328,7 +349,7 @@ SCORING = """
 import sys
 from pathlib import Path
 from flows.parameters import Execution, Selection
-from flows.steps import score_new
+from flows.steps import partition, score_new
 from flows.steps.score import score_files
 model, source, output = map(Path, sys.argv[1:4])
 print("ready", flush=True)
