@@ -178,8 +178,18 @@ def reviews(
 
         from flows.reviews import reviews as reviews_flow
 
-        options = (execution, processes, registration)
-        _show_run(reviews_flow(run_dir, data, *configured, yardstick, overwrite, *options))
+        _show_run(
+            reviews_flow(
+                run_dir,
+                data,
+                *configured,
+                yardstick,
+                overwrite,
+                execution,
+                processes,
+                registration,
+            )
+        )
 
 
 @app.command()
@@ -269,8 +279,9 @@ def sensors(
 
         from flows.sensors import sensors as sensors_flow
 
-        options = (processes, registration)
-        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite, *options))
+        _show_run(
+            sensors_flow(run_dir, data, *configured, yardstick, overwrite, processes, registration)
+        )
 
 
 @app.command()
