@@ -1,9 +1,10 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
-# make soak    trainings that are killed at random moments, some ten minutes
+# make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
+# make bench-pipeline  the whole scoring job beside a usual script and fastText; likewise, and some 20 minutes
 # make env     the environment in .venv and the compiled extension, no more
 # make clean   takes away what the others made
 
@@ -13,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak lint bench bench-text env build tools clean
+.PHONY: demo test soak lint bench bench-text bench-pipeline env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -23,7 +24,7 @@ test: env
 	$(BIN)/python -m pytest
 
 soak: env
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -s
 
 lint: env .venv/lint
 	$(BIN)/ruff check .
@@ -38,6 +39,9 @@ bench: build .venv-bench/installed
 bench-text: build .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.text $(OPTIONS)
 
+bench-pipeline: build .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.pipeline $(OPTIONS)
+
 env: build
 
 # Ninja knows what is up to date: nothing to do takes a few seconds.
@@ -49,7 +53,7 @@ build: .venv/installed
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing what constraints.txt pins into .venv (a few minutes the first time) ..."
 	@$(PIP) install --constraint constraints.txt setuptools wheel ninja torch
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,test]'
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,ray,test]'
 	@touch $@
 
 .venv/lint: pyproject.toml constraints.txt | .venv/installed

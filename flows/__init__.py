@@ -1,6 +1,6 @@
 """Batch jobs over reviews and sensor readings: the flows, the data sets and the steps that they are made of.
 
-Importing the package settles how Prefect and OpenMP run, before anything imports them: no telemetry,
+Importing the package settles how Prefect, Ray and OpenMP run, before anything imports them: no telemetry,
 and a home of Prefect's own, so that the embedded server's database never meets another project's.
 What is already in the environment wins: PREFECT_HOME moves the home, PREFECT_API_URL picks a server
 that runs.
@@ -34,6 +34,7 @@ def cache_folder() -> Path:
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("PREFECT_HOME", str(cache_folder() / "prefect"))
 # Before torch is imported. A thread that spins while it waits for another takes the core which that
 # one needs: with a third process on two cores, training is then an order of magnitude slower.

@@ -1,4 +1,4 @@
-"""The command line: python -m flows reviews | sensors | score.
+"""The command line: python -m flows reviews | sensors | score | models | clean.
 
 Ends with code 0 only where the job was done, with 2 and one clear message where something that was
 given cannot be used, and with 128 + its number where a signal ended it: 130 after Ctrl-C.
@@ -7,23 +7,26 @@ given cannot be used, and with 128 + its number where a signal ended it: 130 aft
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from flows.errors import FlowError, InputError
+from flows import models
+from flows.command_line import clear_errors, listing, pairs, size
+from flows.errors import InputError
 from flows.interrupt import ended_by_signals
-from flows.progress import console, log_to_terminal
+from flows.models import DryRun
+from flows.progress import log_to_terminal
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from flows.parameters import JobData, Registration
+    from flows.steps.score import Plan
 
 # Prefect's own log goes to its server; the terminal shows what the steps report.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
@@ -47,6 +50,13 @@ Nodes = Annotated[
 Rendezvous = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Of one of the machines, where they meet.")
 ]
+Register = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Registers the model, and promotes a better one.")
+]
+Registry = Annotated[str | None, typer.Option(help="Folder of the registry, by default models.")]
+Margin = Annotated[
+    str | None, typer.Option(metavar="X", help="Least gain over the version in production.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any other field of model or training, as NAME=VALUE."),
@@ -59,7 +69,12 @@ Workers = Annotated[
         help="Processes that share the work: shards of files, by default one a core; training, by default one.",
     ),
 ]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster that runs.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Of a Ray cluster that runs; by default one of its own."
+    ),
+]
 ShardRows = Annotated[
     str | None, typer.Option(metavar="N", help="Rows of a file that are done together.")
 ]
@@ -72,6 +87,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models.app, name="models")
 
 
 @app.callback()
@@ -111,9 +127,13 @@ def reviews(
     address: Address = None,
     shard_rows: ShardRows = None,
     memory_limit: MemoryLimit = None,
+    register: Register = None,
+    registry: Registry = None,
+    margin: Margin = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
-    with _clear_errors():
+    with clear_errors():
         # Imported here, so that --help and a mistyped option answer at once.
         from flows.parameters import Execution, Processes, ReviewsData
 
@@ -151,11 +171,24 @@ def reviews(
         run_dir = _run_dir(output, dataset, cell, overwrite)
 
         processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
+        registration = _registration(register, registry, margin)
+        if dry_run:
+            _show_plan(run_dir, data, *configured, registration)
+            return
 
         from flows.reviews import reviews as reviews_flow
 
         _show_run(
-            reviews_flow(run_dir, data, *configured, yardstick, overwrite, execution, processes)
+            reviews_flow(
+                run_dir,
+                data,
+                *configured,
+                yardstick,
+                overwrite,
+                execution,
+                processes,
+                registration,
+            )
         )
 
 
@@ -200,9 +233,13 @@ def sensors(
     nodes: Nodes = None,
     rendezvous: Rendezvous = None,
     settings: Settings = None,
+    register: Register = None,
+    registry: Registry = None,
+    margin: Margin = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
-    with _clear_errors():
+    with clear_errors():
         from flows.parameters import Processes, SensorsData
         from rnnfast.training import WindowTraining
         from rnnfast.window_models import WINDOW_PRESETS, WindowConfig
@@ -235,15 +272,24 @@ def sensors(
         run_dir = _run_dir(output, dataset, cell, overwrite)
 
         processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
+        registration = _registration(register, registry, margin)
+        if dry_run:
+            _show_plan(run_dir, data, *configured, registration)
+            return
 
         from flows.sensors import sensors as sensors_flow
 
-        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite, processes))
+        _show_run(
+            sensors_flow(run_dir, data, *configured, yardstick, overwrite, processes, registration)
+        )
 
 
 @app.command()
 def score(
-    model: Annotated[Path, typer.Option(help="Folder of a run.")],
+    model: Annotated[
+        str,
+        typer.Option(help="Folder of a run, or a model of the registry: what is in production."),
+    ],
     input: Annotated[
         str,
         typer.Option(
@@ -269,14 +315,35 @@ def score(
     engine: Engine = "local",
     workers: Workers = None,
     address: Address = None,
-    gpus: Annotated[str | None, typer.Option(metavar="X", help="Of each of Ray's workers.")] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X", help="That Ray sets aside for each worker; the layers compute on the CPU."
+        ),
+    ] = None,
     shard_rows: ShardRows = None,
     memory_limit: MemoryLimit = None,
+    new: Annotated[
+        bool, typer.Option(help="Only files whose content no run before added to --output.")
+    ] = False,
+    settle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS", help="For which a new file must be unmodified, by default 60."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only files of this day and later ones.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only files of days before this one.")
+    ] = None,
+    registry: Registry = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Score files with the model of a run; what is already scored is left as it is."""
-    with _clear_errors():
-        from flows.parameters import Execution
-        from flows.score import score as score_flow
+    with clear_errors():
+        from flows.parameters import Execution, Selection
 
         execution = Execution(
             **_given(
@@ -288,6 +355,22 @@ def score(
                 memory_limit=memory_limit,
             )
         )
+        selection = Selection(**_given(new=new, settle=settle, since=since, until=until))
+        folder = Path(registry or "models")
+        if dry_run:
+            from flows.datasets.readers import Columns
+            from flows.steps.score import plan_files
+            from flows.steps.scoring_job import chosen_model
+
+            columns = Columns(text=text_column, id=id_column)
+            readings = (every, time_column, group_column)
+            with chosen_model(model, folder) as run_dir:
+                plan = plan_files(run_dir, input, columns, output, *readings, execution, selection)
+            _show_scoring_plan(plan, output)
+            return
+
+        from flows.score import score as score_flow
+
         done = score_flow(
             model,
             input,
@@ -298,13 +381,46 @@ def score(
             group_column,
             every,
             execution,
+            selection,
+            folder,
         )
-        table = _table("rows scored", f"{done.rows:,}")
-        table.add_row("rows rejected", f"{done.rejected:,}")
-        table.add_row("shards", f"{done.shards:,}, {done.skipped:,} of them done before")
-        table.add_row("time", f"{done.seconds:.1f} s")
-        Console().print(table)
+        if done.nothing:
+            typer.echo(f"Nothing to do: {done.nothing}")
+            return
+        pairs(
+            ("rows scored", f"{done.rows:,}"),
+            ("rows rejected", f"{done.rejected:,}"),
+            ("shards", f"{done.shards:,}, {done.skipped:,} of them done before"),
+            ("time", f"{done.seconds:.1f} s"),
+        )
         typer.echo(f"Scores: {output}")
+
+
+@app.command()
+def clean(
+    registry: Annotated[Path, typer.Option(help="Folder of the registry.")] = Path("models"),
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    keep: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Runs, and versions of each model, to keep.")
+    ] = 10,
+    days: Annotated[
+        float, typer.Option(min=0, metavar="N", help="Age of what dead jobs left to go on with.")
+    ] = 7,
+    dry_run: DryRun = False,
+) -> None:
+    """Remove old runs and versions, and what dead jobs left; never what is in production or a way back to."""
+    with clear_errors():
+        from flows import cache_folder
+        from flows.steps.clean import removable, remove
+
+        found = removable(registry, runs, cache_folder(), keep, days)
+        table = listing("size", "what", "path")
+        for each in found:
+            table.add_row(size(each.bytes), each.what, escape(str(each.path)))
+        Console().print(table)
+        gone = found if dry_run else [each for each in found if remove(each)]
+        does = "Would remove" if dry_run else "Removed"
+        typer.echo(f"{does} {len(gone):,} folders and files, {size(sum(e.bytes for e in gone))}")
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -363,15 +479,76 @@ def _configured(
     return model_kind(**model | of_model), training_kind(**training | of_training)
 
 
+def _registration(
+    name: str | None, registry: str | None, margin: str | None
+) -> "Registration | None":
+    """How the model is registered, if it is."""
+    from flows.parameters import Registration
+
+    more = _given(registry=registry, margin=margin)
+    if name is not None:
+        return Registration(name=name, **more)
+    if more:
+        option, value = next(iter(more.items()))
+        raise InputError(f"--{option} must go with --register NAME, got: {value} alone")
+    return None
+
+
+def _show_plan(
+    run_dir: Path,
+    data: "JobData",
+    model: "BaseModel",
+    training: "BaseModel",
+    registration: "Registration | None",
+) -> None:
+    """Prints the settings as they were resolved, and what the job would do with them."""
+    groups = (("data", data), ("model", model), ("training", training))
+    values = [
+        (f"{group} {name}", str(value))
+        for group, settings in groups
+        for name, value in settings.model_dump(mode="json").items()
+        if value not in (None, [], "")
+    ]
+    pairs(*values)
+    typer.echo(f"Would leave the run at {run_dir}")
+    if registration is not None:
+        from flows.registry import Model
+
+        known = Model(registration.registry / registration.name)
+        production = known.standing().production
+        rival = f"version {production}" if production else "what needs no model"
+        typer.echo(
+            f"Would register it as {known.name} in {registration.registry}, and put it into "
+            f"production if it is better than {rival} by {registration.margin:g}"
+        )
+
+
+def _show_scoring_plan(plan: "Plan", output: str) -> None:
+    """Prints the files that would be scored, and how much of them is to do."""
+    table = listing("size", "file")
+    for file in plan.files:
+        table.add_row(size(file.size), escape(str(file)))
+    Console().print(table)
+    what = f"{plan.shards:,} shards of {len(plan.files):,} files into {output}"
+    if plan.done is None:
+        typer.echo(f"Would score {what}, but for those that turn out to be done")
+    else:
+        typer.echo(f"Would score {plan.shards - plan.done:,} of {what}")
+    if plan.repeated or plan.waiting:
+        typer.echo(
+            f"Would leave {plan.repeated:,} files whose content is there already, "
+            f"and {plan.waiting:,} that may still be written to"
+        )
+
+
 def _show_run(run_dir: Path) -> None:
     metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
     seconds = metrics["seconds"]
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in _figures(metrics):
-        table.add_row(name, value)
-    table.add_row("training", f"{seconds['train']:.1f} s")
-    table.add_row("whole job", f"{seconds['total']:.1f} s")
-    Console().print(table)
+    pairs(
+        *_figures(metrics),
+        ("training", f"{seconds['train']:.1f} s"),
+        ("whole job", f"{seconds['total']:.1f} s"),
+    )
     typer.echo(f"Report: {run_dir / 'report.html'}")
 
 
@@ -395,38 +572,6 @@ def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name in others.items():
         if test.get(key) is not None:
             yield name, f"{test[key]:.4f}"
-
-
-def _table(name: str, value: str) -> Table:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row(name, value)
-    return table
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Turns what whoever started the job can put right into one message and an exit code."""
-    try:
-        yield
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "-".join(map(str, problem["loc"])).replace("_", "-")
-            got = f"--{name}: {problem['msg']}, got {problem['input']!r}"
-            _complain(got if name else problem["msg"])
-        raise typer.Exit(2) from None
-    except (FlowError, OSError) as error:
-        _complain(_explained(error))
-        raise typer.Exit(2) from None
-
-
-def _explained(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'writing'}: {error.strerror}"
-    return str(error)
-
-
-def _complain(message: str) -> None:
-    console.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ An output folder holds, of each shard,
 - `<key>.json`, the record of both, written last: a shard that has one is done;
 
 and, when all shards of a run are done, `manifest.json`, which lists the records, and `_SUCCESS`. The key is made of
-everything that decides the content. So a shard that is done twice, by whomever, is there once.
+everything that decides the content. So a shard that is done twice, by whomever, is there once. A folder to which runs
+add what is new has, instead of the manifest, what `flows.ledger` says.
 """
 
 import hashlib
@@ -126,12 +127,22 @@ class Outputs:
         self.folder.write(f"{key}.json", (json.dumps(asdict(record), indent=1) + "\n").encode())
         return record
 
+    def remove(self, key: str) -> None:
+        """Removes the files of a shard: first its record, without which it is not done."""
+        self.folder.remove(f"{key}.json")
+        self.folder.remove(f"{key}.parquet")
+        (self.folder / REJECTED).remove(f"{key}.jsonl")
+
+    def keys(self) -> set[str]:
+        """The keys of all shards that have a file in the folder."""
+        names = {name for name in self.folder.sizes() if name != MANIFEST}
+        return {name.rpartition(".")[0] for name in names if name.endswith((".json", ".parquet"))}
+
     def begin(self) -> None:
         """Makes the folder, takes away what says that it is finished, and what dead processes left."""
         self.folder.make()
         self.folder.remove(SUCCESS)
-        for folder in (self.folder, self.folder / REJECTED):
-            folder.sweep()
+        self._sweep()
 
     def finish(self, records: Sequence[Record]) -> int:
         """Writes the manifest of a run whose shards are all done, and says that it is finished.
@@ -139,6 +150,8 @@ class Outputs:
         Returns:
             How many shards the folder has beside these, of other inputs, settings or models.
         """
+        # The workers of a job that was killed may have lived a moment longer, into the beginning of this one.
+        self._sweep()
         records = sorted(records, key=lambda record: (record.input, record.first_row, record.key))
         own = {f"{record.key}.parquet" for record in records}
         others = sum(name.endswith(".parquet") and name not in own for name in self.folder.sizes())
@@ -152,6 +165,10 @@ class Outputs:
         self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         self.folder.write(SUCCESS, b"")
         return others
+
+    def _sweep(self) -> None:
+        for folder in (self.folder, self.folder / REJECTED):
+            folder.sweep()
 
 
 def content_digest(table: pa.Table, rejected: Sequence[Rejected]) -> str:

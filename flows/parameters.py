@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -209,6 +211,50 @@ class SensorsData(JobData):
         return self
 
 
+class Registration(BaseModel):
+    """Under which name a trained model is registered, and what it must beat to come into production."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Of the model in the registry."
+    )
+    registry: Path = Field(Path("models"), description="Folder of the registry.")
+    margin: float = Field(
+        0.005,
+        ge=0,
+        lt=1,
+        description="Least gain over the version in production: in accuracy, or by which share of its mean squared "
+        "error that of forecasts must be lower.",
+    )
+
+
+class Selection(BaseModel):
+    """Which of the files that an input names are taken.
+
+    A file's date is the last one in its path below the input's folder, be it `2026/01/05`, `date=2026-01-05` or part
+    of a name, else the day, in UTC, on which it was modified.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    new: bool = Field(
+        False,
+        description="Those alone whose content no run before has taken into the output folder.",
+    )
+    settle: float = Field(
+        60, ge=0, description="Seconds that a new file must have been left unmodified to be taken."
+    )
+    since: date | None = Field(None, description="The first day, such as 2026-01-01.")
+    until: date | None = Field(None, description="The day after the last one.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Selection":
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError(f"until must be later than since {self.since}, got: {self.until}")
+        return self
+
+
 class Execution(BaseModel):
     """Where the shards of a job are done, and how."""
 
@@ -216,8 +262,12 @@ class Execution(BaseModel):
 
     engine: Engine = Field("local", description="local: processes of this machine; ray: a cluster.")
     workers: int | None = Field(None, ge=1, description="Shards at a time; by default one a core.")
-    address: str | None = Field(None, description="Of a Ray cluster; by default one of its own.")
-    gpus: float = Field(0, ge=0, description="Of each of Ray's workers.")
+    address: str | None = Field(
+        None, description="host:port of a Ray cluster; by default one of its own."
+    )
+    gpus: float = Field(
+        0, ge=0, description="That Ray sets aside for each worker; the layers compute on the CPU."
+    )
     shard_rows: int = Field(65_536, ge=1, description="Rows of a file that are done together.")
     memory_limit: ByteSize | None = Field(
         None, description="Of all processes of this machine together, such as 4GB."
@@ -230,20 +280,35 @@ class Execution(BaseModel):
             worker_memory: bytes that a worker takes at the most.
 
         Raises:
-            InputError: there is not enough memory for one, or Ray is not installed.
+            InputError: there is not enough memory for one, it is limited for Ray's workers, or Ray
+                is not installed.
         """
         workers = self.workers
         if self.engine == "local":
-            workers = workers or cores()
-            if self.memory_limit is not None:
-                fitting = (self.memory_limit - DRIVER_MEMORY) // worker_memory
-                if fitting < 1:
-                    raise InputError(
-                        f"--memory-limit must be at least "
-                        f"{ByteSize(DRIVER_MEMORY + worker_memory).human_readable(decimal=True)} for one worker, "
-                        f"got: {self.memory_limit.human_readable(decimal=True)}"
-                    )
-                workers = min(workers, fitting)
+            workers = self.fitting_workers(worker_memory)
             peak = ByteSize(DRIVER_MEMORY + workers * worker_memory).human_readable(decimal=True)
             logger.info("%d workers, at most %s of memory", workers, peak)
+        elif self.memory_limit is not None:
+            raise InputError(
+                f"--memory-limit must go with --engine local, "
+                f"got: {self.memory_limit.human_readable(decimal=True)} for {self.engine}"
+            )
         return executor(self.engine, workers, self.address, self.gpus)
+
+    def fitting_workers(self, worker_memory: int) -> int:
+        """How many local workers the memory is enough for, of those that are wanted.
+
+        Raises:
+            InputError: not even one.
+        """
+        wanted = self.workers or cores()
+        if self.memory_limit is None:
+            return wanted
+        fitting = (self.memory_limit - DRIVER_MEMORY) // worker_memory
+        if fitting < 1:
+            least = ByteSize(DRIVER_MEMORY + worker_memory).human_readable(decimal=True)
+            raise InputError(
+                f"--memory-limit must be at least {least} for one worker, "
+                f"got: {self.memory_limit.human_readable(decimal=True)}"
+            )
+        return min(wanted, fitting)

@@ -8,12 +8,13 @@ from prefect import flow
 from flows import cache_folder
 from flows.datasets.readers import Columns
 from flows.engine import as_task
-from flows.parameters import ALONE, Execution, Processes, ReviewsData
+from flows.parameters import ALONE, Execution, Processes, Registration, ReviewsData
 from flows.progress import stage
 from flows.steps.download import download
 from flows.steps.evaluate import evaluate
 from flows.steps.prepare import prepare
-from flows.steps.publish import PARTS, new_run, publish
+from flows.steps.publish import PARTS, finish, new_run, publish
+from flows.steps.register import register
 from flows.steps.score import score_files
 from flows.steps.train import train
 from flows.steps.vocabulary import build_vocabulary
@@ -26,6 +27,8 @@ vocabulary_task = as_task(build_vocabulary)
 train_task = as_task(train)
 evaluate_task = as_task(evaluate)
 score_task = as_task(score_files)
+finish_task = as_task(finish)
+register_task = as_task(register)
 publish_task = as_task(publish)
 
 DATA, MODEL, TRAINING = ReviewsData(), ModelConfig(), TrainingSettings()
@@ -42,6 +45,7 @@ def reviews(
     overwrite: bool = False,
     execution: Execution = EXECUTION,
     processes: Processes = ALONE,
+    registration: Registration | None = None,
 ) -> Path:
     """Trains a classifier of reviews and leaves a folder that scoring needs nothing beside.
 
@@ -54,6 +58,7 @@ def reviews(
         overwrite: Whether to replace a run that is at `output`.
         execution: Where words are counted and test rows scored, and how.
         processes: That train the model.
+        registration: The name to register the model under, and when to put it into production.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -91,7 +96,10 @@ def reviews(
                 execution=execution,
             )
         seconds["total"] = perf_counter() - started
-        return publish_task(run, output, seconds, overwrite)
+        finish_task(run, seconds)
+        if registration is not None:
+            register_task(run, output, registration)
+        return publish_task(run, output, overwrite)
 
 
 def _measured_ngrams(parts: Path, cache: Path, execution: Execution) -> Path:

@@ -1,22 +1,25 @@
 """The score job: files of reviews or readings in, files of scores out."""
 
 from pathlib import Path
+from typing import cast
 
 from prefect import flow
+from prefect.states import Completed
 
 from flows.datasets.readers import Columns
 from flows.engine import as_task
-from flows.parameters import Execution
-from flows.steps.score import Summary, score_files
+from flows.parameters import Execution, Selection
+from flows.steps.score import score_files
+from flows.steps.scoring_job import Summary, chosen_model
 
-EXECUTION = Execution()
+EXECUTION, EVERYTHING = Execution(), Selection()
 
 score_task = as_task(score_files)
 
 
 @flow(name="score", persist_result=False)
 def score(
-    model: Path,
+    model: str,
     input: str,
     output: str,
     text_column: str = "text",
@@ -25,11 +28,13 @@ def score(
     group_column: str | None = None,
     every: int | None = None,
     execution: Execution = EXECUTION,
+    selection: Selection = EVERYTHING,
+    registry: Path = Path("models"),
 ) -> Summary:
     """Scores reviews or readings with the model of a run.
 
     Args:
-        model: The folder of a run.
+        model: A name of the registry, for the version in production when the run begins, or the folder of a run.
         input: A CSV, JSONL or Parquet file, a glob of such files, or a folder; local or `s3://`.
         output: The folder for the scores, local or `s3://`; what is already there is not scored again.
         text_column: Column of the input that holds the text.
@@ -39,11 +44,18 @@ def score(
         every: Readings from one window to the next; by default the last one of each device to
             forecast, and half a window to classify.
         execution: Where the shards are done, and how.
+        selection: Which files are taken: all, those that are new, those of some days.
+        registry: The folder of the registry.
 
     Returns:
-        What was done, in files and rows.
+        What was done, in files and rows. Where there was nothing to do, the state of the run says so.
     """
     columns = Columns(text=text_column, id=id_column)
-    return score_task(
-        model.absolute(), input, columns, output, every, time_column, group_column, execution
-    )
+    with chosen_model(model, registry) as folder:
+        done = score_task(
+            folder, input, columns, output, every, time_column, group_column, execution, selection
+        )
+    if done.nothing:
+        # Prefect takes the state for that of the run, and hands over its data.
+        return cast(Summary, Completed(message=done.nothing, data=done))
+    return done

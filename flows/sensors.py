@@ -7,12 +7,13 @@ from prefect import flow
 
 from flows import cache_folder
 from flows.engine import as_task
-from flows.parameters import ALONE, Processes, SensorsData
+from flows.parameters import ALONE, Processes, Registration, SensorsData
 from flows.progress import stage
 from flows.steps.download import download
 from flows.steps.evaluate_series import evaluate_series
 from flows.steps.prepare_series import prepare_series
-from flows.steps.publish import PARTS, new_run, publish
+from flows.steps.publish import PARTS, finish, new_run, publish
+from flows.steps.register import register
 from flows.steps.score import score_files
 from flows.steps.train import train_windows
 from rnnfast.training import WindowTraining
@@ -23,6 +24,8 @@ prepare_task = as_task(prepare_series)
 train_task = as_task(train_windows)
 evaluate_task = as_task(evaluate_series)
 score_task = as_task(score_files)
+finish_task = as_task(finish)
+register_task = as_task(register)
 publish_task = as_task(publish)
 
 DATA, MODEL, TRAINING = SensorsData(), WindowConfig(), WindowTraining()
@@ -37,6 +40,7 @@ def sensors(
     yardstick: bool = False,
     overwrite: bool = False,
     processes: Processes = ALONE,
+    registration: Registration | None = None,
 ) -> Path:
     """Trains a forecaster or a classifier of windows and leaves a folder that scoring needs.
 
@@ -48,6 +52,7 @@ def sensors(
         yardstick: Whether to train the networks without recurrence beside it as well.
         overwrite: Whether to replace a run that is at `output`.
         processes: That train the model; what is beside it is trained by this one.
+        registration: The name to register the model under, and when to put it into production.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -81,4 +86,7 @@ def sensors(
             test = str(parts / "test.parquet")
             score_task(run, test, None, run / "scores", model.horizon * (model.task == "forecast"))
         seconds["total"] = perf_counter() - started
-        return publish_task(run, output, seconds, overwrite)
+        finish_task(run, seconds)
+        if registration is not None:
+            register_task(run, output, registration)
+        return publish_task(run, output, overwrite)

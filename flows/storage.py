@@ -9,6 +9,7 @@ disk, at an object store since an object appears when the last of it has come.
 """
 
 import glob
+import hashlib
 import os
 import posixpath
 import re
@@ -28,6 +29,7 @@ from flows.errors import InputError
 from flows.unfinished import at_end
 
 PACKED = (".gz", ".bz2", ".zst", ".lz4")
+_GLOB = re.compile(r"[*?[]")  # where a glob begins
 BLOCK = 4 << 20  # bytes that are read of a stream at a time
 STALE = 24 * 3600  # seconds after which a temporary file of another machine is nobody's
 HOST = socket.gethostname().replace(".", "_")  # in the names of temporary files
@@ -35,11 +37,15 @@ HOST = socket.gethostname().replace(".", "_")  # in the names of temporary files
 
 @dataclass(frozen=True)
 class File:
-    """A file that exists: its file system, its path there, and its size in bytes."""
+    """A file that exists: its file system, its path there, its size in bytes, and when it was modified last.
+
+    The latter is in nanoseconds since 1970; 0 where nobody asked.
+    """
 
     system: fs.FileSystem
     path: str
     size: int
+    modified: int = 0
 
     def __str__(self) -> str:
         return _address(self.system, self.path)
@@ -67,6 +73,16 @@ class File:
         """Its bytes as they are, for access at any place."""
         return self.system.open_input_file(self.path)
 
+    def sha256(self) -> str:
+        """The SHA-256 of its bytes in hexadecimal."""
+        with self.random() as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+    def is_unchanged(self) -> bool:
+        """Whether it is still there with this size and time."""
+        info = self.system.get_file_info(self.path)
+        return info.size == self.size and (info.mtime_ns or 0) == self.modified
+
     def between(self, begin: int, end: int) -> pa.Buffer:
         """The bytes of its content, unpacked, from one place to another."""
         if not self.is_packed:
@@ -83,10 +99,18 @@ class File:
             return file.read_buffer(end - begin)
 
 
-def find(pattern: str, argument: str, kinds: tuple[str, ...]) -> list[File]:
+def find(
+    pattern: str, argument: str, kinds: tuple[str, ...], *, may_be_none: bool = False
+) -> list[File]:
     """The files that an address names, sorted by path: one file, a glob, or all files of the `kinds` in a folder.
 
     In a folder names that begin with a dot or an underscore are passed over.
+
+    Args:
+        pattern: the address.
+        argument: what the command line calls it.
+        kinds: what the files may be.
+        may_be_none: whether a folder may be empty, and a glob match nothing.
 
     Raises:
         InputError: there is none, or one that is named is not of the `kinds` by its name.
@@ -99,19 +123,32 @@ def find(pattern: str, argument: str, kinds: tuple[str, ...]) -> list[File]:
             raise
         raise InputError(f"{argument} {pattern!r} cannot be read: {error}") from error
     files = sorted(
-        (File(system, info.path, info.size) for info in infos if info.type == fs.FileType.File),
+        (
+            File(system, info.path, info.size, info.mtime_ns or 0)
+            for info in infos
+            if info.type == fs.FileType.File
+        ),
         key=lambda file: file.path,
     )
     if of_folder:
         inside = len(path.rstrip("/")) + 1
         files = [f for f in files if f.kind in kinds and not _is_hidden(f.path[inside:])]
-    if not files:
+    if not files and not (may_be_none and (of_folder or _GLOB.search(path))):
         what = f"a folder with {_listing(kinds)} files" if of_folder else "a file that exists"
         raise InputError(f"{argument} must name {what}, got {pattern!r}")
     for file in files:
         if file.kind not in kinds:
             raise InputError(f"{argument} must name {_listing(kinds)} files, got {str(file)!r}")
     return files
+
+
+def base_folder(pattern: str, argument: str) -> str:
+    """The path of the folder that all files which an address may ever name are below."""
+    system, path = _located(pattern, argument)
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.Directory:
+        return path.rstrip("/")
+    return posixpath.dirname(path if info.type == fs.FileType.File else _GLOB.split(path, 1)[0])
 
 
 def common_folder(files: list[File]) -> str:
@@ -183,9 +220,9 @@ class Folder:
         temporary = path.with_name(f".{name}.{HOST}-{os.getpid()}.tmp")
         with at_end(partial(temporary.unlink, missing_ok=True)):
             temporary.write_bytes(content)
-            _to_disk(temporary)
+            to_disk(temporary)
             temporary.replace(path)
-            _to_disk(path.parent)
+            to_disk(path.parent)
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
@@ -237,7 +274,7 @@ def _listed(system: fs.FileSystem, path: str) -> tuple[list[fs.FileInfo], bool]:
         return [info], False
     if isinstance(system, fs.LocalFileSystem):
         return system.get_file_info(sorted(glob.glob(path, recursive=True))), False
-    before = re.split(r"[*?[]", path, maxsplit=1)[0]
+    before = _GLOB.split(path, maxsplit=1)[0]
     selector = fs.FileSelector(posixpath.dirname(before), allow_not_found=True, recursive=True)
     matches = _glob_regex(path).fullmatch
     return [found for found in system.get_file_info(selector) if matches(found.path)], False
@@ -297,7 +334,8 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,7 +3,7 @@
 An executor knows nothing of what it runs. It is given a `Work`, which every worker starts once, and items, of which
 it takes only as many as its workers have room for. An item whose worker dies is given to another one, so that what is
 done with an item must come out the same when it is done twice. To add one: a file beside this one with a `run` as
-`Executor` has it, and its line in `executor`.
+`Executor` has it, for which `crew.shared_out` keeps account of the items, and its line in `executor`.
 """
 
 import os
@@ -35,10 +35,6 @@ class Work(Protocol[ItemIn, ResultOut]):
 
 class Executor(Protocol):
     """Does the work of some items."""
-
-    @property
-    def workers(self) -> int:
-        """How many items are computed at a time."""
 
     def run(self, work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
         """The results, in the order in which they come.

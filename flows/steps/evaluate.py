@@ -58,6 +58,12 @@ def evaluate(parts: Path, run: Path, baseline: Path | None = None) -> Path:
     return path
 
 
+def figures_on_test(parts: Path, scorer: Scorer) -> dict[str, Any]:
+    """The figures of any model on the test rows of a job, as `evaluate` has them of its own."""
+    labels, scores, _ = _scored(scorer, Folder.at(parts, "parts").file("test.parquet"), "comparing")
+    return binary_metrics(labels, scores)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON for people to read."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

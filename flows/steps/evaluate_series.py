@@ -59,6 +59,48 @@ def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = 
     return path
 
 
+def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dict[str, Any] | None:
+    """The figures of another model on the test windows of a job, in the units in which its `own` are.
+
+    Args:
+        parts: folder that `prepare_series` filled.
+        scorer: reads the same channels and gives the same targets, as far ahead, or the same labels.
+        own: the model that the job has trained.
+
+    Returns:
+        What `evaluate_series` has under "test"; None where the other model reads so much more of the past, or
+        windows to classify of another length, that these are not its windows.
+    """
+    config, ours = scorer.model.config, own.model.config
+    found = part_windows(parts, "test", ours)
+    assert found is not None
+    windows, labels, readings = found
+    if config.task == "classify":
+        if config.lookback != ours.lookback:
+            return None
+        with bar("comparing", len(windows), unit="windows") as advance:
+            return _label_figures(scorer, windows, labels, advance)
+    runs = windows.runs + np.array([ours.lookback - config.lookback, 0])
+    of_run = np.searchsorted(readings.runs[:, 1], windows.runs[:, 0], "right")
+    if (runs[:, 0] < readings.runs[of_run, 0]).any():
+        return None
+    windows = Windows(windows.values, runs, config.lookback + config.horizon)
+    units = own.model if own.series.standardised else None
+    with bar("comparing", len(windows), unit="windows") as advance:
+        return _forecast_errors(scorer, windows, advance, units)[0].result()
+
+
+def _label_figures(
+    scorer: SensorScorer, windows: Windows, labels: torch.Tensor, advance: Any
+) -> dict[str, Any]:
+    predicted = np.empty(len(windows), np.int64)
+    for numbers, logits in forecasts(scorer.model, windows):
+        predicted[numbers] = logits.argmax(1)
+        advance(len(numbers))
+    true = np.concatenate([labels[windows.run_of(n)].numpy() for n in windows.batches(1 << 16)])
+    return label_metrics(true, predicted, len(scorer.series.labels))
+
+
 def _measured(
     scorer: SensorScorer, parts: Path, part: str
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:
@@ -69,23 +111,20 @@ def _measured(
     windows, labels, readings = found
     with bar(f"measuring {part}", len(windows), unit="windows") as advance:
         if scorer.model.config.task == "classify":
-            predicted = np.empty(len(windows), np.int64)
-            for numbers, logits in forecasts(scorer.model, windows):
-                predicted[numbers] = logits.argmax(1)
-                advance(len(numbers))
-            true = np.concatenate(
-                [labels[windows.run_of(n)].numpy() for n in windows.batches(1 << 16)]
-            )
-            return label_metrics(true, predicted, len(scorer.series.labels)), [], len(windows)
-        errors, worst = _forecast_errors(scorer, windows, advance)
+            return _label_figures(scorer, windows, labels, advance), [], len(windows)
+        units = scorer.model if scorer.series.standardised else None
+        errors, worst = _forecast_errors(scorer, windows, advance, units)
     shown = [_example(scorer, windows, number, readings.times) for number in worst]
     return errors.result(), shown, len(windows)
 
 
 def _forecast_errors(
-    scorer: SensorScorer, windows: Windows, advance: Any
+    scorer: SensorScorer, windows: Windows, advance: Any, units: WindowModel | None
 ) -> tuple[ForecastErrors, list[int]]:
-    """The errors of all windows; and the numbers of the worst, then that of the median one."""
+    """The errors of all windows; and the numbers of the worst, then that of the median one.
+
+    They are in the standard deviations of the model `units`, or in the units of the readings.
+    """
     model = scorer.model
     errors = ForecastErrors(model.config.horizon, scorer.series.targets)
     of_window = np.empty(len(windows))
@@ -97,9 +136,9 @@ def _forecast_errors(
         forecast = output[..., 0].numpy()
         of_window[numbers] = ((forecast - truth) ** 2).mean((1, 2))
         last = past[:, -1]
-        if not scorer.series.standardised:
+        if units is not model:
             truth, forecast, low, high, last = (
-                _in_units(model, each) for each in (truth, forecast, low, high, last)
+                _rescaled(model, units, each) for each in (truth, forecast, low, high, last)
             )
         errors.update(truth, forecast, last, (low, high) if calibrated else None)
         advance(len(numbers))
@@ -117,6 +156,15 @@ def _forecast_errors(
 def _in_units(model: WindowModel, values: np.ndarray) -> np.ndarray:
     mean, scale = model.mean[model.targets].numpy(), model.scale[model.targets].numpy()
     return values * scale + mean
+
+
+def _rescaled(model: WindowModel, other: WindowModel | None, values: np.ndarray) -> np.ndarray:
+    """From the standard deviations of one model to those of another, or to the units of the readings."""
+    values = _in_units(model, values)
+    if other is None:
+        return values
+    mean, scale = other.mean[other.targets].numpy(), other.scale[other.targets].numpy()
+    return (values - mean) / scale
 
 
 def _example(

@@ -25,7 +25,7 @@ from flows.errors import InputError
 from flows.executors import Executor
 from flows.outputs import Outputs
 from flows.progress import rows_bar
-from flows.storage import File, Folder, common_folder
+from flows.storage import File, Folder
 
 PARTITIONS = ".partitions"  # the folder, in that of the output
 PARTITION_BYTES = 128 << 20  # of the input, as CSV, for each partition
@@ -77,10 +77,18 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Whole:
-    """The readings of all files in one shard, read as they are."""
+    """The readings of all files in one shard, read as they are.
+
+    Attributes:
+        files: at least one.
+        columns: which columns hold what.
+        inside: how many letters of a path are those of the folder that all files are in.
+        count: of shards.
+    """
 
     files: tuple[File, ...]
     columns: SeriesColumns
+    inside: int
     count: int = 1
 
     @property
@@ -89,8 +97,7 @@ class Whole:
 
     @property
     def _names(self) -> list[str]:
-        inside = len(common_folder(list(self.files))) + 1
-        return [file.path[inside:] for file in self.files]
+        return [file.path[self.inside :] for file in self.files]
 
     def input(self, shard: Shard) -> tuple[str, int | None]:
         return (self._names[0], 1) if len(self.files) == 1 else (f"{len(self.files)} files", None)
@@ -99,10 +106,7 @@ class Whole:
         return self.files[0].name.split(".")[0] if len(self.files) == 1 else "readings"
 
     def digest(self, shard: Shard) -> str:
-        digests = []
-        for file in self.files:
-            with file.random() as content:
-                digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+        digests = [file.sha256() for file in self.files]
         told = json.dumps([self._names, digests]).encode()
         return digests[0] if len(digests) == 1 else hashlib.sha256(told).hexdigest()
 
@@ -202,7 +206,12 @@ class PartitionWork:
 
 @contextmanager
 def partitioned(
-    files: list[File], columns: SeriesColumns, is_one: bool, outputs: Outputs, executor: Executor
+    files: list[File],
+    inside: int,
+    columns: SeriesColumns,
+    is_one: bool,
+    outputs: Outputs,
+    executor: Executor,
 ) -> Iterator[Source]:
     """The readings of files in shards, for as long as the block runs.
 
@@ -211,6 +220,7 @@ def partitioned(
 
     Args:
         files: CSV or Parquet.
+        inside: how many letters of a path are those of the folder that all files are in.
         columns: which columns hold what.
         is_one: whether all readings are one series.
         outputs: of the job, below whose folder the partitions are.
@@ -223,9 +233,9 @@ def partitioned(
     count = 1 if is_one else partition_count(files)
     try:
         yield (
-            _parted(files, columns, count, outputs, executor)
+            _parted(files, inside, columns, count, outputs, executor)
             if count > 1
-            else Whole(tuple(files), columns)
+            else Whole(tuple(files), columns, inside)
         )
     except InputError:
         # The input has to be another one, so that nothing here will be of use.
@@ -243,7 +253,12 @@ def partition_count(files: list[File]) -> int:
 
 
 def _parted(
-    files: list[File], columns: SeriesColumns, count: int, outputs: Outputs, executor: Executor
+    files: list[File],
+    inside: int,
+    columns: SeriesColumns,
+    count: int,
+    outputs: Outputs,
+    executor: Executor,
 ) -> Parted:
     """Has the files partitioned."""
     folder = outputs.folder / PARTITIONS
@@ -252,7 +267,7 @@ def _parted(
     parts: list[Part] = []
     with rows_bar("partitioning", size) as advance:
         for part in executor.run(
-            PartitionWork(columns, folder, count), _parts(files, outputs, count)
+            PartitionWork(columns, folder, count), _parts(files, inside, outputs, count)
         ):
             parts.append(part)
             advance(part.rows.stop - part.rows.start, part.rows.size)
@@ -262,14 +277,13 @@ def _parted(
     return Parted(folder, tuple(keys), columns, count, size // count)
 
 
-def _parts(files: list[File], outputs: Outputs, count: int) -> Iterator[Part]:
+def _parts(files: list[File], inside: int, outputs: Outputs, count: int) -> Iterator[Part]:
     """The parts of the input, each as soon as it is known."""
-    inside, number = len(common_folder(files)) + 1, 0
+    number = 0
     for file in files:
-        modified = file.system.get_file_info(file.path).mtime_ns
         for rows in row_ranges(file, PART_ROWS, PART_BYTES):
             name = file.path[inside:]
-            key = outputs.key("part", name, rows, file.size, modified, count)
+            key = outputs.key("part", name, rows, file.size, file.modified, count)
             yield Part(number, key, file, name, rows)
             number += 1
 

@@ -1,5 +1,6 @@
 """The folder of a run: built out of sight, and there only when it is whole."""
 
+import glob
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from flows.errors import InputError
+from flows.locks import locked
 from flows.unfinished import at_end
 from rnnfast.report import write_report
 from rnnfast.scoring import CONFIG
 
+REPORT = "report.html"
 PARTS = "parts"  # what only the steps need; gone when the run is published
 
 
@@ -20,15 +23,52 @@ PARTS = "parts"  # what only the steps need; gone when the run is published
 def new_run(output: Path, overwrite: bool) -> Iterator[Path]:
     """A hidden folder beside `output` to build a run in, `parts` inside it; gone after the block.
 
+    What jobs that were killed have left of a run at `output` goes, too.
+
     Raises:
         InputError: `output` is taken.
     """
+    for left in partial_runs(output.parent, glob.escape(output.name)):
+        sweep_run(left)
     check_output(output, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     run = _beside(output)
     with at_end(partial(shutil.rmtree, run, ignore_errors=True)):
         (run / PARTS).mkdir(parents=True)
-        yield run
+        with locked(run, must=False):
+            yield run
+
+
+def partial_runs(folder: Path, name: str = "*") -> list[Path]:
+    """The hidden folders of unfinished runs in a folder, which jobs that run may be at; `name` is a glob."""
+    return sorted(folder.glob(f".{name}.????????.partial"))
+
+
+def sweep_run(left: Path) -> bool:
+    """Removes an unfinished run unless a job is at it; returns whether it is gone.
+
+    A whole run that was moved away for another one, which never came, is put back.
+    """
+    try:
+        with locked(left, wait=False, must=False) as free:
+            if not free:
+                return False
+            output = left.with_name(left.name[1:].rsplit(".", 2)[0])
+            if (left / REPORT).is_file() and not (left / PARTS).exists() and not output.exists():
+                left.rename(output)
+            else:
+                shutil.rmtree(left)
+    except FileNotFoundError:  # somebody else was faster
+        return False
+    return True
+
+
+def remove_run(run: Path) -> None:
+    """Removes the folder of a run; whenever the process is killed, it is there as a whole or not at all."""
+    gone = _beside(run)
+    run.rename(gone)
+    (gone / REPORT).unlink(missing_ok=True)  # so that nobody takes it for one to put back
+    shutil.rmtree(gone)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -43,23 +83,35 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise InputError(f"--overwrite only replaces the folder of a run, {output} has no {CONFIG}")
 
 
-def publish(run: Path, output: Path, seconds: dict[str, float], overwrite: bool) -> Path:
-    """Finishes a run and moves it to its place.
+def finish(run: Path, seconds: dict[str, float]) -> Path:
+    """Completes the metrics of a run, and writes its report.
 
     Args:
         run: the folder from `new_run`, with model, metrics and scores.
-        output: its place.
         seconds: what each stage took, for the metrics.
-        overwrite: whether a run that is there is replaced.
 
     Returns:
-        `output`.
+        `run`.
     """
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     metrics["seconds"] = seconds
     (run / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    write_report(run / "report.html", config, metrics)
+    write_report(run / REPORT, config, metrics)
+    return run
+
+
+def publish(run: Path, output: Path, overwrite: bool) -> Path:
+    """Moves a finished run to its place, without its parts.
+
+    Args:
+        run: the folder from `new_run`.
+        output: its place.
+        overwrite: whether a run that is there is replaced.
+
+    Returns:
+        `output`.
+    """
     shutil.rmtree(run / PARTS)
     check_output(output, overwrite)
     with replaced(output):

@@ -1,47 +1,44 @@
 """Scores files of reviews or of readings with the model of a run: plans the shards, has them done, and lists them."""
 
 import logging
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from time import perf_counter
-from uuid import uuid4
 
-import rnnfast
-from flows.datasets.readers import READERS, Columns
-from flows.datasets.series_files import KINDS, SeriesColumns
+from flows.datasets.readers import Columns
 from flows.errors import InputError
-from flows.executors import Executor, Item, Work
-from flows.outputs import MANIFEST, Outputs
-from flows.parameters import Execution
+from flows.incoming import arrivals, between
+from flows.ledger import RUNS, Ledger
+from flows.outputs import MANIFEST
+from flows.parameters import Execution, Selection
 from flows.progress import rows_bar
-from flows.steps.partition import Shard, partitioned
-from flows.steps.score_readings import ReadingsWork, output_schema, readings_memory
-from flows.steps.score_reviews import SCORES, Done, ReviewsWork, plan_reviews, reviews_memory
-from flows.storage import File, Folder, find
+from flows.steps.score_new import require_ledger, score_new
+from flows.steps.scoring_job import Job, Summary, scoring_job
+from flows.storage import File, base_folder, common_folder, find
 from flows.unfinished import at_end
-from rnnfast.scoring import RunFolderError, Scorer, load_scorer
-from rnnfast.series import CALENDAR
 
-EXECUTION = Execution()
-FORMAT = 2  # of the output; part of a shard's key
+EXECUTION, EVERYTHING = Execution(), Selection()
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Summary:
-    """What scoring did, in shards and rows; `seconds` are those of scoring alone."""
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
 
-    shards: int = 0
-    skipped: int = 0
-    rows: int = 0
-    rejected: int = 0
-    seconds: float = 0.0
+    Attributes:
+        files: those that it would take.
+        shards: of all of them.
+        done: how many of these are done; None where only the work itself tells.
+        repeated: how many files it would leave since their content is there already.
+        waiting: how many that may still be written to.
+    """
+
+    files: list[File]
+    shards: int
+    done: int | None
+    repeated: int = 0
+    waiting: int = 0
 
 
 def score_files(
@@ -53,102 +50,99 @@ def score_files(
     time_column: str | None = None,
     group_column: str | None = None,
     execution: Execution = EXECUTION,
+    selection: Selection = EVERYTHING,
 ) -> Summary:
-    """Scores every file that an address names.
+    """Scores the files that an address names, all or those that are selected.
 
     Args:
         model: folder of a run.
         pattern: path, glob, folder or `s3://` address of CSV, JSONL or Parquet files; of readings CSV or Parquet.
         columns: of reviews, where the text and, if there is one, the id is.
         output: folder or `s3://` address for one Parquet file a shard, with the columns of SCORES, FORECASTS or
-            LABELS, and what else `flows.outputs` says.
+            LABELS, and what else `flows.outputs` says, or `flows.ledger` where what is new is added.
         every: of readings, the distance of windows; see `ReadingsWork`.
         time_column: of readings; by default that of the training data.
         group_column: likewise.
         execution: where and how.
+        selection: of the files.
 
     Raises:
         InputError: `model` is not the folder of a run, or there is no such file or column, or no
-            row that can be scored.
+            row that can be scored; of new files one that cannot be read, when all others are done.
     """
-    try:
-        scorer = load_scorer(model)
-    except RunFolderError as error:
-        raise InputError(f"--model: {error}") from error
+    job = scoring_job(model, columns, output, every, time_column, group_column, execution)
+    files, inside = _found(job, pattern, selection)
+    if selection.new:
+        return score_new(job, str(model), files, inside, execution, selection.settle)
+    if (job.outputs.folder / RUNS).sizes():
+        raise InputError(
+            f"--new must be given for an --output that was filled by it, {job.outputs.folder} was"
+        )
+    return _run(job, files, inside, execution)
+
+
+def plan_files(
+    model: Path,
+    pattern: str,
+    columns: Columns | None,
+    output: Path | str,
+    every: int | None = None,
+    time_column: str | None = None,
+    group_column: str | None = None,
+    execution: Execution = EXECUTION,
+    selection: Selection = EVERYTHING,
+) -> Plan:
+    """What `score_files` would do; reads the files, and writes nothing."""
+    job = scoring_job(model, columns, output, every, time_column, group_column, execution)
+    files, inside = _found(job, pattern, selection)
+    if not selection.new:
+        return Plan(files, *job.progress(files, inside))
+    ledger = Ledger.of(job.outputs.folder)
+    require_ledger(job.outputs, ledger)
+    found = arrivals(files, inside, ledger, selection.settle)
+    new = [file for file, _ in found.taken]
+    with job.apart(inside) as work:
+        done = [
+            work.find(shard) is not None for file in new for shard in job.shards_of(file, inside)
+        ]
+    return Plan(new, len(done), sum(done), len(found.repeated), len(found.waiting))
+
+
+def _found(job: Job, pattern: str, selection: Selection) -> tuple[list[File], int]:
+    """The files that are selected, and how many letters of their paths are those of the folder that all are in.
+
+    Where not all files are taken at once, that folder must not depend on which there are.
+    """
+    files = find(pattern, "--input", job.kinds, may_be_none=selection.new)
+    if selection == EVERYTHING:
+        return files, len(common_folder(files)) + 1
+    inside = len(base_folder(pattern, "--input")) + 1
+    chosen = between(files, inside, selection)
+    if not chosen and not selection.new:
+        raise InputError(
+            f"--since and --until must leave a file of {pattern!r}, none of its {len(files)} is of a day "
+            f"from {selection.since} on and before {selection.until}"
+        )
+    return chosen, inside
+
+
+def _run(job: Job, files: list[File], inside: int, execution: Execution) -> Summary:
+    """Has all shards of the files done, and lists them."""
     started = perf_counter()
-    folder = Folder.at(output, "--output")
-    # What is written is told apart by the version too: another one may score in another way.
-    told = {"rnnfast": rnnfast.__version__, "format": FORMAT, "model": scorer.digest}
-    if isinstance(scorer, Scorer):
-        files = find(pattern, "--input", tuple(READERS))
-        texts = columns or Columns()
-        settings = told | {"columns": texts.wanted, "shard_rows": execution.shard_rows}
-        outputs = Outputs(folder, SCORES, settings)
-        reviews = ReviewsWork(model, scorer.digest, texts, outputs)
-        chosen = execution.executor(reviews_memory(scorer))
-        with _begun(outputs):
-            return _run(
-                reviews, plan_reviews(files, execution.shard_rows), outputs, files, chosen, started
-            )
-    series = scorer.series
-    own = tuple(name for name in series.channels if name not in CALENDAR)
-    read = SeriesColumns(
-        time_column or series.time_column, own, group_column or series.group_column
-    )
-    files = find(pattern, "--input", KINDS)
-    outputs = Outputs(
-        folder, output_schema(scorer), told | {"columns": asdict(read), "every": every}
-    )
-    # In the order of the files, a reading's time is its place among all.
-    is_one = read.group is None or series.order == "file"
-    chosen = execution.executor(readings_memory(scorer))
-    with (
-        _begun(outputs),
-        _scratch() as scratch,
-        partitioned(files, read, is_one, outputs, chosen) as source,
-    ):
-        readings = ReadingsWork(model, scorer.digest, source, every, outputs, scratch)
-        shards = (Shard(number, source.count) for number in range(source.count))
-        return _run(readings, shards, outputs, files, chosen, started)
-
-
-@contextmanager
-def _begun(outputs: Outputs) -> Iterator[None]:
+    outputs, records = job.outputs, []
+    executor = execution.executor(job.memory)
+    summary = Summary(files=len(files))
     with at_end(outputs.folder.remove_if_empty):  # an empty folder is nothing to leave
         outputs.begin()
-        yield
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """The name of a folder for temporary files, which are gone at the end, whoever made them and however they ended."""
-    folder = Path(tempfile.gettempdir(), f"rnnfast-{uuid4().hex}")
-    with at_end(partial(rmtree, folder, ignore_errors=True)):
-        yield folder
-
-
-def _run(
-    work: Work[Item, Done],
-    items: Iterable[Item],
-    outputs: Outputs,
-    files: list[File],
-    executor: Executor,
-    started: float,
-) -> Summary:
-    """Has the shards done, and lists them."""
-    summary, records = Summary(), []
-    with rows_bar("scoring", sum(file.size for file in files)) as advance:
-        for done in executor.run(work, items):
-            records.append(done.record)
-            summary.shards += 1
-            summary.skipped += done.was_done
-            summary.rows += done.record.rows
-            summary.rejected += done.record.rejected
-            advance(done.record.input_rows, done.size)
-    if summary.rows == 0:
-        found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
-        raise InputError(f"--input must hold a row that can be scored, it has {found}")
-    others = outputs.finish(records)
+        with job.together(files, inside, executor) as (work, shards):
+            with rows_bar("scoring", sum(file.size for file in files)) as advance:
+                for done in executor.run(work, shards):
+                    records.append(summary.count(done))
+                    advance(done.record.input_rows, done.size)
+            if summary.rows == 0:
+                found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
+                raise InputError(f"--input must hold a row that can be scored, it has {found}")
+            others = outputs.finish(records)
     if others:
         logger.warning(
             "%s has %d shards of other inputs or models too; %s lists those of this run",

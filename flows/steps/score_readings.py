@@ -6,7 +6,7 @@ A shard is all readings of some devices, in the order of their names and then of
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -16,12 +16,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from flows.datasets.series_files import SeriesColumns
 from flows.errors import InputError
 from flows.executors import AHEAD
-from flows.outputs import Outputs
+from flows.outputs import Outputs, Record
 from flows.steps.gather import NoReadingsError, Readings, gather
-from flows.steps.partition import PART_MEMORY, PARTITION_BYTES, RejectedRows, Shard, Source
+from flows.steps.partition import PART_MEMORY, PARTITION_BYTES, RejectedRows, Shard, Source, Whole
 from flows.steps.score_reviews import BASE_MEMORY, Done
+from flows.storage import File
 from rnnfast.prediction import forecasts
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
@@ -30,6 +32,8 @@ from rnnfast.window_models import WindowConfig
 GATHERING_MEMORY = 300 << 20  # bytes: what gathering takes beside mapped files, measured
 # The least that a reading takes in CSV is some 24 bytes, and readings out of order take 50 each to sort.
 SORTING_MEMORY = 2 * PARTITION_BYTES
+
+ALONE = Shard(0, 1)  # all readings of a file
 
 FORECASTS = pa.schema(
     [
@@ -76,6 +80,10 @@ class ReadingsWork:
 
     def start(self, threads: int) -> Callable[[Shard], Done]:
         """Loads the model."""
+        return partial(self.do, self.load(threads), Lock())
+
+    def load(self, threads: int) -> SensorScorer:
+        """The model, for so many threads; raises InputError where it is another one than it was."""
         torch.set_num_threads(threads)
         self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         scorer = SensorScorer.load(self.model)
@@ -83,12 +91,21 @@ class ReadingsWork:
             raise InputError(
                 f"--model must stay as it is while it scores, {self.model} has changed"
             )
-        return partial(self._do, scorer, Lock())
+        return scorer
 
-    def _do(self, scorer: SensorScorer, computing: Lock, shard: Shard) -> Done:
+    def find(self, shard: Shard) -> Record | None:
+        """The record of a shard that is done."""
+        return self.outputs.find(self._key(shard, self.source.digest(shard)))
+
+    def _key(self, shard: Shard, digest: str) -> str:
+        name, _ = self.source.input(shard)
+        return self.outputs.key(self.source.stem(shard), name, digest)
+
+    def do(self, scorer: SensorScorer, computing: Lock, shard: Shard) -> Done:
+        """Does a shard, as `start` says."""
         digest = self.source.digest(shard)
         name, first_row = self.source.input(shard)
-        key = self.outputs.key(self.source.stem(shard), name, digest)
+        key = self._key(shard, digest)
         record = self.outputs.find(key)
         if record is not None:
             return Done(record, True, self.source.size)
@@ -114,6 +131,35 @@ class ReadingsWork:
                 "input_sha256": digest,
             }
             return Done(self.outputs.write(key, tables, rejected, about), False, self.source.size)
+
+
+@dataclass(frozen=True)
+class ReadingsFilesWork:
+    """What a worker does with a file whose readings are taken by themselves: no window reaches into another file.
+
+    Attributes:
+        work: the same for a whole input.
+        columns: which columns hold what.
+        inside: how many letters of a path are those of the folder that all files are in.
+    """
+
+    work: ReadingsWork
+    columns: SeriesColumns
+    inside: int
+
+    def start(self, threads: int) -> Callable[[File], Done]:
+        """Loads the model."""
+        return partial(self._do, self.work.load(threads), Lock())
+
+    def find(self, file: File) -> Record | None:
+        """The record of a file that is done."""
+        return self._of(file).find(ALONE)
+
+    def _do(self, scorer: SensorScorer, computing: Lock, file: File) -> Done:
+        return self._of(file).do(scorer, computing, ALONE)
+
+    def _of(self, file: File) -> ReadingsWork:
+        return replace(self.work, source=Whole((file,), self.columns, self.inside))
 
 
 def readings_memory(scorer: SensorScorer) -> int:

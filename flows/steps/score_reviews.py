@@ -16,7 +16,7 @@ from flows.datasets.readers import Columns, Rejected, RowRange
 from flows.errors import InputError
 from flows.executors import AHEAD
 from flows.outputs import Outputs, Record, content_digest
-from flows.storage import File, common_folder
+from flows.storage import File
 from rnnfast.scoring import Scorer
 
 SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
@@ -52,13 +52,15 @@ def reviews_memory(scorer: Scorer) -> int:
     return BASE_MEMORY + 2 * weights + AHEAD * SHARD_MEMORY
 
 
-def plan_reviews(files: list[File], shard_rows: int) -> Iterator[Shard]:
+def plan_reviews(files: list[File], inside: int, shard_rows: int) -> Iterator[Shard]:
     """The shards of files, each as soon as it is known.
 
-    Files are known by their place below the folder that is common to them, so that moving them all
-    changes neither ids nor keys.
+    Args:
+        files: are known by their place below the folder that all are in, so that moving them all changes neither
+            ids nor keys.
+        inside: how many letters of a path are those of that folder.
+        shard_rows: at the most.
     """
-    inside = len(common_folder(files)) + 1
     for file in files:
         for rows in row_ranges(file, shard_rows, SHARD_BYTES):
             yield Shard(file, file.path[inside:], rows)
@@ -90,11 +92,18 @@ class ReviewsWork:
             )
         return partial(self._do, scorer, Lock())
 
+    def find(self, shard: Shard) -> Record | None:
+        """The record of a shard that is done."""
+        return self.outputs.find(self._key(shard, content_digest(*_read(shard, self.columns))))
+
+    def _key(self, shard: Shard, digest: str) -> str:
+        stem = shard.file.name.split(".")[0]
+        return self.outputs.key(stem, shard.name, shard.rows.start, digest)
+
     def _do(self, scorer: Scorer, computing: Lock, shard: Shard) -> Done:
         table, rejected = _read(shard, self.columns)
         digest = content_digest(table, rejected)
-        stem = shard.file.name.split(".")[0]
-        key = self.outputs.key(stem, shard.name, shard.rows.start, digest)
+        key = self._key(shard, digest)
         record = self.outputs.find(key)
         if record is not None:
             return Done(record, True, shard.rows.size)

@@ -67,8 +67,9 @@ def build_vocabulary(
 @contextmanager
 def _counts(file: File, parts: Path, execution: Execution) -> Iterator[WordCounts]:
     """The counts of all rows; what they need of the disk is gone after the block."""
-    chosen = execution.executor(BASE_MEMORY + READING_MEMORY + LEAST_WORDS * WORD_MEMORY)
-    room = table_words(execution, chosen.workers)
+    least = BASE_MEMORY + READING_MEMORY + LEAST_WORDS * WORD_MEMORY
+    chosen = execution.executor(least)
+    room = table_words(execution, execution.fitting_workers(least))
     shards = row_ranges(file, SHARDS * execution.shard_rows, SHARDS * SHARD_BYTES)
     counts = WordCounts(room)
     folder = parts / f"counts-{uuid4().hex[:8]}"

@@ -118,6 +118,55 @@ def forecaster(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def finished(tmp_path: Path) -> Callable[..., Path]:
+    """Makes the folder of a finished run, its parts inside, of a classifier that is right in so many of ten cases.
+
+    A text is one of ten words, of which every other one is of label "pos"; the test part has each a hundred times.
+    """
+
+    def make(
+        name: str, right: int, *, seed: int = 0, labels: tuple[str, str] = ("neg", "pos")
+    ) -> Path:
+        import json
+
+        import pyarrow as pa
+        import torch
+
+        from flows.datasets.base import SCHEMA, write_reviews
+        from flows.steps.evaluate import figures_on_test
+        from rnnfast.models import ModelConfig, build_model
+        from rnnfast.scoring import Scorer, save_run
+        from rnnfast.text import Vocabulary
+        from rnnfast.training import TrainingSettings
+
+        config = ModelConfig(cell="ngrams", max_pairs=1, sequence_length=8)
+        words = Vocabulary(["[UNK]", "pad", *(f"w{i}" for i in range(10))])
+        model = build_model(config, len(words))
+        sides = torch.tensor([1.0 if (i % 2 == 1) == (i < right) else -1.0 for i in range(10)])
+        model.scale[2:12], model.weight[2:12] = 1, sides * (1 + seed)
+        run = tmp_path / name
+        (run / "parts").mkdir(parents=True)
+        save_run(
+            run,
+            model,
+            words,
+            config=config,
+            training=TrainingSettings(seed=seed),
+            labels=labels,
+            data={},
+        )
+        rows = [(f"{i}", f"w{i % 10}", i % 2, None) for i in range(1000)]
+        table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
+        write_reviews(table, labels, run / "parts" / "test.parquet")
+        figures = figures_on_test(run / "parts", Scorer.load(run))
+        assert figures["accuracy"] == right / 10
+        (run / "metrics.json").write_text(json.dumps({"test": figures}))
+        return run
+
+    return make
+
+
+@pytest.fixture
 def reviews_csv(tmp_path: Path) -> Path:
     """120 labelled reviews of 12 movies."""
     path = tmp_path / "reviews.csv"

@@ -244,7 +244,7 @@ def test_a_run_is_not_overwritten_by_mistake(run_cli: RunCli, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--model", "no/run"], ["--model: ", "must be the folder of a run"]),
+        (["--model", "no/run"], ["--model must be the folder of a run", "no/run"]),
         (["--input", "no/*.csv"], ["--input must name a file that exists", "no/*.csv"]),
         (["--text-column", "review"], ["--text-column", "'review'"]),
         (["--id-column", "key"], ["--id-column", "'key'"]),

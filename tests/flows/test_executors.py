@@ -1,168 +1,268 @@
-"""What an executor promises, whatever it runs: every item once, whoever dies."""
+"""What every executor does with items, on a work that does as an item tells it."""
 
 import os
 import signal
-import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ByteSize
 
 from flows.errors import InputError, WorkerError
-from flows.executors import AHEAD, executor
-from flows.executors.local import InProcess, Processes
+from flows.executors import AHEAD, DEATHS, Executor, executor
+from flows.parameters import Execution
+
+pytest.importorskip("ray")
+
+CPUS = 3
 
 
 @dataclass(frozen=True)
-class Squares:
-    """Squares numbers; what else happens to some of them, the fields say."""
+class Telling:
+    """Each item is a call; what it was called with goes into a file, one line a call."""
 
-    folder: Path
-    slow: float = 0
-    deadly: int | None = None  # ends the worker, as often as `lives` says
-    lives: int = 0
-    wrong: int | None = None
+    calls: Path
+    start_with: Callable[[], object] = int
 
-    def start(self, threads: int) -> Callable[[int], int]:
-        (self.folder / f"worker-{os.getpid()}").write_text(str(threads))
-        return self.square
+    def start(self, threads: int) -> Callable[[tuple[Any, ...]], Any]:
+        self.start_with()
+        return self._do
 
-    def square(self, number: int) -> int:
-        time.sleep(self.slow)
-        with (self.folder / f"{number}").open("a") as file:
-            file.write("x")
-        if number == self.wrong:
-            raise InputError(f"--number must not be {number}")
-        if number == self.deadly and (self.folder / f"{number}").stat().st_size <= self.lives:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return number * number
-
-    def workers(self) -> int:
-        return len(list(self.folder.glob("worker-*")))
+    def _do(self, item: tuple[Any, ...]) -> Any:
+        with self.calls.open("a") as file:
+            file.write(f"{item}\n")
+        call, *arguments = item
+        return call(*arguments)
 
 
-EXECUTORS = [InProcess(), Processes(2), Processes(5)]
+class UnpicklableError(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
 
 
-@pytest.mark.parametrize("chosen", EXECUTORS, ids=str)
-def test_every_item_once(chosen: InProcess | Processes, tmp_path: Path) -> None:
-    work = Squares(tmp_path)
-    assert sorted(chosen.run(work, range(20))) == [n * n for n in range(20)]
-    assert all((tmp_path / f"{n}").read_text() == "x" for n in range(20))
-    assert work.workers() == chosen.workers
+def raises(error: BaseException) -> None:
+    raise error
 
 
-@pytest.mark.parametrize("items", [0, 1])
-def test_processes_are_not_started_for_one_item(items: int, tmp_path: Path) -> None:
-    work = Squares(tmp_path)
-    assert list(Processes(3).run(work, range(items))) == [0] * items
-    assert (tmp_path / f"worker-{os.getpid()}").exists()
+def raises_unpicklable() -> None:
+    raise UnpicklableError("a", "b")
 
 
-def test_no_more_processes_than_items(tmp_path: Path) -> None:
-    work = Squares(tmp_path)
-    assert sorted(Processes(5).run(work, range(3))) == [0, 1, 4]
-    assert work.workers() == 3
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("chosen", EXECUTORS, ids=str)
-def test_items_are_taken_as_there_is_room(chosen: InProcess | Processes, tmp_path: Path) -> None:
-    taken = 0
+def dies_once(marker: Path) -> str:
+    if not marker.exists():
+        marker.touch()
+        dies()
+    return "done"
 
-    def items() -> Iterator[int]:
-        nonlocal taken
-        for number in range(1000):
-            taken += 1
-            yield number
 
-    results = chosen.run(Squares(tmp_path), items())
-    next(results)
-    assert taken <= chosen.workers * AHEAD + 2
+def process(seconds: float = 0.2) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster, for which this folder is on the workers' path."""
+    from ray.cluster_utils import Cluster
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    started = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": CPUS, "object_store_memory": 80 << 20}
+    )
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+    yield started.address
+    started.shutdown()
+
+
+@pytest.fixture(params=["local", "ray"])
+def two(request: pytest.FixtureRequest) -> Executor:
+    """An executor with two workers."""
+    if request.param == "local":
+        return executor("local", 2)
+    return executor("ray", 2, request.getfixturevalue("cluster"))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Telling:
+    return Telling(tmp_path / "calls")
+
+
+def test_each_item_once_on_all_workers(two: Executor, work: Telling) -> None:
+    results = list(two.run(work, ((pow, 2, n) for n in range(40))))
+    assert sorted(results) == [2**n for n in range(40)]
+    assert len(work.calls.read_text().splitlines()) == 40
+    assert len(set(two.run(work, [(process, 0.5)] * 2))) == 2
+
+
+def test_no_item_at_all(two: Executor, work: Telling) -> None:
+    assert list(two.run(work, [])) == []
+    assert list(two.run(work, [(int,)])) == [0]
+
+
+def test_items_are_taken_when_there_is_room(two: Executor, work: Telling) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[tuple[Any, ...]]:
+        for number in range(100):
+            taken.append(number)
+            yield (pow, 2, number)
+
+    results = two.run(work, items())
+    for done in range(1, 10):
+        next(results)
+        assert len(taken) <= done + 2 * AHEAD
     results.close()  # type: ignore[attr-defined]
-    assert taken <= chosen.workers * AHEAD + 2
 
 
-@pytest.mark.parametrize("chosen", EXECUTORS, ids=str)
-def test_an_error_of_the_work_is_raised_as_it_is(
-    chosen: InProcess | Processes, tmp_path: Path
+def test_large_items_and_results_pass_each_other(two: Executor, work: Telling) -> None:
+    size = 4 << 20  # bytes, far more than a pipe holds
+    results = list(two.run(work, [(bytes.lower, b"A" * size)] * 12))
+    assert results == [b"a" * size] * 12
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        ((raises, InputError("--input must be good")), InputError, "^--input must be good$"),
+        ((raises, OSError(28, "No space left on device")), OSError, "No space left"),
+        ((raises, SystemExit(3)), SystemExit, "^3$"),
+        ((raises_unpicklable,), RuntimeError, "^UnpicklableError: ab$"),
+        ((threading.Lock,), TypeError, "cannot pickle"),
+    ],
+)
+def test_errors_of_the_work_come_out_as_they_are(
+    two: Executor, work: Telling, item: tuple[Any, ...], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(InputError, match="--number must not be 3"):
-        list(chosen.run(Squares(tmp_path, wrong=3), range(10)))
+    with pytest.raises(error, match=message) as caught:
+        list(two.run(work, [(pow, 2, 1), item, (pow, 2, 3)]))
+    assert type(caught.value) is error
 
 
-def test_an_error_of_the_plan_ends_the_workers(tmp_path: Path) -> None:
-    def items() -> Iterator[int]:
-        yield from range(9)
-        raise InputError("--plan must be whole")
-
-    with pytest.raises(InputError, match="--plan must be whole"):
-        list(Processes(2).run(Squares(tmp_path), items()))
-    assert_ended(tmp_path)
+def test_errors_of_the_start(two: Executor, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model"):
+        list(two.run(Telling(tmp_path / "calls", no_model), [(int,)] * 3))
 
 
-def assert_ended(folder: Path) -> None:
-    """That no worker is left of those that wrote their number into a folder."""
+def no_model() -> None:
+    raise InputError("no model")
+
+
+def test_errors_of_planning(two: Executor, work: Telling) -> None:
+    def items() -> Iterator[tuple[Any, ...]]:
+        yield from [(process, 60)] * 3
+        raise InputError("row 4 is bad")
+
+    started = time.monotonic()
+    with pytest.raises(InputError, match="row 4 is bad"):
+        list(two.run(work, items()))
+    assert time.monotonic() - started < 30
+
+
+def test_an_item_whose_worker_dies_is_done_by_another(
+    two: Executor, work: Telling, tmp_path: Path
+) -> None:
+    items = [(dies_once, tmp_path / "died"), *((pow, 2, n) for n in range(20))]
+    results = list(two.run(work, items))
+    assert sorted(map(str, results)) == sorted(["done", *(str(2**n) for n in range(20))])
+    again = len(work.calls.read_text().splitlines()) - len(items)
+    assert 1 <= again <= AHEAD  # that item, and the one that its worker had beside it
+
+
+def test_an_item_that_costs_too_many_workers(two: Executor, work: Telling) -> None:
+    with pytest.raises(WorkerError, match=rf"{DEATHS} workers ended over \(<function dies"):
+        list(two.run(work, [(dies,), (dies,)]))
+    assert len(work.calls.read_text().splitlines()) <= 2 * DEATHS
+
+
+def test_workers_that_die_while_they_start(two: Executor, tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match=f"{DEATHS} workers in a row ended before"):
+        list(two.run(Telling(tmp_path / "calls", dies), [(int,)] * 3))
+
+
+def test_no_worker_is_left(two: Executor, work: Telling) -> None:
+    results = two.run(work, [(process, 0.0)] * 50)
+    pids = {next(results), next(results)}
+    results.close()  # type: ignore[attr-defined]
     deadline = time.monotonic() + 10
-    left = [int(path.name.split("-")[1]) for path in folder.glob("worker-*")]
-    while left := [pid for pid in left if pid != os.getpid() and Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline, left
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_what_a_dead_worker_had_is_done_again_and_no_more(tmp_path: Path) -> None:
-    work = Squares(tmp_path, deadly=7, lives=2)
-    assert sorted(Processes(2).run(work, range(20))) == [n * n for n in range(20)]
-    runs = {n: len((tmp_path / f"{n}").read_text()) for n in range(20)}
-    assert runs[7] == 3
-    # Beside it at most what its worker had at the same time, each time it died.
-    assert sum(runs.values()) <= 20 + 2 * AHEAD
-    assert work.workers() == 4
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_an_item_that_every_worker_dies_of_is_given_up(tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match=r"3 workers ended over \d, the last with signal 9"):
-        list(Processes(2).run(Squares(tmp_path, deadly=1, lives=99), range(5)))
-    assert_ended(tmp_path)
+def test_local_workers_leave_no_file_descriptor(work: Telling) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    list(executor("local", 2).run(work, [(int,)] * 4))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_workers_end_with_their_driver_however_it_ends(tmp_path: Path) -> None:
-    program = (
-        "from pathlib import Path; from tests.flows.test_executors import Squares;"
-        "from flows.executors.local import Processes;"
-        f"list(Processes(2).run(Squares(Path({str(tmp_path)!r}), slow=0.2), range(1000)))"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", program])
-    while len(list(tmp_path.glob("worker-*"))) < 2 or not (tmp_path / "1").exists():
-        assert driver.poll() is None
-        time.sleep(0.02)
-    driver.kill()
-    driver.wait()
-    assert_ended(tmp_path)
+def test_more_workers_than_a_cluster_has_room_for(cluster: str, work: Telling) -> None:
+    with pytest.raises(InputError, match="--workers must be at most 3, got: 4; the cluster has 3"):
+        list(executor("ray", 4, cluster).run(work, [(int,)]))
+    with pytest.raises(InputError, match=r"--gpus must leave .*, got: 0\.5; .* 0 GPUs"):
+        list(executor("ray", 2, cluster, 0.5).run(work, [(int,)]))
 
 
-def test_large_items_and_results_do_not_block_each_other(tmp_path: Path) -> None:
-    items = [bytes(3_000_000)] * 8
-    assert [len(r) for r in Processes(2).run(Echo(), items)] == [3_000_000] * 8
+def test_a_cluster_that_others_use(
+    cluster: str, work: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from flows.executors import on_ray
+
+    monkeypatch.setattr(on_ray, "PATIENCE", 2)
+    with pytest.raises(WorkerError, match="no worker was up after 2 s; of the cluster 0 CPUs"):
+        list(executor("ray", 1, cluster).run(work, occupied()))
+    assert not ray.is_initialized()
 
 
-@dataclass(frozen=True)
-class Echo:
-    """Gives back what it gets."""
+def occupied() -> Iterator[tuple[Any, ...]]:
+    """Before the first item another takes all CPUs of the cluster, in the same connection."""
+    import ray
 
-    def start(self, threads: int) -> Callable[[bytes], bytes]:
-        return bytes
+    other = ray.remote(num_cpus=CPUS)(Other).remote()
+    ray.get(other.here.remote())
+    yield (repr, other)  # which is kept as long as the item
 
 
-def test_an_executor_by_name() -> None:
-    assert executor("local", 3).workers == 3
-    assert executor("local", 1) == InProcess()
-    assert executor("local", None).workers >= 1
-    with pytest.raises(InputError, match="--workers must be at least 1, got: 0"):
-        executor("local", 0)
-    with pytest.raises(InputError, match="--address must go with --engine ray, got: x for local"):
-        executor("local", 1, "x")
-    with pytest.raises(InputError, match=r"--gpus must go with --engine ray, got: 0\.5 for local"):
-        executor("local", 1, gpus=0.5)
+class Other:
+    def here(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+def test_no_cluster_there(address: str, work: Telling) -> None:
+    with pytest.raises(InputError, match=f"--address must be .*, got: {address}"):
+        list(executor("ray", 1, address).run(work, [(int,)]))
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "flows.executors.on_ray", raising=False)
+    with pytest.raises(InputError, match=r"pip install 'rnnfast\[ray\]'"):
+        executor("ray", 1)
+
+
+def test_memory_of_ray_is_not_limited_here() -> None:
+    with pytest.raises(InputError, match="--memory-limit must go with --engine local, got: 4"):
+        Execution(engine="ray", memory_limit=ByteSize(4 << 30)).executor(1)

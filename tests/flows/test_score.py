@@ -163,9 +163,9 @@ def test_no_more_workers_than_there_is_memory_for(limit: str | None, workers: in
     execution = Execution.model_validate({"workers": 7, "memory_limit": limit})
     if workers is None:
         with pytest.raises(InputError, match=r"--memory-limit must be at least 1.*, got: 100.0MB"):
-            execution.executor(700 << 20)
+            execution.fitting_workers(700 << 20)
     else:
-        assert execution.executor(700 << 20).workers == workers
+        assert execution.fitting_workers(700 << 20) == workers
 
 
 def test_another_input_model_or_column_is_another_shard(

@@ -19,7 +19,7 @@ from flows.datasets.partitions import partition_of
 from flows.outputs import Outputs
 from flows.parameters import Execution, SensorsData
 from flows.steps import partition as partition_step
-from flows.steps import score as score_step
+from flows.steps import scoring_job
 from flows.steps.partition import PARTITIONS
 from flows.steps.prepare_series import prepare_series
 from flows.steps.score import Summary, score_files
@@ -158,12 +158,12 @@ def test_bad_rows_are_told_once_with_their_file_and_place(
 class DiesOnce(ReadingsWork):
     """Ends its worker with the first shard, if no worker has ended before."""
 
-    def _do(self, scorer, computing, shard):  # type: ignore[no-untyped-def]
+    def do(self, scorer, computing, shard):  # type: ignore[no-untyped-def]
         marker = Path(os.environ["DIES_ONCE"])
         if shard.number == 0 and not marker.exists():
             marker.touch()
             os._exit(9)
-        return super()._do(scorer, computing, shard)
+        return super().do(scorer, computing, shard)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -172,7 +172,7 @@ def test_a_worker_that_dies_costs_nothing(
 ) -> None:
     score(forecaster, daily, tmp_path / "out")
     monkeypatch.setenv("DIES_ONCE", str(tmp_path / "died"))
-    monkeypatch.setattr(score_step, "ReadingsWork", DiesOnce)
+    monkeypatch.setattr(scoring_job, "ReadingsWork", DiesOnce)
     score(forecaster, daily, tmp_path / "again", TWO)
     assert (tmp_path / "died").exists()
     assert content(tmp_path / "again") == content(tmp_path / "out")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.errors import InputError
-from flows.parameters import Execution
+from flows.parameters import Execution, Selection
 from flows.steps.score import score_files
 from flows.storage import HOST, Folder, find
 
@@ -142,3 +142,25 @@ def test_reviews_from_and_to_an_object_store(bucket: str, run_dir: Path, tmp_pat
         here, there = Folder.at(tmp_path / folder, "--x"), Folder.at(f"{bucket}/{folder}", "--x")
         assert here.sizes() == there.sizes()
         assert all(here.read(name) == there.read(name) for name in here.sizes())
+
+
+def test_new_files_at_an_object_store(bucket: str, run_dir: Path) -> None:
+    source, output = Folder.at(f"{bucket}/inbox", "--x"), f"{bucket}/added"
+    new = Selection(new=True, settle=0)
+
+    def score() -> tuple[int, str]:
+        done = score_files(
+            run_dir, f"{bucket}/inbox", None, output, execution=Execution(workers=1), selection=new
+        )
+        return done.rows, done.nothing
+
+    (source / "day=2026-01-05").write("a.csv", b"text\ngood\nbad\n")
+    (source / "day=2026-01-06").write("a.csv", b"text\ngood\n")
+    assert score() == (3, "")
+    assert score() == (0, "nothing new; 2 files in the input")
+    source.write("copy.csv", b"text\ngood\n")
+    (source / "day=2026-01-05").write("a.csv", b"text\ngood\nbad\nmore\n")
+    assert score() == (3, "")
+    keys = {name.split(".")[0] for name in Folder.at(output, "--x").sizes()}
+    assert len(keys) == 3  # two shards, and _SUCCESS
+    assert len(Folder.at(f"{output}/runs", "--x").sizes()) == 2

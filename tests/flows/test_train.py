@@ -269,6 +269,7 @@ def test_workers_give_what_one_process_gives(
     parts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = train_into(tmp_path / "a", parts, tmp_path / "cache")
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         found = train_into(
             tmp_path / "b", parts, tmp_path / "cache", processes=Processes(workers=2)

@@ -1,0 +1,67 @@
+"""What the commands share: errors that whoever started the job can put right, and plain tables."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.errors import FlowError
+from flows.progress import console
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turns what whoever started the job can put right into one message and exit code 2."""
+    try:
+        yield
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "-".join(map(str, problem["loc"])).replace("_", "-")
+            got = f"--{name}: {problem['msg']}, got {problem['input']!r}"
+            _complain(got if name else problem["msg"])
+        raise typer.Exit(2) from None
+    except (FlowError, OSError) as error:
+        _complain(_explained(error))
+        raise typer.Exit(2) from None
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'writing'}: {error.strerror}"
+    return str(error)
+
+
+def _complain(message: str) -> None:
+    console.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+
+
+def pairs(*rows: tuple[str, str]) -> None:
+    """Prints names and their values."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, escape(value))
+    Console().print(table)
+
+
+def listing(*heads: str) -> Table:
+    """A table with a line for each thing, to be filled and printed; long texts are in the last column."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold", no_wrap=head != heads[-1])
+    return table
+
+
+def size(count: int) -> str:
+    """Bytes for people to read."""
+    value, unit = float(count), "bytes"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"

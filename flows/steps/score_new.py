@@ -1,0 +1,217 @@
+"""Scores what has come into an input since the last run, each content once.
+
+Files are new by their content, so that it matters neither how old they are nor what they are called. One that has
+another content than the one that was taken replaces it: what was scored of the other one goes. What was scored by an
+earlier model stays as it is. The readings of a file are taken by themselves, since those of the files before it have
+been scored: no window reaches from one file into another. A file that cannot be read does not keep the others from
+being scored; the run fails afterwards, and so does the next one until it is whole or gone.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from flows.errors import InputError
+from flows.incoming import Arrivals, arrivals
+from flows.ledger import Entry, Ledger, Run, with_shards
+from flows.locks import locked
+from flows.outputs import SUCCESS, Outputs, Record
+from flows.parameters import Execution
+from flows.progress import rows_bar
+from flows.steps.score_reviews import Done, Shard
+from flows.steps.scoring_job import FilesWork, Job, Summary
+from flows.storage import File
+from flows.unfinished import at_end
+
+logger = logging.getLogger(__name__)
+
+
+def score_new(
+    job: Job, model: str, files: list[File], inside: int, execution: Execution, settle: float
+) -> Summary:
+    """Has the shards of new files done, and enters them in the ledger.
+
+    One run at a time adds to a folder. On this machine another one has nothing to do meanwhile; at an object store
+    it is for whoever starts the runs to see to it.
+
+    Args:
+        job: what there is to do.
+        model: folder of its model, for the ledger.
+        files: of the input, old ones and new ones.
+        inside: how many letters of a path are those of the folder that all are in.
+        execution: where and how.
+        settle: see `Selection`.
+
+    Raises:
+        InputError: the output folder was filled without a ledger, or a new file cannot be read.
+    """
+    outputs = job.outputs
+    folder = outputs.folder
+    with at_end(folder.remove_if_empty):
+        folder.make()
+        if not folder.is_local:
+            return _score_alone(job, model, files, inside, execution, settle)
+        with locked(Path(folder.path), wait=False) as free:
+            if not free:
+                return Summary(nothing=f"another run adds to {folder}")
+            return _score_alone(job, model, files, inside, execution, settle)
+
+
+def _score_alone(
+    job: Job, model: str, files: list[File], inside: int, execution: Execution, settle: float
+) -> Summary:
+    started = perf_counter()
+    outputs = job.outputs
+    ledger = Ledger.of(outputs.folder)
+    require_ledger(outputs, ledger)
+    found = arrivals(files, inside, ledger, settle)
+    told = _told(found, len(files))
+    logger.info("%s", told)
+    if not (found.taken or found.repeated or found.replaced or ledger.left):
+        return Summary(nothing=told)
+    outputs.begin()
+    ledger.folder.sweep()
+    ledger.merge()
+    entries = tuple(entry for _, entry in found.taken)
+    _remove_left(outputs, ledger, set(entries))
+    run = Run(
+        ledger.next_id(),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        model,
+        outputs.settings,
+        files=entries,
+        repeated=tuple(found.repeated),
+        replaced=tuple(found.replaced),
+    )
+    ledger.write(run)
+    summary = Summary(files=len(entries))
+    records, failed = _scored(job, [file for file, _ in found.taken], inside, execution, summary)
+    done = _done(run, [record for record in records if record.input not in failed], failed)
+    _remove_stale(outputs, ledger, done, records)
+    if done.files or done.repeated or done.replaced:
+        ledger.write(done)
+    else:
+        ledger.forget([run])
+    ledger.forget(ledger.left)
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise InputError(
+            f"--input must hold files that can be read, {len(failed)} of {len(entries)} new ones cannot, "
+            f"the others are scored; {name}: {reason}"
+        )
+    outputs.folder.write(SUCCESS, b"")
+    summary.seconds = perf_counter() - started
+    summary.nothing = "" if entries else told
+    return summary
+
+
+def _scored(
+    job: Job, files: list[File], inside: int, execution: Execution, summary: Summary
+) -> tuple[list[Record], dict[str, str]]:
+    """The records of all shards, and the files that cannot be read, by name, with the reason."""
+    records: list[Record] = []
+    failed: dict[str, str] = {}
+    executor = execution.executor(job.memory)
+    with job.apart(inside) as work, rows_bar("scoring", sum(f.size for f in files)) as advance:
+        for done in executor.run(_Sparing(work, inside), _planned(job, files, inside)):
+            if isinstance(done, Failed):
+                failed.setdefault(done.name, done.reason)
+            else:
+                records.append(summary.count(done))
+                advance(done.record.input_rows, done.size)
+    return records, failed
+
+
+def _done(run: Run, records: list[Record], failed: dict[str, str]) -> Run:
+    """A run as it has ended: without the files that failed, which count as they did before."""
+    shards: dict[str, list[str]] = {}
+    for record in records:
+        shards.setdefault(record.input, []).append(record.key)
+    return replace(
+        run,
+        done=True,
+        files=with_shards((entry for entry in run.files if entry.name not in failed), shards),
+        replaced=tuple(name for name in run.replaced if name not in failed),
+        rows=sum(record.rows for record in records),
+        rejected=sum(record.rejected for record in records),
+    )
+
+
+def _remove_left(outputs: Outputs, ledger: Ledger, taken: set[Entry]) -> None:
+    """Removes the shards that killed runs left, unless this run would come to the same ones."""
+    if all(run.settings == outputs.settings and taken.issuperset(run.files) for run in ledger.left):
+        return
+    known = {key for entry in ledger.live.values() for key in entry.shards}
+    for key in sorted(outputs.keys() - known):
+        outputs.remove(key)
+
+
+def _remove_stale(outputs: Outputs, ledger: Ledger, run: Run, records: list[Record]) -> None:
+    """Removes the shards of content that was replaced, and of files that failed."""
+    kept = {entry.name: entry for entry in run.files}
+    kept |= {name: e for name, e in ledger.live.items() if name not in run.replaced}
+    stale = {record.key for record in records}
+    stale |= {key for name in run.replaced for key in ledger.live[name].shards}
+    for key in sorted(stale - {key for entry in kept.values() for key in entry.shards}):
+        outputs.remove(key)
+
+
+def _told(found: Arrivals, count: int) -> str:
+    """What was found, in words."""
+    parts = [
+        f"{len(found.taken)} new" if found.taken else "nothing new",
+        *([f"{len(found.replaced)} changed"] if found.replaced else []),
+        *([f"{len(found.repeated)} seen again"] if found.repeated else []),
+        *([f"{len(found.waiting)} that may still be written to"] if found.waiting else []),
+    ]
+    return f"{', '.join(parts)}; {count} files in the input"
+
+
+def require_ledger(outputs: Outputs, ledger: Ledger) -> None:
+    """Raises InputError where the folder has shards that no ledger knows of."""
+    if not ledger.files and outputs.keys():
+        raise InputError(
+            f"--output must be new, or have been filled with --new, {outputs.folder} was filled without it"
+        )
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that cannot be read, and why."""
+
+    name: str
+    reason: str
+
+
+def _planned(job: Job, files: list[File], inside: int) -> Iterator[Shard | File | Failed]:
+    """The shards of files, and those of them that have none since they cannot be read."""
+    for file in files:
+        try:
+            yield from job.shards_of(file, inside)
+        except InputError as error:
+            yield Failed(file.path[inside:], str(error))
+
+
+@dataclass(frozen=True)
+class _Sparing:
+    """Work that goes on where a file cannot be read, so that it keeps no other one from being scored."""
+
+    work: FilesWork
+    inside: int
+
+    def start(self, threads: int) -> Callable[[Shard | File | Failed], Done | Failed]:
+        return partial(self._do, self.work.start(threads))
+
+    def _do(self, do: Callable[[Any], Done], item: Shard | File | Failed) -> Done | Failed:
+        if isinstance(item, Failed):
+            return item
+        try:
+            return do(item)
+        except InputError as error:
+            file = item.file if isinstance(item, Shard) else item
+            return Failed(file.path[self.inside :], str(error))

@@ -1,0 +1,266 @@
+"""What there is to do to score files with the model of a run: which rows come of them, and where they go."""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Protocol
+from uuid import uuid4
+
+import rnnfast
+from flows.datasets.readers import READERS, Columns
+from flows.datasets.series_files import KINDS, SeriesColumns
+from flows.errors import InputError
+from flows.executors import Executor, Work
+from flows.outputs import Outputs, Record
+from flows.parameters import Execution
+from flows.registry import Model, models
+from flows.steps import score_readings, score_reviews
+from flows.steps.partition import Shard, Whole, partition_count, partitioned
+from flows.steps.score_readings import ReadingsFilesWork, ReadingsWork, output_schema
+from flows.steps.score_reviews import SCORES, Done, ReviewsWork, plan_reviews
+from flows.storage import File, Folder
+from flows.unfinished import at_end
+from rnnfast.scoring import CONFIG, RunFolderError, Scorer, SensorScorer, load_scorer
+from rnnfast.series import CALENDAR
+
+FORMAT = 2  # of the output; part of a shard's key
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Summary:
+    """What scoring did, in shards and rows; `seconds` are those of scoring alone, `files` those that were taken.
+
+    `nothing` says why there was nothing to do, where that is so.
+    """
+
+    files: int = 0
+    shards: int = 0
+    skipped: int = 0
+    rows: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    nothing: str = ""
+
+    def count(self, done: Done) -> Record:
+        """Counts a shard that is done, and returns its record."""
+        self.shards += 1
+        self.skipped += done.was_done
+        self.rows += done.record.rows
+        self.rejected += done.record.rejected
+        return done.record
+
+
+class FilesWork(Work[Any, Done], Protocol):
+    """Work on shards that are each of one file, whose records can be asked for."""
+
+    def find(self, shard: Any, /) -> Record | None:
+        """The record of a shard that is done."""
+
+
+class Job(Protocol):
+    """What is to be done with files, which are known by their place below the folder that all are in.
+
+    How many letters of a path are those of that folder is called `inside`.
+    """
+
+    @property
+    def outputs(self) -> Outputs:
+        """Where the rows go."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the files may be."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a worker takes at the most."""
+
+    def together(
+        self, files: list[File], inside: int, executor: Executor
+    ) -> AbstractContextManager[tuple[Work[Any, Done], Iterable[Any]]]:
+        """The work on all files as one input, and its shards, for as long as the block runs."""
+
+    def apart(self, inside: int) -> AbstractContextManager[FilesWork]:
+        """The work on files that are taken each by itself, for as long as the block runs."""
+
+    def shards_of(self, file: File, inside: int) -> Iterable[Any]:
+        """The shards of such a file."""
+
+    def progress(self, files: list[File], inside: int) -> tuple[int, int | None]:
+        """How many shards all files have as one input, and how many are done; None where only the work tells."""
+
+
+@dataclass(frozen=True)
+class ReviewsJob:
+    """The scoring of reviews, of which each has its score whatever is beside it."""
+
+    model: Path
+    scorer: Scorer
+    columns: Columns
+    shard_rows: int
+    outputs: Outputs
+    kinds: tuple[str, ...] = tuple(READERS)
+
+    @property
+    def memory(self) -> int:
+        return score_reviews.reviews_memory(self.scorer)
+
+    @contextmanager
+    def together(
+        self, files: list[File], inside: int, executor: Executor
+    ) -> Iterator[tuple[ReviewsWork, Iterable[score_reviews.Shard]]]:
+        with self.apart(inside) as work:
+            yield work, plan_reviews(files, inside, self.shard_rows)
+
+    @contextmanager
+    def apart(self, inside: int) -> Iterator[ReviewsWork]:
+        yield ReviewsWork(self.model, self.scorer.digest, self.columns, self.outputs)
+
+    def shards_of(self, file: File, inside: int) -> Iterable[score_reviews.Shard]:
+        return plan_reviews([file], inside, self.shard_rows)
+
+    def progress(self, files: list[File], inside: int) -> tuple[int, int]:
+        with self.apart(inside) as work:
+            done = [
+                work.find(shard) is not None
+                for file in files
+                for shard in self.shards_of(file, inside)
+            ]
+        return len(done), sum(done)
+
+
+@dataclass(frozen=True)
+class ReadingsJob:
+    """The scoring of readings, of which a device's are one series wherever they are."""
+
+    model: Path
+    scorer: SensorScorer
+    columns: SeriesColumns
+    every: int | None
+    outputs: Outputs
+    kinds: tuple[str, ...] = KINDS
+
+    @property
+    def memory(self) -> int:
+        return score_readings.readings_memory(self.scorer)
+
+    @property
+    def is_one(self) -> bool:
+        # In the order of the files, a reading's time is its place among all.
+        return self.columns.group is None or self.scorer.series.order == "file"
+
+    @contextmanager
+    def together(
+        self, files: list[File], inside: int, executor: Executor
+    ) -> Iterator[tuple[ReadingsWork, Iterable[Shard]]]:
+        with (
+            _scratch() as scratch,
+            partitioned(files, inside, self.columns, self.is_one, self.outputs, executor) as source,
+        ):
+            work = ReadingsWork(
+                self.model, self.scorer.digest, source, self.every, self.outputs, scratch
+            )
+            yield work, (Shard(number, source.count) for number in range(source.count))
+
+    @contextmanager
+    def apart(self, inside: int) -> Iterator[ReadingsFilesWork]:
+        with _scratch() as scratch:
+            nothing = Whole((), self.columns, inside)
+            work = ReadingsWork(
+                self.model, self.scorer.digest, nothing, self.every, self.outputs, scratch
+            )
+            yield ReadingsFilesWork(work, self.columns, inside)
+
+    def shards_of(self, file: File, inside: int) -> Iterable[File]:
+        return [file]
+
+    def progress(self, files: list[File], inside: int) -> tuple[int, int | None]:
+        count = 1 if self.is_one else partition_count(files)
+        if count > 1:
+            return count, None
+        whole = Whole(tuple(files), self.columns, inside)
+        with self.apart(inside) as work:
+            found = replace(work.work, source=whole).find(Shard(0, 1))
+        return 1, int(found is not None)
+
+
+def scoring_job(
+    model: Path,
+    columns: Columns | None,
+    output: Path | str,
+    every: int | None,
+    time_column: str | None,
+    group_column: str | None,
+    execution: Execution,
+) -> Job:
+    """What there is to do; the arguments are those of `flows.steps.score.score_files`.
+
+    Raises:
+        InputError: `model` is not the folder of a run.
+    """
+    try:
+        scorer = load_scorer(model)
+    except RunFolderError as error:
+        raise InputError(f"--model: {error}") from error
+    folder = Folder.at(output, "--output")
+    # What is written is told apart by the version too: another one may score in another way.
+    told = {"rnnfast": rnnfast.__version__, "format": FORMAT, "model": scorer.digest}
+    if isinstance(scorer, Scorer):
+        texts = columns or Columns()
+        settings = told | {"columns": texts.wanted, "shard_rows": execution.shard_rows}
+        outputs = Outputs(folder, SCORES, settings)
+        return ReviewsJob(model, scorer, texts, execution.shard_rows, outputs)
+    series = scorer.series
+    own = tuple(name for name in series.channels if name not in CALENDAR)
+    read = SeriesColumns(
+        time_column or series.time_column, own, group_column or series.group_column
+    )
+    columns_read = asdict(read) | {"channels": list(own)}
+    settings = told | {"columns": columns_read, "every": every}
+    return ReadingsJob(model, scorer, read, every, Outputs(folder, output_schema(scorer), settings))
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """The name of a folder for temporary files, which are gone at the end, whoever made them and however they ended."""
+    folder = Path(tempfile.gettempdir(), f"rnnfast-{uuid4().hex}")
+    with at_end(partial(rmtree, folder, ignore_errors=True)):
+        yield folder
+
+
+@contextmanager
+def chosen_model(model: str, registry: Path) -> Iterator[Path]:
+    """The folder of the run that a name or a path stands for; what is chosen stays there while the block lasts.
+
+    The path of the folder of a run is that one. Else it is a model, by its name in the registry or by the path of its
+    folder, and its version in production when the block begins.
+
+    Raises:
+        InputError: it is neither, or no version of the model is in production.
+    """
+    path = Path(model).expanduser().absolute()
+    if (path / CONFIG).is_file():
+        yield path
+        return
+    named = Model(path) if Model(path).numbers() else Model(registry.absolute() / model)
+    if not named.numbers():
+        known = ", ".join(each.name for each in models(registry)) if registry.is_dir() else ""
+        raise InputError(
+            f"--model must be the folder of a run, or one of the models of {registry}, which has "
+            f"{known or 'none'}; got: {model!r}"
+        )
+    with named.in_production() as promotion:
+        logger.info(
+            "scoring with version %d of %s, in production since %s",
+            promotion.version,
+            named.name,
+            promotion.at,
+        )
+        yield named.path(promotion.version)

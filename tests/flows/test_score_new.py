@@ -1,0 +1,399 @@
+"""Runs that score what is new, some of which are killed, under models that change."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows.errors import InputError
+from flows.ledger import Ledger
+from flows.locks import locked
+from flows.outputs import MANIFEST, SUCCESS
+from flows.parameters import Execution, Selection
+from flows.steps import partition, score_new
+from flows.steps.score import plan_files, score_files
+from flows.steps.scoring_job import Summary
+from flows.storage import Folder
+from rnnfast.scoring import Scorer
+
+ALONE, NEW = Execution(workers=1), Selection(new=True, settle=0)
+Score = Callable[..., Summary]
+
+
+@pytest.fixture
+def score(run_dir: Path, tmp_path: Path) -> Score:
+    """Scores the folder `in` into `out`, with small shards."""
+    (tmp_path / "in").mkdir()
+    execution = Execution(workers=1, shard_rows=2)
+
+    def call(model: Path = run_dir, selection: Selection = NEW) -> Summary:
+        places = (str(tmp_path / "in"), None, tmp_path / "out")
+        return score_files(model, *places, execution=execution, selection=selection)
+
+    return call
+
+
+def put(folder: Path, name: str, *texts: str, modified: float = 1e9) -> Path:
+    path = folder / "in" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("text\n" + "".join(f"{text}\n" for text in texts))
+    os.utime(path, (modified, modified))
+    return path
+
+
+def rows(folder: Path) -> Counter[str]:
+    """The ids of all rows of the output."""
+    return Counter(
+        row["id"]
+        for path in (folder / "out").glob("*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    )
+
+
+def ids(name: str, count: int) -> Counter[str]:
+    return Counter(f"{name}:{i + 1}" for i in range(count))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_is_new_is_added(score: Score, tmp_path: Path) -> None:
+    put(tmp_path, "day1/a.csv", "good", "bad", "good")
+    first = score()
+    assert (first.files, first.shards, first.rows, first.nothing) == (1, 2, 3, "")
+    # Alone in its folder or not: the names of rows do not depend on which files are new.
+    put(tmp_path, "day2/a.csv", "bad", modified=1e8)
+    put(tmp_path, "day2/b.csv", "good", "bad", "good")
+    second = score()
+    assert (second.files, second.shards, second.rows) == (1, 1, 1)
+    assert rows(tmp_path) == ids("day1/a.csv", 3) + ids("day2/a.csv", 1)
+    out = tmp_path / "out"
+    assert (out / SUCCESS).exists()
+    assert not (out / MANIFEST).exists()
+    before = tree(out)
+    third = score()
+    assert third.nothing == "nothing new; 3 files in the input"
+    assert third.files == 0
+    assert tree(out) == before
+    runs = Ledger.of(Folder.at(out, "--output")).done
+    assert [(run.rows, [e.name for e in run.files]) for run in runs] == [
+        (3, ["day1/a.csv"]), (1, ["day2/a.csv"])
+    ]  # fmt: skip
+    keys = {key for run in runs for entry in run.files for key in entry.shards}
+    assert {path.stem for path in out.glob("*.parquet")} == keys
+    assert [e.name for e in runs[1].repeated] == ["day2/b.csv"]
+
+
+def test_nothing_there_yet(score: Score, tmp_path: Path) -> None:
+    assert score().nothing == "nothing new; 0 files in the input"
+    put(tmp_path, "a.csv", "good", modified=time.time())
+    waiting = score(selection=Selection(new=True))
+    assert waiting.nothing == "nothing new, 1 that may still be written to; 1 files in the input"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_changed_is_scored_again_in_its_place(score: Score, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "good", "bad", "one")
+    put(tmp_path, "b.csv", "other")
+    score()
+    put(tmp_path, "a.csv", "good", "bad", "one", "more", modified=2e9)
+    again = score()
+    assert (again.files, again.shards, again.skipped) == (1, 2, 1)
+    assert rows(tmp_path) == ids("a.csv", 4) + ids("b.csv", 1)
+    os.unlink(tmp_path / "in" / "a.csv")
+    assert score().nothing
+    assert rows(tmp_path) == ids("a.csv", 4) + ids("b.csv", 1)
+
+
+def another(run_dir: Path, folder: Path) -> Path:
+    """The same model but for a word."""
+    folder.mkdir()
+    for path in run_dir.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "vocabulary.txt").write_text("[UNK]\npad\nother\nbad\n")
+    return folder
+
+
+def test_another_model_scores_what_is_new_alone(
+    score: Score, run_dir: Path, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    before = tree(tmp_path / "out")
+    model = another(run_dir, tmp_path / "another")
+    assert score(model).nothing
+    put(tmp_path, "b.csv", "bad")
+    assert score(model).rows == 1
+    assert before.items() <= tree(tmp_path / "out").items()
+    runs = Ledger.of(Folder.at(tmp_path / "out", "--output")).done
+    assert [run.model for run in runs] == [str(run_dir), str(model)]
+    assert [run.settings["model"] for run in runs] == [
+        Scorer.load(m).digest for m in (run_dir, model)
+    ]
+
+
+def killed(score: Score, monkeypatch: pytest.MonkeyPatch, after: int = 1) -> None:
+    """A run that ends in the midst, as if it were killed: nothing of it is put right."""
+    original, calls = Scorer.score, 0
+
+    def dies(self: Scorer, texts: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise KeyboardInterrupt
+        return original(self, texts)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "score", dies)
+        with pytest.raises(KeyboardInterrupt):
+            score()
+
+
+@pytest.mark.parametrize("change", ["nothing", "model", "content", "input gone", "settings"])
+def test_what_a_killed_run_left_is_neither_lost_nor_doubled(
+    score: Score, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    put(tmp_path, "b.csv", "good", "bad", "one")
+    put(tmp_path, "c.csv", "bad", "good")
+    killed(score, monkeypatch)
+    assert len(list((tmp_path / "out").glob("b-*.parquet"))) == 1
+    assert not (tmp_path / "out" / SUCCESS).exists()
+    expected = ids("a.csv", 1) + ids("b.csv", 3) + ids("c.csv", 2)
+    if change == "nothing":
+        assert score().skipped == 1
+    elif change == "model":
+        assert score(another(run_dir, tmp_path / "another")).skipped == 0
+    elif change == "content":
+        put(tmp_path, "b.csv", "another", modified=2e9)
+        score()
+        expected = ids("a.csv", 1) + ids("b.csv", 1) + ids("c.csv", 2)
+    elif change == "input gone":
+        (tmp_path / "in" / "b.csv").unlink()
+        (tmp_path / "in" / "c.csv").unlink()
+        score()
+        expected = ids("a.csv", 1)
+    else:
+        places = (str(tmp_path / "in"), None, tmp_path / "out")
+        score_files(run_dir, *places, execution=ALONE, selection=NEW)
+    assert rows(tmp_path) == expected
+    assert (tmp_path / "out" / SUCCESS).exists()
+    assert not Ledger.of(Folder.at(tmp_path / "out", "--output")).left
+    assert score().nothing
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_scored(
+    score: Score, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.csv", "good", "bad", "good")
+    score()
+    before = tree(tmp_path / "out")
+    (tmp_path / "in" / "a.csv").write_text("other\n1\n")
+    # Its first shards are scored before it ends too early.
+    lines = "text\n" + "".join(f"{os.urandom(500_000).hex()}\n" for _ in range(9))
+    (tmp_path / "in" / "b.csv.gz").write_bytes(gzip.compress(lines.encode())[:-1000])
+    message = (
+        r"--input must hold files that can be read, 2 of 2 new ones cannot, .*; (a|b)\.csv.*: "
+    )
+    with pytest.raises(InputError, match=message):
+        score()
+    assert before.items() - tree(tmp_path / "out").items() == {(SUCCESS, b"")}
+    put(tmp_path, "c.csv", "good")
+    with pytest.raises(InputError, match="2 of 3 new ones cannot"):
+        score()
+    assert rows(tmp_path) == ids("a.csv", 3) + ids("c.csv", 1)
+    put(tmp_path, "a.csv", "good", "bad", modified=3e9)
+    (tmp_path / "in" / "b.csv.gz").unlink()
+    score()
+    assert rows(tmp_path) == ids("a.csv", 2) + ids("c.csv", 1)
+    assert (tmp_path / "out" / SUCCESS).exists()
+
+
+def test_new_files_without_a_row_that_can_be_scored(score: Score, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv")
+    (tmp_path / "in" / "b.csv").write_bytes(b"text,other\n,1\n")
+    done = score()
+    assert (done.files, done.rows, done.rejected) == (2, 0, 1)
+    assert score().nothing
+
+
+def test_two_runs_do_not_add_to_a_folder_at_a_time(score: Score, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "good")
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"):
+        assert score().nothing == f"another run adds to {tmp_path / 'out'}"
+    assert score().rows == 1
+
+
+def test_folders_filled_in_another_way_are_left_alone(score: Score, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "good")
+    score(selection=Selection())
+    before = tree(tmp_path / "out")
+    with pytest.raises(InputError, match="--output must be new, or have been filled with --new"):
+        score()
+    assert tree(tmp_path / "out") == before
+    (tmp_path / "out").rename(tmp_path / "plain")
+    score()
+    with pytest.raises(
+        InputError, match="--new must be given for an --output that was filled by it"
+    ):
+        score(selection=Selection())
+
+
+def readings(folder: Path, *names: str) -> None:
+    """Files of 30 hours of two devices each, and a row that cannot be read."""
+    (folder / "in").mkdir(exist_ok=True)
+    for name in names:
+        lines = [f"{10**9 + 3600 * i},{d},{20 + i % 5},{i % 7}" for i in range(30) for d in "xy"]
+        content = ["when,device,temp,load", *lines, f"{name},x,1,1", ""]
+        (folder / "in" / f"{name}.csv").write_text("\n".join(content))
+
+
+def test_readings_of_a_run_that_was_killed(
+    forecaster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings(tmp_path, "a", "b")
+    places = (forecaster, str(tmp_path / "in"), None, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(score_new, "_done", None)
+        with pytest.raises(TypeError):
+            score_files(*places, execution=ALONE, selection=NEW)
+    assert len(Ledger.of(Folder.at(tmp_path / "out", "--output")).left) == 1
+    readings(tmp_path, "c")
+    done = score_files(*places, execution=ALONE, selection=NEW)
+    # Of each file and device a forecast of 4 steps.
+    assert (done.files, done.skipped, done.rows, done.rejected) == (3, 2, 24, 3)
+    assert score_files(*places, execution=ALONE, selection=NEW).nothing
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
+
+
+def test_a_plan_of_readings(
+    forecaster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings(tmp_path, "a", "b")
+    places = (forecaster, str(tmp_path / "in"), None, tmp_path / "out")
+    before = tree(tmp_path)
+    for selection, expected in ((Selection(), (1, 0)), (NEW, (2, 0))):
+        plan = plan_files(*places, selection=selection)
+        assert (plan.shards, plan.done) == expected
+        assert len(plan.files) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(partition, "PARTITION_BYTES", 1000)
+        plan = plan_files(*places)
+        assert (plan.shards > 1, plan.done) == (True, None)
+    assert tree(tmp_path) == before
+    score_files(*places, execution=ALONE)
+    assert plan_files(*places).done == 1
+
+
+def test_backfill(score: Score, tmp_path: Path) -> None:
+    for day in ("2026/01/31", "2026/02/01", "2026/02/02"):
+        put(tmp_path, f"{day}/a.csv", day)
+    february = {"since": "2026-02-01", "until": "2026-03-01"}
+    alone = Selection.model_validate(february)
+    assert score(selection=alone).rows == 2
+    assert rows(tmp_path) == ids("2026/02/01/a.csv", 1) + ids("2026/02/02/a.csv", 1)
+    assert score(selection=alone).skipped == 2
+    with pytest.raises(
+        InputError, match=r"--since and --until must leave a file of .*, none of its 3 is of a day"
+    ):
+        score(selection=Selection.model_validate({"until": "2026-01-01"}))
+    (tmp_path / "out").rename(tmp_path / "alone")
+    added = Selection.model_validate(february | {"new": True, "settle": 0})
+    assert score(selection=added).rows == 2
+    assert score(selection=added).nothing
+    assert score().rows == 1
+
+
+def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> None:
+    plan = partial(plan_files, run_dir, str(tmp_path / "in"), None, tmp_path / "out",
+                   execution=Execution(workers=1, shard_rows=2))  # fmt: skip
+    put(tmp_path, "a.csv", "good", "bad", "good")
+    put(tmp_path, "b.csv", "bad", modified=time.time())
+    new = Selection(new=True)
+    before = tree(tmp_path)
+    planned = plan(selection=new)
+    assert ([file.name for file in planned.files], planned.shards, planned.done) == (
+        ["a.csv"],
+        2,
+        0,
+    )
+    assert (planned.repeated, planned.waiting) == (0, 1)
+    assert tree(tmp_path) == before
+    score(selection=new)
+    before = tree(tmp_path)
+    assert plan(selection=new).files == []
+    everything = plan()
+    assert ([file.name for file in everything.files], everything.shards, everything.done) == (
+        ["a.csv", "b.csv"],
+        3,
+        2,
+    )
+    assert tree(tmp_path) == before
+
+
+SCORING = """
+import sys
+from pathlib import Path
+from flows.parameters import Execution, Selection
+from flows.steps import partition, score_new
+from flows.steps.score import score_files
+model, source, output = map(Path, sys.argv[1:4])
+print("ready", flush=True)
+score_files(model, str(source), None, output, execution=Execution(workers=1, shard_rows=20),
+            selection=Selection(new=True, settle=0))
+print("done", flush=True)
+"""
+
+
+def kill_scoring(run_dir: Path, folder: Path, times: int) -> None:
+    chosen = random.Random(20_26)
+    models = [run_dir, another(run_dir, folder / "another")]
+    expected: Counter[str] = Counter()
+    for turn in range(times):
+        for i in range(5):
+            name = f"{turn}/{i}.csv"
+            put(folder, name, *(f"good {turn} {i} {row}" for row in range(200)))
+            expected += ids(name, 200)
+        command = [sys.executable, "-c", SCORING, models[turn % 2], folder / "in", folder / "out"]
+        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chosen.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        found = rows(folder)
+        assert found <= expected
+        assert set(found.values()) <= {1}
+    score_files(run_dir, str(folder / "in"), None, folder / "out", execution=ALONE, selection=NEW)
+    assert rows(folder) == expected
+    output = Folder.at(folder / "out", "--output")
+    ledger = Ledger.of(output)
+    assert not ledger.left
+    listed = [key for run in ledger.done for entry in run.files for key in entry.shards]
+    assert sorted(listed) == sorted(path.stem for path in (folder / "out").glob("*.parquet"))
+    assert not list((folder / "out").rglob(".*"))
+    for key in listed:
+        json.loads(output.read(f"{key}.json"))
+
+
+def test_runs_that_are_killed(run_dir: Path, tmp_path: Path) -> None:
+    kill_scoring(run_dir, tmp_path, 2)
+
+
+@pytest.mark.soak
+def test_many_runs_that_are_killed(run_dir: Path, tmp_path: Path) -> None:
+    kill_scoring(run_dir, tmp_path, 10)
