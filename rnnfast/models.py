@@ -380,12 +380,7 @@ _MODELS: dict[Cell, type[nn.Module]] = {
 PRESETS: dict[str, dict[Cell, dict[str, dict[str, Any]]]] = {
     "default": {
         "rnn": {
-            "model": {
-                "hidden_size": 64,
-                "word_weights": True,
-                "distinct_words": True,
-                "dropout": 0.3,
-            },
+            "model": {"hidden_size": 64, "word_weights": True, "distinct_words": True},
             "training": {},
         },
         "gru": {"model": {}, "training": {}},
