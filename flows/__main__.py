@@ -1,4 +1,4 @@
-"""The command line: python -m flows reviews | sensors | score.
+"""The command line: python -m flows reviews | sensors | score | compare.
 
 Ends with code 0 only where the job was done, with 2 and one clear message where something that was
 given cannot be used, and with 128 + its number where a signal ended it: 130 after Ctrl-C.
@@ -71,6 +71,11 @@ ShardRows = Annotated[
 MemoryLimit = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Of all processes together, such as 4GB.")
 ]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="A rule for the data, as RULE=WARNING,LIMIT or RULE=off."),
+]
+Gate = Annotated[bool, typer.Option(help="Fail where the data is past the limit of a rule.")]
 
 app = typer.Typer(
     help="Batch jobs over reviews and sensor readings.",
@@ -116,6 +121,8 @@ def reviews(
     address: Address = None,
     shard_rows: ShardRows = None,
     memory_limit: MemoryLimit = None,
+    limit: Limit = None,
+    gate: Gate = True,
 ) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
     with _clear_errors():
@@ -159,9 +166,18 @@ def reviews(
 
         from flows.reviews import reviews as reviews_flow
 
-        _show_run(
-            reviews_flow(run_dir, data, *configured, yardstick, overwrite, execution, processes)
+        done = reviews_flow(
+            run_dir,
+            data,
+            *configured,
+            yardstick,
+            overwrite,
+            execution,
+            processes,
+            limits=_limits(limit),
+            gate=gate,
         )
+        _show_run(done)
 
 
 @app.command()
@@ -205,6 +221,8 @@ def sensors(
     nodes: Nodes = None,
     rendezvous: Rendezvous = None,
     settings: Settings = None,
+    limit: Limit = None,
+    gate: Gate = True,
 ) -> None:
     """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
     with _clear_errors():
@@ -243,7 +261,17 @@ def sensors(
 
         from flows.sensors import sensors as sensors_flow
 
-        _show_run(sensors_flow(run_dir, data, *configured, yardstick, overwrite, processes))
+        done = sensors_flow(
+            run_dir,
+            data,
+            *configured,
+            yardstick,
+            overwrite,
+            processes,
+            limits=_limits(limit),
+            gate=gate,
+        )
+        _show_run(done)
 
 
 @app.command()
@@ -282,11 +310,14 @@ def score(
     ] = None,
     shard_rows: ShardRows = None,
     memory_limit: MemoryLimit = None,
+    limit: Limit = None,
+    gate: Gate = False,
 ) -> None:
     """Score files with the model of a run; what is already scored is left as it is."""
     with _clear_errors():
         from flows.parameters import Execution
         from flows.score import score as score_flow
+        from flows.steps.check_drift import DRIFT
 
         execution = Execution(
             **_given(
@@ -308,18 +339,72 @@ def score(
             group_column,
             every,
             execution,
+            _limits(limit),
+            gate,
         )
         table = _table("rows scored", f"{done.rows:,}")
         table.add_row("rows rejected", f"{done.rejected:,}")
         table.add_row("shards", f"{done.shards:,}, {done.skipped:,} of them done before")
+        table.add_row("checks", f"{done.checks}, in {DRIFT}")
         table.add_row("time", f"{done.seconds:.1f} s")
         Console().print(table)
         typer.echo(f"Scores: {output}")
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folder of a run.")],
+    output: Annotated[
+        Path | None, typer.Option(help="HTML file to write, with the curves of the training.")
+    ] = None,
+) -> None:
+    """Set runs side by side: where they differ, what they reached, what that took."""
+    with _clear_errors():
+        from rnnfast.comparison import compare as side_by_side
+        from rnnfast.comparison import write_comparison
+
+        try:
+            comparison = side_by_side(runs)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        shown = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("", *(run.name for run in comparison.runs)):
+            shown.add_column(escape(name), overflow="fold")
+        for row in comparison.parameters:
+            shown.add_row(*map(escape, (row.name, *row.shown)))
+        shown.add_section()
+        for row in comparison.figures:
+            values = [
+                f"[bold]{escape(value)} *[/]" if place == row.best else escape(value)
+                for place, value in enumerate(row.shown)
+            ]
+            shown.add_row(row.name, *values)
+        Console().print(shown)
+        typer.echo("* the best")
+        if not comparison.same_rows:
+            typer.echo("The runs were measured on different test rows.")
+        if output is not None:
+            write_comparison(output, comparison)
+            typer.echo(f"Page: {output}")
+
+
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _limits(given: list[str] | None) -> Any:
+    """The rules for the data, those that were given in place of the usual ones."""
+    from rnnfast.checks import Limits
+
+    own, unknown = _parted(given or [], Limits)
+    if unknown or len(own) < len(given or []):
+        known = ", ".join(Limits.model_fields)
+        wrong = unknown[0] if unknown else (given or [])[-1]
+        raise InputError(
+            f"--limit must be RULE=WARNING,LIMIT, once for a RULE of {known}; got {wrong!r}"
+        )
+    return Limits(**own)
 
 
 def _stem(dataset: str) -> str:

@@ -7,7 +7,8 @@ from prefect import flow
 from flows.datasets.readers import Columns
 from flows.engine import as_task
 from flows.parameters import Execution
-from flows.steps.score import Summary, score_files
+from flows.steps.score import LIMITS, Summary, score_files
+from rnnfast.checks import Limits
 
 EXECUTION = Execution()
 
@@ -25,6 +26,8 @@ def score(
     group_column: str | None = None,
     every: int | None = None,
     execution: Execution = EXECUTION,
+    limits: Limits = LIMITS,
+    gate: bool = False,
 ) -> Summary:
     """Scores reviews or readings with the model of a run.
 
@@ -39,11 +42,22 @@ def score(
         every: Readings from one window to the next; by default the last one of each device to
             forecast, and half a window to classify.
         execution: Where the shards are done, and how.
+        limits: The rules for the rows, each with the value from which it warns and from which it fails.
+        gate: Whether the run fails, after its scores are written, where a rule fails.
 
     Returns:
         What was done, in files and rows.
     """
     columns = Columns(text=text_column, id=id_column)
     return score_task(
-        model.absolute(), input, columns, output, every, time_column, group_column, execution
+        model.absolute(),
+        input,
+        columns,
+        output,
+        every,
+        time_column,
+        group_column,
+        execution,
+        limits,
+        gate,
     )

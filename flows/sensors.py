@@ -9,20 +9,25 @@ from flows import cache_folder
 from flows.engine import as_task
 from flows.parameters import ALONE, Processes, SensorsData
 from flows.progress import stage
+from flows.steps.check_data import check_sensors_data
+from flows.steps.describe import describe
 from flows.steps.download import download
 from flows.steps.evaluate_series import evaluate_series
 from flows.steps.prepare_series import prepare_series
 from flows.steps.publish import PARTS, new_run, publish
-from flows.steps.score import score_files
+from flows.steps.score import LIMITS, score_files
 from flows.steps.train import train_windows
+from rnnfast.checks import Limits
 from rnnfast.training import WindowTraining
 from rnnfast.window_models import WindowConfig, beside
 
 download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare_series)
+check_task = as_task(check_sensors_data)
 train_task = as_task(train_windows)
 evaluate_task = as_task(evaluate_series)
 score_task = as_task(score_files)
+describe_task = as_task(describe)
 publish_task = as_task(publish)
 
 DATA, MODEL, TRAINING = SensorsData(), WindowConfig(), WindowTraining()
@@ -37,6 +42,8 @@ def sensors(
     yardstick: bool = False,
     overwrite: bool = False,
     processes: Processes = ALONE,
+    limits: Limits = LIMITS,
+    gate: bool = True,
 ) -> Path:
     """Trains a forecaster or a classifier of windows and leaves a folder that scoring needs.
 
@@ -48,6 +55,8 @@ def sensors(
         yardstick: Whether to train the networks without recurrence beside it as well.
         overwrite: Whether to replace a run that is at `output`.
         processes: That train the model; what is beside it is trained by this one.
+        limits: The rules for the rows, each with the value from which it warns and from which it fails.
+        gate: Whether the run ends, before the training, where a rule fails.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -65,6 +74,8 @@ def sensors(
         with stage("prepare", seconds):
             prepare_task(data, archive, model, parts)
         # Transform: weights, figures.
+        with stage("check", seconds):
+            check_task(parts, limits, gate, run)
         with stage("train", seconds):
             train_task(parts, model, training, run, cache, processes)
         folders: dict[str, Path] = {}
@@ -80,5 +91,7 @@ def sensors(
         with stage("score", seconds):
             test = str(parts / "test.parquet")
             score_task(run, test, None, run / "scores", model.horizon * (model.task == "forecast"))
+        with stage("describe", seconds):
+            describe_task(parts, run)
         seconds["total"] = perf_counter() - started
         return publish_task(run, output, seconds, overwrite)

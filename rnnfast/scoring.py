@@ -100,6 +100,11 @@ class SeriesInfo(BaseModel):
         return CALENDAR[0] in self.channels
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """The channels that are read, without those of the calendar."""
+        return tuple(name for name in self.channels if name not in CALENDAR)
+
+    @property
     def target_places(self) -> tuple[int, ...]:
         """Where the targets are among the channels."""
         return tuple(self.channels.index(name) for name in self.targets)
@@ -223,6 +228,18 @@ class Scorer:
             )
             scores[start : start + CHUNK] = self._probabilities(ids, lengths)
         return scores
+
+    def log_odds(self, texts: Sequence[str]) -> np.ndarray:
+        """Log-odds (N,) float64 of label 1, ``ln(p / (1 - p))``, for a few raw texts.
+
+        They tell apart what float32 rounds to a probability of 1.
+        """
+        config = self.config
+        with torch.inference_mode():
+            logits = self.model(
+                *vectorize(texts, self.vocabulary, config.sequence_length, config.padding)
+            )
+        return logits.double().numpy()
 
     @cached_property
     def _folded(self) -> FoldedClassifier | None:

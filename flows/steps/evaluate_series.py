@@ -12,8 +12,10 @@ import torch
 from flows.progress import bar
 from flows.steps.evaluate import read_json, write_json
 from flows.steps.prepare_series import part_windows
-from rnnfast.metrics import ForecastErrors, label_metrics
+from rnnfast.drift import Tally
+from rnnfast.metrics import ForecastErrors, calibration, label_metrics
 from rnnfast.prediction import forecasts
+from rnnfast.profiles import Profile, tally_outputs
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
 from rnnfast.window_models import WindowModel
@@ -37,12 +39,14 @@ def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = 
     scorer = SensorScorer.load(run)
     path = run / "metrics.json"
     history = read_json(path)["history"]
+    profile = Profile.load(run)  # a model that is only measured beside another has none
+    tallies = (profile.test, profile.validation) if profile else (Tally(), Tally())
     started = perf_counter()
-    test, examples, count = _measured(scorer, parts, "test")
+    test, examples, count = _measured(scorer, parts, "test", tallies[0])
     seconds = perf_counter() - started
     metrics: dict[str, Any] = {
         "test": test,
-        "validation": _measured(scorer, parts, "validation")[0],
+        "validation": _measured(scorer, parts, "validation", tallies[1])[0],
         "history": history,
         "data": read_json(parts / "data.json")["rows"],
         "throughput": {
@@ -55,35 +59,43 @@ def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = 
         metrics["baseline"] = {
             name: read_json(folder / path.name)["test"] for name, folder in beside.items()
         }
+    if profile:
+        profile.save(run)
     write_json(path, metrics)
     return path
 
 
 def _measured(
-    scorer: SensorScorer, parts: Path, part: str
+    scorer: SensorScorer, parts: Path, part: str, tally: Tally
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:
-    """The figures of a part, some of its windows, and how many there are; None without the part."""
+    """The figures of a part, some of its windows, and how many there are; None without the part.
+
+    What the model gives is counted in the tally.
+    """
     found = part_windows(parts, part, scorer.model.config)
     if found is None:
         return None, [], 0
     windows, labels, readings = found
     with bar(f"measuring {part}", len(windows), unit="windows") as advance:
         if scorer.model.config.task == "classify":
-            predicted = np.empty(len(windows), np.int64)
+            predicted, sure = np.empty(len(windows), np.int64), np.empty(len(windows))
             for numbers, logits in forecasts(scorer.model, windows):
-                predicted[numbers] = logits.argmax(1)
+                sure[numbers], predicted[numbers] = logits.softmax(1).max(1)
+                tally_outputs(tally, scorer.model, (), logits.numpy())
                 advance(len(numbers))
             true = np.concatenate(
                 [labels[windows.run_of(n)].numpy() for n in windows.batches(1 << 16)]
             )
-            return label_metrics(true, predicted, len(scorer.series.labels)), [], len(windows)
-        errors, worst = _forecast_errors(scorer, windows, advance)
+            figures = label_metrics(true, predicted, len(scorer.series.labels))
+            figures["calibration"] = calibration(predicted == true, sure)
+            return figures, [], len(windows)
+        errors, worst = _forecast_errors(scorer, windows, tally, advance)
     shown = [_example(scorer, windows, number, readings.times) for number in worst]
     return errors.result(), shown, len(windows)
 
 
 def _forecast_errors(
-    scorer: SensorScorer, windows: Windows, advance: Any
+    scorer: SensorScorer, windows: Windows, tally: Tally, advance: Any
 ) -> tuple[ForecastErrors, list[int]]:
     """The errors of all windows; and the numbers of the worst, then that of the median one."""
     model = scorer.model
@@ -95,6 +107,7 @@ def _forecast_errors(
         past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
         low, high = (end.numpy() for end in model.interval(output))
         forecast = output[..., 0].numpy()
+        tally_outputs(tally, model, scorer.series.targets, output.numpy())
         of_window[numbers] = ((forecast - truth) ** 2).mean((1, 2))
         last = past[:, -1]
         if not scorer.series.standardised:

@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,28 +19,36 @@ from flows.executors import Executor, Item, Work
 from flows.outputs import MANIFEST, Outputs
 from flows.parameters import Execution
 from flows.progress import rows_bar
+from flows.steps.check_drift import check_drift
+from flows.steps.checks import report_checks
 from flows.steps.partition import Shard, partitioned
 from flows.steps.score_readings import ReadingsWork, output_schema, readings_memory
 from flows.steps.score_reviews import SCORES, Done, ReviewsWork, plan_reviews, reviews_memory
 from flows.storage import File, Folder, find
 from flows.unfinished import at_end
+from rnnfast.checks import Limits, Status, worst
+from rnnfast.drift import Tally
 from rnnfast.scoring import RunFolderError, Scorer, load_scorer
-from rnnfast.series import CALENDAR
 
 EXECUTION = Execution()
-FORMAT = 2  # of the output; part of a shard's key
+LIMITS = Limits()
+FORMAT = 3  # of the output; part of a shard's key
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Summary:
-    """What scoring did, in shards and rows; `seconds` are those of scoring alone."""
+    """What scoring did, in shards and rows, and how the worst check of its rows ended.
+
+    `seconds` are those of scoring alone.
+    """
 
     shards: int = 0
     skipped: int = 0
     rows: int = 0
     rejected: int = 0
+    checks: Status = "passed"
     seconds: float = 0.0
 
 
@@ -53,8 +61,14 @@ def score_files(
     time_column: str | None = None,
     group_column: str | None = None,
     execution: Execution = EXECUTION,
+    limits: Limits = LIMITS,
+    gate: bool = False,
 ) -> Summary:
-    """Scores every file that an address names.
+    """Scores every file that an address names, and holds its rows against those of training.
+
+    A closed gate ends the job after the scores are written: how the rows have moved is known only when all were
+    read, and each score is right for its row. But `_SUCCESS` is not there then, so that nobody who waits for it
+    takes them up unseen.
 
     Args:
         model: folder of a run.
@@ -66,8 +80,11 @@ def score_files(
         time_column: of readings; by default that of the training data.
         group_column: likewise.
         execution: where and how.
+        limits: the rules for the rows.
+        gate: whether a rule that fails is an error.
 
     Raises:
+        GateError: a rule fails, and `gate`.
         InputError: `model` is not the folder of a run, or there is no such file or column, or no
             row that can be scored.
     """
@@ -76,6 +93,12 @@ def score_files(
     except RunFolderError as error:
         raise InputError(f"--model: {error}") from error
     started = perf_counter()
+
+    def judge(tally: Tally, rejected: int, outputs: Outputs) -> Status:
+        checks = check_drift(model, scorer, tally, rejected, limits, outputs)
+        report_checks(checks, gate)
+        return worst(checks)
+
     folder = Folder.at(output, "--output")
     # What is written is told apart by the version too: another one may score in another way.
     told = {"rnnfast": rnnfast.__version__, "format": FORMAT, "model": scorer.digest}
@@ -85,15 +108,13 @@ def score_files(
         settings = told | {"columns": texts.wanted, "shard_rows": execution.shard_rows}
         outputs = Outputs(folder, SCORES, settings)
         reviews = ReviewsWork(model, scorer.digest, texts, outputs)
+        shards = plan_reviews(files, execution.shard_rows)
         chosen = execution.executor(reviews_memory(scorer))
         with _begun(outputs):
-            return _run(
-                reviews, plan_reviews(files, execution.shard_rows), outputs, files, chosen, started
-            )
+            return _run(reviews, shards, outputs, files, chosen, started, judge)
     series = scorer.series
-    own = tuple(name for name in series.channels if name not in CALENDAR)
     read = SeriesColumns(
-        time_column or series.time_column, own, group_column or series.group_column
+        time_column or series.time_column, series.own, group_column or series.group_column
     )
     files = find(pattern, "--input", KINDS)
     outputs = Outputs(
@@ -108,8 +129,8 @@ def score_files(
         partitioned(files, read, is_one, outputs, chosen) as source,
     ):
         readings = ReadingsWork(model, scorer.digest, source, every, outputs, scratch)
-        shards = (Shard(number, source.count) for number in range(source.count))
-        return _run(readings, shards, outputs, files, chosen, started)
+        parts = (Shard(number, source.count) for number in range(source.count))
+        return _run(readings, parts, outputs, files, chosen, started, judge)
 
 
 @contextmanager
@@ -134,12 +155,14 @@ def _run(
     files: list[File],
     executor: Executor,
     started: float,
+    judge: Callable[[Tally, int, Outputs], Status],
 ) -> Summary:
-    """Has the shards done, and lists them."""
-    summary, records = Summary(), []
+    """Has the shards done, lists them, and has what was counted of them judged."""
+    summary, records, tally = Summary(), [], Tally()
     with rows_bar("scoring", sum(file.size for file in files)) as advance:
         for done in executor.run(work, items):
             records.append(done.record)
+            tally.include(done.tally)
             summary.shards += 1
             summary.skipped += done.was_done
             summary.rows += done.record.rows
@@ -156,5 +179,7 @@ def _run(
             others,
             MANIFEST,
         )
+    summary.checks = judge(tally, summary.rejected, outputs)
+    outputs.succeed()
     summary.seconds = perf_counter() - started
     return summary

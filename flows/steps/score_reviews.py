@@ -17,6 +17,8 @@ from flows.errors import InputError
 from flows.executors import AHEAD
 from flows.outputs import Outputs, Record, content_digest
 from flows.storage import File, common_folder
+from rnnfast.drift import Tally
+from rnnfast.profiles import tally_scores, tally_texts
 from rnnfast.scoring import Scorer
 
 SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
@@ -39,9 +41,17 @@ class Shard:
 
 @dataclass(frozen=True)
 class Done:
-    """A shard that is done: its record, whether it was done before, and its part of the input's bytes."""
+    """A shard that is done.
+
+    Attributes:
+        record: of it.
+        tally: what was counted of its rows.
+        was_done: whether it was done before.
+        size: its part of the input's bytes.
+    """
 
     record: Record
+    tally: Tally
     was_done: bool
     size: int
 
@@ -95,11 +105,13 @@ class ReviewsWork:
         digest = content_digest(table, rejected)
         stem = shard.file.name.split(".")[0]
         key = self.outputs.key(stem, shard.name, shard.rows.start, digest)
-        record = self.outputs.find(key)
-        if record is not None:
-            return Done(record, True, shard.rows.size)
+        found = self.outputs.find(key)
+        if found is not None:
+            return Done(*found, True, shard.rows.size)
+        tally = tally_texts(table["text"], scorer.vocabulary, scorer.config.sequence_length)
         with computing:
             scores = scorer.score(table["text"])
+        tally_scores(tally, scores)
         names = np.asarray(scorer.labels, dtype=object)[(scores >= 0.5).astype(int)]
         rows = pa.table(
             [table["id"], pa.array(scores), pa.array(names, pa.string())], schema=SCORES
@@ -111,7 +123,8 @@ class ReviewsWork:
             "input_sha256": digest,
         }
         bad = [(shard.name, row) for row in rejected]
-        return Done(self.outputs.write(key, [rows], bad, about), False, shard.rows.size)
+        record = self.outputs.write(key, [rows], bad, tally, about)
+        return Done(record, tally, False, shard.rows.size)
 
 
 def _read(shard: Shard, columns: Columns) -> tuple[pa.Table, list[Rejected]]:
