@@ -219,8 +219,10 @@ def map_plot(words: Sequence[Part], alt: str) -> Markup:
 
 def _write_words(axes: Axes, words: Sequence[Part]) -> None:
     """Writes words beside their points, right or else left, each where it covers none before it."""
-    size, scale = 7.5, axes.figure.get_dpi() / 72  # points, and pixels of a point
-    axes.figure.canvas.draw()  # settles where the points are
+    page = axes.get_figure(root=True)
+    assert page is not None
+    page.draw_without_rendering()  # settles where the points are
+    size, scale = 7.5, page.get_dpi() / 72  # points, and pixels of a point
     frame = axes.get_window_extent()
     taken: list[tuple[float, float, float]] = []
     for word in words:

@@ -225,6 +225,10 @@ def test_names_on_the_map_do_not_cover_each_other() -> None:
     names += re.findall(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>word', svg)
     places = [(float(x), float(y)) for x, y in names]
     assert 3 < len(places) < 60
+    named = [int(number) for number in re.findall(r">word(\d+)</text>", svg)]
+    assert len(named) == len(places)
+    assert min(named) < 20
+    assert max(named) > 180
     for place, other in combinations(places, 2):
         assert abs(place[0] - other[0]) > 20 or abs(place[1] - other[1]) > 7
 
