@@ -48,7 +48,7 @@ class Limits(BaseModel):
     )
     blank: Limit = Field(Bounds(0.01, 0.5), description="Share of the texts without a word.")
     cut: Limit = Field(
-        Bounds(0.25, None), description="Share of the texts that are longer than the model reads."
+        Bounds(0.25, None), description="Share of the texts as long as the model reads, or longer."
     )
     duplicates: Limit = Field(
         Bounds(0.05, None), description="Share of the test rows whose text is trained on as well."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from torch import Tensor
 
 from rnnfast.drift import COUNTS, DEVIATIONS, SHARES, Histogram, Tally
 from rnnfast.text import Vocabulary, vectorize
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PROFILE = "profile.json"
 LEARNED = {"unknown"}  # features of the input that training has a part in
+NO_WORDS = Vocabulary([Vocabulary.UNKNOWN, Vocabulary.PAD])
 TEXTS = 4096  # looked at together
 READINGS = 1 << 16  # likewise
 
@@ -72,38 +74,50 @@ class Profile:
 def tally_texts(
     texts: pa.Array | pa.ChunkedArray, vocabulary: Vocabulary, sequence_length: int
 ) -> Tally:
-    """Counts raw texts, none of them null: `rows`, `words`, `unknown`, `blank`, `cut`, and the features.
+    """What `tally_ids` counts of texts, none of them null, that nobody has turned into ids.
 
     Args:
         texts: Arrow strings.
         vocabulary: of the model.
-        sequence_length: words that the model reads; of longer texts, `cut`, only these and one more are looked at.
+        sequence_length: words that the model reads.
     """
     tally = Tally()
     for start in range(0, len(texts), TEXTS):
         part = texts[start : start + TEXTS]
-        ids, lengths = vectorize(part, vocabulary, sequence_length + 1)
-        words = lengths.numpy()
-        unknown = (ids == 0).sum(1).numpy()
-        # A text without a word reads as one that is unknown; with a word more, only the latter is two.
-        suspects = np.flatnonzero((words == 1) & (unknown == 1))
-        longer = pc.binary_join_element_wise(part.take(pa.array(suspects)), "a", " ")
-        blank = suspects[vectorize(longer, vocabulary, 2)[1].numpy() == 1]
-        words[blank] = unknown[blank] = 0
-        characters = pc.utf8_length(part).to_numpy()
-        octets = pc.binary_length(part).to_numpy()
-        tally.counts.update(
-            rows=len(part),
-            words=int(words.sum()),
-            unknown=int(unknown.sum()),
-            blank=len(blank),
-            cut=int((words > sequence_length).sum()),
-        )
-        tally.add("words", words, COUNTS)
-        tally.add("characters", characters, COUNTS)
-        tally.add("unknown", unknown / np.maximum(words, 1), SHARES)
-        tally.add("non_ascii", (octets - characters) / np.maximum(octets, 1), SHARES)
+        tally_ids(tally, part, *vectorize(part, vocabulary, sequence_length))
     return tally
+
+
+def tally_ids(
+    tally: Tally, texts: pa.Array | pa.ChunkedArray, ids: Tensor, lengths: Tensor
+) -> None:
+    """Adds texts, as a model reads them: `rows`, `words`, `unknown`, `blank`, `cut`, and their features.
+
+    Args:
+        tally: to add to.
+        texts: N Arrow strings; those without a word are `blank`.
+        ids: (N, L) of `rnnfast.text.vectorize`; of texts of L words or more, `cut`, the first L.
+        lengths: (N,) likewise.
+    """
+    words, unknown = lengths.numpy().copy(), (ids == 0).sum(1).numpy()
+    # A text without a word reads as one that is unknown; with a word more, only the latter is two.
+    suspects = np.flatnonzero((words == 1) & (unknown == 1))
+    longer = pc.binary_join_element_wise(texts.take(pa.array(suspects)), "a", " ")
+    blank = suspects[vectorize(longer, NO_WORDS, 2)[1].numpy() == 1]
+    words[blank] = unknown[blank] = 0
+    characters = pc.utf8_length(texts).to_numpy()
+    octets = pc.binary_length(texts).to_numpy()
+    tally.counts.update(
+        rows=len(texts),
+        words=int(words.sum()),
+        unknown=int(unknown.sum()),
+        blank=len(blank),
+        cut=int((words == ids.shape[1]).sum()),
+    )
+    tally.add("words", words, COUNTS)
+    tally.add("characters", characters, COUNTS)
+    tally.add("unknown", unknown / np.maximum(words, 1), SHARES)
+    tally.add("non_ascii", (octets - characters) / np.maximum(octets, 1), SHARES)
 
 
 def tally_scores(tally: Tally, scores: np.ndarray) -> None:

@@ -215,18 +215,28 @@ class Scorer:
         digest = _digest(decisive.encode(), vocabulary_bytes, weights)
         return cls(model, vocabulary, content.model, content.labels, digest)
 
-    def score(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> np.ndarray:
-        """Probabilities (N,) float32 of label 1 for N raw texts, none of them null."""
+    def score(
+        self,
+        texts: Sequence[str] | pa.Array | pa.ChunkedArray,
+        seen: Callable[[Any, Tensor, Tensor], None] | None = None,
+    ) -> np.ndarray:
+        """Probabilities (N,) float32 of label 1 for N raw texts, none of them null.
+
+        Each part of the texts is shown to `seen`, with its ids and lengths.
+        """
         scores = np.empty(len(texts), np.float32)
         for start in range(0, len(texts), CHUNK):
+            part = texts[start : start + CHUNK]
             ids, lengths = vectorize(
-                texts[start : start + CHUNK],
+                part,
                 self.vocabulary,
                 self.config.sequence_length,
                 self.config.padding,
                 threads=torch.get_num_threads(),
             )
             scores[start : start + CHUNK] = self._probabilities(ids, lengths)
+            if seen is not None:
+                seen(part, ids, lengths)
         return scores
 
     def log_odds(self, texts: Sequence[str]) -> np.ndarray:

@@ -18,7 +18,7 @@ from flows.executors import AHEAD
 from flows.outputs import Outputs, Record, content_digest
 from flows.storage import File, common_folder
 from rnnfast.drift import Tally
-from rnnfast.profiles import tally_scores, tally_texts
+from rnnfast.profiles import tally_ids, tally_scores
 from rnnfast.scoring import Scorer
 
 SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
@@ -108,9 +108,9 @@ class ReviewsWork:
         found = self.outputs.find(key)
         if found is not None:
             return Done(*found, True, shard.rows.size)
-        tally = tally_texts(table["text"], scorer.vocabulary, scorer.config.sequence_length)
+        tally = Tally()
         with computing:
-            scores = scorer.score(table["text"])
+            scores = scorer.score(table["text"], partial(tally_ids, tally))
         tally_scores(tally, scores)
         names = np.asarray(scorer.labels, dtype=object)[(scores >= 0.5).astype(int)]
         rows = pa.table(
