@@ -164,6 +164,11 @@ class Outputs:
         """Says that the run is finished, and that what it wrote may be used."""
         self.folder.write(SUCCESS, b"")
 
+    def end(self) -> None:
+        """Takes away what workers left that were ended in the midst of writing, and the folder if it is empty."""
+        self._sweep()
+        self.folder.remove_if_empty()
+
     def _sweep(self) -> None:
         for folder in (self.folder, self.folder / REJECTED, self.folder / TALLY):
             folder.sweep()

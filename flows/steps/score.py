@@ -135,7 +135,7 @@ def score_files(
 
 @contextmanager
 def _begun(outputs: Outputs) -> Iterator[None]:
-    with at_end(outputs.folder.remove_if_empty):  # an empty folder is nothing to leave
+    with at_end(outputs.end):
         outputs.begin()
         yield
 
