@@ -1,11 +1,10 @@
 """Which files were taken into an output folder, by which run, with which model.
 
-The folder `runs` of an output folder has a file for each run, written twice: when the run has chosen its files, and
-when they are scored, then with the shards that each came to; and once more when their rows were judged and accepted.
-What is scored, the shards' own records say; a run that
-was killed has left its first file and some shards, and the next run, which finds its files new, does what is missing,
-after it has removed what it would not do so itself. When there are many, the files of runs that are done are merged
-into one.
+The folder `runs` of an output folder has a file for each run, written up to three times: when the run has chosen its
+files; when they are scored, then with the shards that each came to; and when their rows were judged and accepted. What
+is scored, the shards' own records say; a run that was killed has left its first file and some shards, and the next run,
+which finds its files new, does what is missing, after it has removed what it would not do so itself. When there are
+many, the files of runs that are done are merged into one.
 """
 
 import json

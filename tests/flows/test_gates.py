@@ -196,8 +196,10 @@ def test_data_that_breaks_a_rule_is_not_trained_on(
 ) -> None:
     options = ["--dataset", reviews_csv, *tiny, "--output", tmp_path / "run"]
     limit = ["--limit", "unknown=0.0001,0.001"]
-    result = run_cli("reviews", *options, *limit)
+    models = tmp_path / "models"
+    result = run_cli("reviews", *options, *limit, "--register", "tiny", "--registry", models)
     assert result.exit_code == 2
+    assert not models.exists()
     assert "unknown of validation rows is 0." in result.output
     assert "limit 0.001" in result.output
     assert not (tmp_path / "run").exists()
