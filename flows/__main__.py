@@ -1,4 +1,4 @@
-"""The command line: python -m flows reviews | sensors | score | models | clean.
+"""The command line: python -m flows reviews | sensors | score | compare | models | clean.
 
 Ends with code 0 only where the job was done, with 2 and one clear message where something that was
 given cannot be used, and with 128 + its number where a signal ended it: 130 after Ctrl-C.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from flows import models
 from flows.command_line import clear_errors, listing, pairs, size
@@ -81,6 +82,11 @@ ShardRows = Annotated[
 MemoryLimit = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Of all processes together, such as 4GB.")
 ]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="A rule for the data, as RULE=WARNING,LIMIT or RULE=off."),
+]
+Gate = Annotated[bool, typer.Option(help="Fail where the data is past the limit of a rule.")]
 
 app = typer.Typer(
     help="Batch jobs over reviews and sensor readings.",
@@ -131,6 +137,8 @@ def reviews(
     registry: Registry = None,
     margin: Margin = None,
     dry_run: DryRun = False,
+    limit: Limit = None,
+    gate: Gate = True,
 ) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
     with clear_errors():
@@ -172,24 +180,26 @@ def reviews(
 
         processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
         registration = _registration(register, registry, margin)
+        limits = _limits(limit)
         if dry_run:
             _show_plan(run_dir, data, *configured, registration)
             return
 
         from flows.reviews import reviews as reviews_flow
 
-        _show_run(
-            reviews_flow(
-                run_dir,
-                data,
-                *configured,
-                yardstick,
-                overwrite,
-                execution,
-                processes,
-                registration,
-            )
+        done = reviews_flow(
+            run_dir,
+            data,
+            *configured,
+            yardstick,
+            overwrite,
+            execution,
+            processes,
+            registration,
+            limits,
+            gate,
         )
+        _show_run(done)
 
 
 @app.command()
@@ -237,6 +247,8 @@ def sensors(
     registry: Registry = None,
     margin: Margin = None,
     dry_run: DryRun = False,
+    limit: Limit = None,
+    gate: Gate = True,
 ) -> None:
     """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
     with clear_errors():
@@ -273,15 +285,25 @@ def sensors(
 
         processes = Processes(**_given(workers=workers, nodes=nodes, rendezvous=rendezvous))
         registration = _registration(register, registry, margin)
+        limits = _limits(limit)
         if dry_run:
             _show_plan(run_dir, data, *configured, registration)
             return
 
         from flows.sensors import sensors as sensors_flow
 
-        _show_run(
-            sensors_flow(run_dir, data, *configured, yardstick, overwrite, processes, registration)
+        done = sensors_flow(
+            run_dir,
+            data,
+            *configured,
+            yardstick,
+            overwrite,
+            processes,
+            registration,
+            limits,
+            gate,
         )
+        _show_run(done)
 
 
 @app.command()
@@ -340,9 +362,12 @@ def score(
     ] = None,
     registry: Registry = None,
     dry_run: DryRun = False,
+    limit: Limit = None,
+    gate: Gate = False,
 ) -> None:
     """Score files with the model of a run; what is already scored is left as it is."""
     with clear_errors():
+        from flows.outputs import DRIFT
         from flows.parameters import Execution, Selection
 
         execution = Execution(
@@ -355,6 +380,7 @@ def score(
                 memory_limit=memory_limit,
             )
         )
+        limits = _limits(limit)
         selection = Selection(**_given(new=new, settle=settle, since=since, until=until))
         folder = Path(registry or "models")
         if dry_run:
@@ -383,6 +409,8 @@ def score(
             execution,
             selection,
             folder,
+            limits,
+            gate,
         )
         if done.nothing:
             typer.echo(f"Nothing to do: {done.nothing}")
@@ -391,6 +419,7 @@ def score(
             ("rows scored", f"{done.rows:,}"),
             ("rows rejected", f"{done.rejected:,}"),
             ("shards", f"{done.shards:,}, {done.skipped:,} of them done before"),
+            ("checks", f"{done.checks}, in {DRIFT}"),
             ("time", f"{done.seconds:.1f} s"),
         )
         typer.echo(f"Scores: {output}")
@@ -423,9 +452,60 @@ def clean(
         typer.echo(f"{does} {len(gone):,} folders and files, {size(sum(e.bytes for e in gone))}")
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folder of a run.")],
+    output: Annotated[
+        Path | None, typer.Option(help="HTML file to write, with the curves of the training.")
+    ] = None,
+) -> None:
+    """Set runs side by side: where they differ, what they reached, what that took."""
+    with clear_errors():
+        from rnnfast.comparison import compare as side_by_side
+        from rnnfast.comparison import write_comparison
+
+        try:
+            comparison = side_by_side(runs)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        shown = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("", *(run.name for run in comparison.runs)):
+            shown.add_column(escape(name), overflow="fold")
+        for row in comparison.parameters:
+            shown.add_row(*map(escape, (row.name, *row.shown)))
+        shown.add_section()
+        for row in comparison.figures:
+            values = [
+                f"[bold]{escape(value)} *[/]" if place == row.best else escape(value)
+                for place, value in enumerate(row.shown)
+            ]
+            shown.add_row(row.name, *values)
+        Console().print(shown)
+        typer.echo("* the best")
+        if not comparison.same_rows:
+            typer.echo("The runs were measured on different test rows.")
+        if output is not None:
+            write_comparison(output, comparison)
+            typer.echo(f"Page: {output}")
+
+
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _limits(given: list[str] | None) -> Any:
+    """The rules for the data, those that were given in place of the usual ones."""
+    from rnnfast.checks import Limits
+
+    own, unknown = _parted(given or [], Limits)
+    if unknown or len(own) < len(given or []):
+        known = ", ".join(Limits.model_fields)
+        wrong = unknown[0] if unknown else (given or [])[-1]
+        raise InputError(
+            f"--limit must be RULE=WARNING,LIMIT, once for a RULE of {known}; got {wrong!r}"
+        )
+    return Limits(**own)
 
 
 def _stem(dataset: str) -> str:

@@ -3,6 +3,8 @@
 A message names the argument, the rule and the value, and where it is known the place.
 """
 
+from collections.abc import Sequence
+
 
 class FlowError(Exception):
     """Base of the errors that whoever started the job can put right."""
@@ -25,6 +27,18 @@ class ChecksumError(InputError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.file, self.expected, self.found)
+
+
+class GateError(FlowError):
+    """Data is past the limit of a rule, and whoever started the job wants it to end there."""
+
+    def __init__(self, failed: Sequence[object]) -> None:
+        told = "; ".join(map(str, failed))
+        super().__init__(f"{told}. --limit RULE=WARNING,LIMIT moves a limit, --no-gate goes on")
+        self.failed = failed
+
+    def __reduce__(self) -> tuple[type, tuple[Sequence[object]]]:
+        return type(self), (self.failed,)
 
 
 class TransferError(FlowError):

@@ -1,10 +1,10 @@
 """Which files were taken into an output folder, by which run, with which model.
 
-The folder `runs` of an output folder has a file for each run, written twice: when the run has chosen its files, and
-when they are scored, then with the shards that each came to. What is scored, the shards' own records say; a run that
-was killed has left its first file and some shards, and the next run, which finds its files new, does what is missing,
-after it has removed what it would not do so itself. When there are many, the files of runs that are done are merged
-into one.
+The folder `runs` of an output folder has a file for each run, written up to three times: when the run has chosen its
+files; when they are scored, then with the shards that each came to; and when their rows were judged and accepted. What
+is scored, the shards' own records say; a run that was killed has left its first file and some shards, and the next run,
+which finds its files new, does what is missing, after it has removed what it would not do so itself. When there are
+many, the files of runs that are done are merged into one.
 """
 
 import json
@@ -53,6 +53,7 @@ class Run:
         replaced: names of files whose earlier content no longer counts, since they have another one now.
         rows: written.
         rejected: rows that could not be used.
+        accepted: whether its rows, and those of all runs before it, were judged and no gate was closed.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Run:
     replaced: tuple[str, ...] = ()
     rows: int = 0
     rejected: int = 0
+    accepted: bool = False
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> "Run":
@@ -117,6 +119,12 @@ class Ledger:
             for entry in (*run.files, *run.repeated):
                 ledger.seen[entry.name] = replace(entry, shards=())
         return ledger
+
+    @property
+    def unaccepted(self) -> list[Run]:
+        """The runs that are done, after the last one that was accepted."""
+        count = next((n for n, run in enumerate(reversed(self.done)) if run.accepted), None)
+        return self.done if count is None else self.done[len(self.done) - count :]
 
     def next_id(self) -> str:
         """The name of a new run, which sorts after all others."""

@@ -4,11 +4,13 @@ An output folder holds, of each shard,
 
 - `<key>.parquet`, its rows,
 - `rejected/<key>.jsonl`, where rows could not be used: their place in the input and the reason,
-- `<key>.json`, the record of both, written last: a shard that has one is done;
+- `tally/<key>.json`, what was counted of the rows, to tell whether they are like those of training,
+- `<key>.json`, the record of all these, written last: a shard that has one is done;
 
-and, when all shards of a run are done, `manifest.json`, which lists the records, and `_SUCCESS`. The key is made of
-everything that decides the content. So a shard that is done twice, by whomever, is there once. A folder to which runs
-add what is new has, instead of the manifest, what `flows.ledger` says.
+and, when all shards of a run are done, `manifest.json`, which lists the records, and, unless a gate is closed,
+`_SUCCESS`; `drift.json` tells how far the rows are from those of training. The key is made of everything that decides
+the content. So a shard that is done twice, by whomever, is there once. A folder to which runs add what is new has,
+instead of the manifest, what `flows.ledger` says.
 """
 
 import hashlib
@@ -26,8 +28,10 @@ import pyarrow.parquet as pq
 
 from flows.datasets.readers import Rejected
 from flows.storage import Folder
+from rnnfast.drift import Tally
 
-MANIFEST, SUCCESS, REJECTED = "manifest.json", "_SUCCESS", "rejected"
+MANIFEST, DRIFT, SUCCESS = "manifest.json", "drift.json", "_SUCCESS"
+REJECTED, TALLY = "rejected", "tally"
 
 
 @dataclass(frozen=True)
@@ -76,28 +80,31 @@ class Outputs:
         told = json.dumps([self.settings, *parts]).encode()
         return f"{stem}-{hashlib.sha256(told).hexdigest()[:16]}"
 
-    def find(self, key: str) -> Record | None:
-        """The record of a shard that is done, else None."""
+    def find(self, key: str) -> tuple[Record, Tally] | None:
+        """The record of a shard that is done, and what was counted of its rows, else None."""
         try:
             record = Record(**json.loads(self.folder.read(f"{key}.json")))
+            tally = Tally.from_json(json.loads((self.folder / TALLY).read(f"{key}.json")))
         except FileNotFoundError:
             return None
         # Somebody may have removed the rows and left the record.
-        return record if self.folder.size(f"{key}.parquet") == record.bytes else None
+        return (record, tally) if self.folder.size(f"{key}.parquet") == record.bytes else None
 
     def write(
         self,
         key: str,
         tables: Iterable[pa.Table],
         rejected: Sequence[tuple[str, Rejected]],
+        tally: Tally,
         about: Mapping[str, Any],
     ) -> Record:
         """Writes the files of a shard, and returns its record.
 
         Args:
             key: of the shard.
-            tables: the rows, of the schema; taken once, all before `rejected` is read.
+            tables: the rows, of the schema; taken once, all before `rejected` and `tally` are read.
             rejected: rows of the input that could not be used, each with the name of its file.
+            tally: what was counted of the rows.
             about: the fields of the record that tell of the input.
         """
         rows = 0
@@ -115,6 +122,7 @@ class Outputs:
                 for name, row in rejected
             ]  # fmt: skip
             (self.folder / REJECTED).write(f"{key}.jsonl", "".join(lines).encode())
+        (self.folder / TALLY).write(f"{key}.json", json.dumps(tally.as_json()).encode())
         self.folder.write(f"{key}.parquet", content)
         record = Record(
             key=key,
@@ -132,10 +140,11 @@ class Outputs:
         self.folder.remove(f"{key}.json")
         self.folder.remove(f"{key}.parquet")
         (self.folder / REJECTED).remove(f"{key}.jsonl")
+        (self.folder / TALLY).remove(f"{key}.json")
 
     def keys(self) -> set[str]:
         """The keys of all shards that have a file in the folder."""
-        names = {name for name in self.folder.sizes() if name != MANIFEST}
+        names = {name for name in self.folder.sizes() if name not in (MANIFEST, DRIFT)}
         return {name.rpartition(".")[0] for name in names if name.endswith((".json", ".parquet"))}
 
     def begin(self) -> None:
@@ -145,7 +154,7 @@ class Outputs:
         self._sweep()
 
     def finish(self, records: Sequence[Record]) -> int:
-        """Writes the manifest of a run whose shards are all done, and says that it is finished.
+        """Writes the manifest of a run whose shards are all done.
 
         Returns:
             How many shards the folder has beside these, of other inputs, settings or models.
@@ -163,11 +172,19 @@ class Outputs:
             "shards": [asdict(record) for record in records],
         }
         self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-        self.folder.write(SUCCESS, b"")
         return others
 
+    def succeed(self) -> None:
+        """Says that the run is finished, and that what it wrote may be used."""
+        self.folder.write(SUCCESS, b"")
+
+    def end(self) -> None:
+        """Takes away what workers left that were ended in the midst of writing, and the folder if it is empty."""
+        self._sweep()
+        self.folder.remove_if_empty()
+
     def _sweep(self) -> None:
-        for folder in (self.folder, self.folder / REJECTED):
+        for folder in (self.folder, self.folder / REJECTED, self.folder / TALLY):
             folder.sweep()
 
 

@@ -10,23 +10,28 @@ from flows.datasets.readers import Columns
 from flows.engine import as_task
 from flows.parameters import ALONE, Execution, Processes, Registration, ReviewsData
 from flows.progress import stage
+from flows.steps.check_data import check_reviews_data
+from flows.steps.describe import describe
 from flows.steps.download import download
 from flows.steps.evaluate import evaluate
 from flows.steps.prepare import prepare
 from flows.steps.publish import PARTS, finish, new_run, publish
 from flows.steps.register import register
-from flows.steps.score import score_files
+from flows.steps.score import LIMITS, score_files
 from flows.steps.train import train
 from flows.steps.vocabulary import build_vocabulary
+from rnnfast.checks import Limits
 from rnnfast.models import PRESETS, ModelConfig
 from rnnfast.training import TrainingSettings
 
 download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare)
 vocabulary_task = as_task(build_vocabulary)
+check_task = as_task(check_reviews_data)
 train_task = as_task(train)
 evaluate_task = as_task(evaluate)
 score_task = as_task(score_files)
+describe_task = as_task(describe)
 finish_task = as_task(finish)
 register_task = as_task(register)
 publish_task = as_task(publish)
@@ -46,6 +51,8 @@ def reviews(
     execution: Execution = EXECUTION,
     processes: Processes = ALONE,
     registration: Registration | None = None,
+    limits: Limits = LIMITS,
+    gate: bool = True,
 ) -> Path:
     """Trains a classifier of reviews and leaves a folder that scoring needs nothing beside.
 
@@ -59,6 +66,8 @@ def reviews(
         execution: Where words are counted and test rows scored, and how.
         processes: That train the model.
         registration: The name to register the model under, and when to put it into production.
+        limits: The rules for the rows, each with the value from which it warns and from which it fails.
+        gate: Whether the run ends, before the training, where a rule fails.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -78,6 +87,8 @@ def reviews(
         # Transform: words, weights, figures.
         with stage("vocabulary", seconds):
             vocabulary = vocabulary_task(parts, model, parts, execution)
+        with stage("check", seconds):
+            check_task(parts, vocabulary, model, limits, gate, run)
         with stage("train", seconds):
             train_task(parts, vocabulary, model, training, run, cache, processes)
         beside = None
@@ -95,6 +106,8 @@ def reviews(
                 run / "scores",
                 execution=execution,
             )
+        with stage("describe", seconds):
+            describe_task(parts, run)
         seconds["total"] = perf_counter() - started
         finish_task(run, seconds)
         if registration is not None:

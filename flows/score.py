@@ -9,8 +9,9 @@ from prefect.states import Completed
 from flows.datasets.readers import Columns
 from flows.engine import as_task
 from flows.parameters import Execution, Selection
-from flows.steps.score import score_files
+from flows.steps.score import LIMITS, score_files
 from flows.steps.scoring_job import Summary, chosen_model
+from rnnfast.checks import Limits
 
 EXECUTION, EVERYTHING = Execution(), Selection()
 
@@ -30,6 +31,8 @@ def score(
     execution: Execution = EXECUTION,
     selection: Selection = EVERYTHING,
     registry: Path = Path("models"),
+    limits: Limits = LIMITS,
+    gate: bool = False,
 ) -> Summary:
     """Scores reviews or readings with the model of a run.
 
@@ -46,6 +49,8 @@ def score(
         execution: Where the shards are done, and how.
         selection: Which files are taken: all, those that are new, those of some days.
         registry: The folder of the registry.
+        limits: The rules for the rows, each with the value from which it warns and from which it fails.
+        gate: Whether the run fails, after its scores are written, where a rule fails.
 
     Returns:
         What was done, in files and rows. Where there was nothing to do, the state of the run says so.
@@ -53,7 +58,17 @@ def score(
     columns = Columns(text=text_column, id=id_column)
     with chosen_model(model, registry) as folder:
         done = score_task(
-            folder, input, columns, output, every, time_column, group_column, execution, selection
+            folder,
+            input,
+            columns,
+            output,
+            every,
+            time_column,
+            group_column,
+            execution,
+            selection,
+            limits,
+            gate,
         )
     if done.nothing:
         # Prefect takes the state for that of the run, and hands over its data.

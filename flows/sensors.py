@@ -9,21 +9,26 @@ from flows import cache_folder
 from flows.engine import as_task
 from flows.parameters import ALONE, Processes, Registration, SensorsData
 from flows.progress import stage
+from flows.steps.check_data import check_sensors_data
+from flows.steps.describe import describe
 from flows.steps.download import download
 from flows.steps.evaluate_series import evaluate_series
 from flows.steps.prepare_series import prepare_series
 from flows.steps.publish import PARTS, finish, new_run, publish
 from flows.steps.register import register
-from flows.steps.score import score_files
+from flows.steps.score import LIMITS, score_files
 from flows.steps.train import train_windows
+from rnnfast.checks import Limits
 from rnnfast.training import WindowTraining
 from rnnfast.window_models import WindowConfig, beside
 
 download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare_series)
+check_task = as_task(check_sensors_data)
 train_task = as_task(train_windows)
 evaluate_task = as_task(evaluate_series)
 score_task = as_task(score_files)
+describe_task = as_task(describe)
 finish_task = as_task(finish)
 register_task = as_task(register)
 publish_task = as_task(publish)
@@ -41,6 +46,8 @@ def sensors(
     overwrite: bool = False,
     processes: Processes = ALONE,
     registration: Registration | None = None,
+    limits: Limits = LIMITS,
+    gate: bool = True,
 ) -> Path:
     """Trains a forecaster or a classifier of windows and leaves a folder that scoring needs.
 
@@ -53,6 +60,8 @@ def sensors(
         overwrite: Whether to replace a run that is at `output`.
         processes: That train the model; what is beside it is trained by this one.
         registration: The name to register the model under, and when to put it into production.
+        limits: The rules for the rows, each with the value from which it warns and from which it fails.
+        gate: Whether the run ends, before the training, where a rule fails.
 
     Returns:
         `output`. Where anything fails there is no such folder.
@@ -70,6 +79,8 @@ def sensors(
         with stage("prepare", seconds):
             prepare_task(data, archive, model, parts)
         # Transform: weights, figures.
+        with stage("check", seconds):
+            check_task(parts, limits, gate, run)
         with stage("train", seconds):
             train_task(parts, model, training, run, cache, processes)
         folders: dict[str, Path] = {}
@@ -85,6 +96,8 @@ def sensors(
         with stage("score", seconds):
             test = str(parts / "test.parquet")
             score_task(run, test, None, run / "scores", model.horizon * (model.task == "forecast"))
+        with stage("describe", seconds):
+            describe_task(parts, run)
         seconds["total"] = perf_counter() - started
         finish_task(run, seconds)
         if registration is not None:

@@ -44,7 +44,7 @@ def binary_metrics(
         "log_loss": float(metrics.log_loss(labels, scores)),
         "brier": float(metrics.brier_score_loss(labels, scores)),
         "confusion_matrix": metrics.confusion_matrix(labels, predicted).tolist(),
-        "calibration": _calibration(labels, scores),
+        "calibration": calibration(labels, scores),
     }
 
 
@@ -65,7 +65,8 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     return labels.astype(np.int64), scores
 
 
-def _calibration(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+def calibration(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """How probabilities (N,) go with what came true, labels (N,) of 0 and 1: see `binary_metrics`."""
     edges = np.linspace(0, 1, BINS + 1)
     bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
     count = np.bincount(bins, minlength=BINS)

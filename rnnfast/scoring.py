@@ -100,6 +100,11 @@ class SeriesInfo(BaseModel):
         return CALENDAR[0] in self.channels
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """The channels that are read, without those of the calendar."""
+        return tuple(name for name in self.channels if name not in CALENDAR)
+
+    @property
     def target_places(self) -> tuple[int, ...]:
         """Where the targets are among the channels."""
         return tuple(self.channels.index(name) for name in self.targets)
@@ -210,19 +215,41 @@ class Scorer:
         digest = _digest(decisive.encode(), vocabulary_bytes, weights)
         return cls(model, vocabulary, content.model, content.labels, digest)
 
-    def score(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> np.ndarray:
-        """Probabilities (N,) float32 of label 1 for N raw texts, none of them null."""
+    def score(
+        self,
+        texts: Sequence[str] | pa.Array | pa.ChunkedArray,
+        seen: Callable[[Any, Tensor, Tensor], None] | None = None,
+    ) -> np.ndarray:
+        """Probabilities (N,) float32 of label 1 for N raw texts, none of them null.
+
+        Each part of the texts is shown to `seen`, with its ids and lengths.
+        """
         scores = np.empty(len(texts), np.float32)
         for start in range(0, len(texts), CHUNK):
+            part = texts[start : start + CHUNK]
             ids, lengths = vectorize(
-                texts[start : start + CHUNK],
+                part,
                 self.vocabulary,
                 self.config.sequence_length,
                 self.config.padding,
                 threads=torch.get_num_threads(),
             )
             scores[start : start + CHUNK] = self._probabilities(ids, lengths)
+            if seen is not None:
+                seen(part, ids, lengths)
         return scores
+
+    def log_odds(self, texts: Sequence[str]) -> np.ndarray:
+        """Log-odds (N,) float64 of label 1, ``ln(p / (1 - p))``, for a few raw texts.
+
+        They tell apart what float32 rounds to a probability of 1.
+        """
+        config = self.config
+        with torch.inference_mode():
+            logits = self.model(
+                *vectorize(texts, self.vocabulary, config.sequence_length, config.padding)
+            )
+        return logits.double().numpy()
 
     @cached_property
     def _folded(self) -> FoldedClassifier | None:

@@ -6,13 +6,15 @@ import copy
 import json
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from rnnfast import report
+from rnnfast import plots, report, wording
+from rnnfast.metrics import calibration
 from rnnfast.report import write_report
 
 RUN = json.loads(Path(__file__).with_name("report_run.json").read_text(encoding="utf-8"))
@@ -100,6 +102,10 @@ def test_figures_of_the_run_are_told_in_words(page: Page) -> None:
         "hidden_size 128",
         "split.by movie",
         "patience none",
+        "hold 58.0% of what there is to see",
+        "Before the training 3 rules were held against the data. 1 failed",
+        "1 gave a warning.",
+        "How far the 25,000 test rows are from the training part",
         "torch 2.13.0",
     ):
         assert told in words
@@ -107,7 +113,7 @@ def test_figures_of_the_run_are_told_in_words(page: Page) -> None:
 
 def test_every_figure_has_words_a_caption_and_a_table(page: Page) -> None:
     figures = re.findall(r"<figure>.*?</figure>", page.source, re.DOTALL)
-    assert len(figures) == len(page.all("svg")) == 5
+    assert len(figures) == len(page.all("svg")) == 7
     for figure in figures:
         inner = Page(figure)
         assert all(inner.all(tag) for tag in ("figcaption", "details", "table", "caption"))
@@ -162,7 +168,9 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["ink", "muted", "first", "second"])
+@pytest.mark.parametrize(
+    "name", ["ink", "muted", "first", "second", "third", "fourth", "fifth", "sixth"]
+)
 def test_contrast_is_at_least_aa(page: Page, theme: int, name: str) -> None:
     roots = re.findall(r":root \{(.*?)\}", page.source, re.DOTALL)
     assert len(roots) == 2
@@ -183,6 +191,46 @@ def test_texts_are_escaped_and_keep_their_language(page: Page) -> None:
     assert "فيلم رائع" in page.text
     assert "正直に言うと" in page.text
     assert all(quote == {"dir": "auto", "lang": ""} for quote in page.all("blockquote"))
+
+
+def test_words_that_moved_a_score_are_marked(page: Page) -> None:
+    marks = re.findall(r'<mark class="(\w+)" style="--share: ([\d.]+)">(.*?)</mark>', page.source)
+    assert ("up", "1.00", "earns") in marks
+    assert ("down", "0.86", "bored") in marks  # the line breaks before it are no words
+    assert ("up", "0.50", "Great") in marks
+    assert ("down", "1.00", "waste.") in marks
+    assert not any(word == "A" for _, _, word in marks)  # without it nothing would be another
+    assert "<td>-0.550</td>" in page.source
+    assert page.words().count("Words that moved it, in numbers") == 2
+
+
+def test_marked_words_are_escaped() -> None:
+    example = {"text": "<b>x</b> & <i>", "effects": [2.0, 0.0, -1.0]}
+    assert wording.marked(example) == (
+        '<mark class="up" style="--share: 1.00">&lt;b&gt;x&lt;/b&gt;</mark> &amp; '
+        '<mark class="down" style="--share: 0.50">&lt;i&gt;</mark>'
+    )
+
+
+def test_a_text_whose_words_reading_changes_is_not_marked(tmp_path: Path) -> None:
+    example = {"text": "one\x1ctwo three", "label": 1, "score": 0.9, "effects": [1.0, 1.0, 1.0]}
+    page = written(tmp_path, metrics=changed(examples={"right": [example], "wrong": []}))
+    assert ">onetwo three</blockquote>" in page.source
+
+
+def test_names_on_the_map_do_not_cover_each_other() -> None:
+    words = [{"word": f"word{i}", "x": i / 400, "y": i % 3, "score": i / 200} for i in range(200)]
+    svg = plots.map_plot(words, "a map")
+    names = re.findall(r'<text[^>]*transform="translate\(([\d.]+) ([\d.]+)\)[^>]*>word', svg)
+    names += re.findall(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>word', svg)
+    places = [(float(x), float(y)) for x, y in names]
+    assert 3 < len(places) < 60
+    named = [int(number) for number in re.findall(r">word(\d+)</text>", svg)]
+    assert len(named) == len(places)
+    assert min(named) < 20
+    assert max(named) > 180
+    for place, other in combinations(places, 2):
+        assert abs(place[0] - other[0]) > 20 or abs(place[1] - other[1]) > 7
 
 
 def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
@@ -212,7 +260,7 @@ def test_line_breaks_are_kept_and_long_texts_are_cut(tmp_path: Path) -> None:
     }
     page = written(tmp_path, metrics=changed(examples=examples))
     assert ">one\ntwo</blockquote>" in page.source
-    assert long[: report.MAX_EXAMPLE_CHARACTERS].rstrip() + "…</blockquote>" in page.source
+    assert long[: wording.MAX_EXAMPLE_CHARACTERS].rstrip() + "…</blockquote>" in page.source
     assert page.source.count("…</blockquote>") == report.MAX_EXAMPLES
 
 
@@ -338,7 +386,7 @@ def test_a_failed_write_leaves_the_old_page_and_no_litter(
 def test_wilson_gives_the_published_intervals(
     share: float, rows: int, expected: tuple[float, float]
 ) -> None:
-    assert report.wilson(share, rows) == pytest.approx(expected, abs=5e-5)
+    assert wording.wilson(share, rows) == pytest.approx(expected, abs=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +404,7 @@ def test_wilson_gives_the_published_intervals(
     ],
 )
 def test_durations_read_as_people_say_them(seconds: float | None, words: str) -> None:
-    assert report.duration(seconds) == words
+    assert wording.duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -374,7 +422,7 @@ def test_durations_read_as_people_say_them(seconds: float | None, words: str) ->
     ],
 )
 def test_numbers_read_as_in_a_table(value: object, words: str) -> None:
-    assert report.number(value) == words
+    assert wording.number(value) == words
 
 
 FORECAST_CONFIG = {
@@ -419,8 +467,11 @@ def test_windows_that_are_labelled(tmp_path: Path) -> None:
     config = {"model": {"cell": "gru", "task": "classify"}, "series": {"labels": ["a", "b", "c"]}}
     test = {"rows": 6, "accuracy": 0.5, "macro_f1": 0.4321,
             "confusion_matrix": [[1, 1, 0], [0, 2, 0], [1, 1, 0]]}  # fmt: skip
+    test["calibration"] = calibration(np.array([1, 1, 1, 0, 0, 0]), np.array([0.9] * 6))
     words = written(tmp_path, config, {"test": test}).words()
     assert "50.0% of the test windows are labelled correctly" in words
     assert "called c" in words
+    assert "Share labelled rightly by score" in words
+    assert "differ by 0.4000 on average" in words
     assert "0.4321" in words
     assert "review" not in words

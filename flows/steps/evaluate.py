@@ -13,6 +13,7 @@ from flows.progress import rows_bar
 from flows.steps.prepare import DUPLICATES
 from flows.storage import File, Folder
 from rnnfast.metrics import binary_metrics
+from rnnfast.profiles import Profile, tally_scores
 from rnnfast.scoring import CHUNK, Scorer
 
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
@@ -38,6 +39,7 @@ def evaluate(parts: Path, run: Path, baseline: Path | None = None) -> Path:
     )
     labels, test_scores, seconds = _scored(scorer, test, "testing")
     fresh = ~np.load(parts / DUPLICATES)
+    add_scores(run, validation_scores, test_scores)
     path = run / "metrics.json"
     history = read_json(path)["history"]
     metrics: dict[str, Any] = {
@@ -62,6 +64,15 @@ def figures_on_test(parts: Path, scorer: Scorer) -> dict[str, Any]:
     """The figures of any model on the test rows of a job, as `evaluate` has them of its own."""
     labels, scores, _ = _scored(scorer, Folder.at(parts, "parts").file("test.parquet"), "comparing")
     return binary_metrics(labels, scores)
+
+
+def add_scores(run: Path, validation: np.ndarray, test: np.ndarray) -> None:
+    """Adds the scores to the profile of the run; one that is only measured beside another has none."""
+    profile = Profile.load(run)
+    if profile is not None:
+        tally_scores(profile.validation, validation)
+        tally_scores(profile.test, test)
+        profile.save(run)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -12,8 +12,10 @@ import torch
 from flows.progress import bar
 from flows.steps.evaluate import read_json, write_json
 from flows.steps.prepare_series import part_windows
-from rnnfast.metrics import ForecastErrors, label_metrics
+from rnnfast.drift import Tally
+from rnnfast.metrics import ForecastErrors, calibration, label_metrics
 from rnnfast.prediction import forecasts
+from rnnfast.profiles import Profile, tally_outputs
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
 from rnnfast.window_models import WindowModel
@@ -37,12 +39,14 @@ def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = 
     scorer = SensorScorer.load(run)
     path = run / "metrics.json"
     history = read_json(path)["history"]
+    profile = Profile.load(run)  # a model that is only measured beside another has none
+    tallies = (profile.test, profile.validation) if profile else (Tally(), Tally())
     started = perf_counter()
-    test, examples, count = _measured(scorer, parts, "test")
+    test, examples, count = _measured(scorer, parts, "test", tallies[0])
     seconds = perf_counter() - started
     metrics: dict[str, Any] = {
         "test": test,
-        "validation": _measured(scorer, parts, "validation")[0],
+        "validation": _measured(scorer, parts, "validation", tallies[1])[0],
         "history": history,
         "data": read_json(parts / "data.json")["rows"],
         "throughput": {
@@ -55,6 +59,8 @@ def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = 
         metrics["baseline"] = {
             name: read_json(folder / path.name)["test"] for name, folder in beside.items()
         }
+    if profile:
+        profile.save(run)
     write_json(path, metrics)
     return path
 
@@ -79,7 +85,7 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
         if config.lookback != ours.lookback:
             return None
         with bar("comparing", len(windows), unit="windows") as advance:
-            return _label_figures(scorer, windows, labels, advance)
+            return _label_figures(scorer, windows, labels, Tally(), advance)
     runs = windows.runs + np.array([ours.lookback - config.lookback, 0])
     of_run = np.searchsorted(readings.runs[:, 1], windows.runs[:, 0], "right")
     if (runs[:, 0] < readings.runs[of_run, 0]).any():
@@ -87,39 +93,45 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
     windows = Windows(windows.values, runs, config.lookback + config.horizon)
     units = own.model if own.series.standardised else None
     with bar("comparing", len(windows), unit="windows") as advance:
-        return _forecast_errors(scorer, windows, advance, units)[0].result()
+        return _forecast_errors(scorer, windows, Tally(), advance, units)[0].result()
 
 
 def _label_figures(
-    scorer: SensorScorer, windows: Windows, labels: torch.Tensor, advance: Any
+    scorer: SensorScorer, windows: Windows, labels: torch.Tensor, tally: Tally, advance: Any
 ) -> dict[str, Any]:
-    predicted = np.empty(len(windows), np.int64)
+    predicted, sure = np.empty(len(windows), np.int64), np.empty(len(windows))
     for numbers, logits in forecasts(scorer.model, windows):
-        predicted[numbers] = logits.argmax(1)
+        sure[numbers], predicted[numbers] = logits.softmax(1).max(1)
+        tally_outputs(tally, scorer.model, (), logits.numpy())
         advance(len(numbers))
     true = np.concatenate([labels[windows.run_of(n)].numpy() for n in windows.batches(1 << 16)])
-    return label_metrics(true, predicted, len(scorer.series.labels))
+    figures = label_metrics(true, predicted, len(scorer.series.labels))
+    figures["calibration"] = calibration(predicted == true, sure)
+    return figures
 
 
 def _measured(
-    scorer: SensorScorer, parts: Path, part: str
+    scorer: SensorScorer, parts: Path, part: str, tally: Tally
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:
-    """The figures of a part, some of its windows, and how many there are; None without the part."""
+    """The figures of a part, some of its windows, and how many there are; None without the part.
+
+    What the model gives is counted in the tally.
+    """
     found = part_windows(parts, part, scorer.model.config)
     if found is None:
         return None, [], 0
     windows, labels, readings = found
     with bar(f"measuring {part}", len(windows), unit="windows") as advance:
         if scorer.model.config.task == "classify":
-            return _label_figures(scorer, windows, labels, advance), [], len(windows)
+            return _label_figures(scorer, windows, labels, tally, advance), [], len(windows)
         units = scorer.model if scorer.series.standardised else None
-        errors, worst = _forecast_errors(scorer, windows, advance, units)
+        errors, worst = _forecast_errors(scorer, windows, tally, advance, units)
     shown = [_example(scorer, windows, number, readings.times) for number in worst]
     return errors.result(), shown, len(windows)
 
 
 def _forecast_errors(
-    scorer: SensorScorer, windows: Windows, advance: Any, units: WindowModel | None
+    scorer: SensorScorer, windows: Windows, tally: Tally, advance: Any, units: WindowModel | None
 ) -> tuple[ForecastErrors, list[int]]:
     """The errors of all windows; and the numbers of the worst, then that of the median one.
 
@@ -134,6 +146,7 @@ def _forecast_errors(
         past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
         low, high = (end.numpy() for end in model.interval(output))
         forecast = output[..., 0].numpy()
+        tally_outputs(tally, model, scorer.series.targets, output.numpy())
         of_window[numbers] = ((forecast - truth) ** 2).mean((1, 2))
         last = past[:, -1]
         if units is not model:

@@ -95,7 +95,7 @@ def gather(
         InputError: the step is to be found, and no device has two readings.
     """
     own = [name for name in info.channels if name not in CALENDAR]
-    raw = _collect(batches, own, folder)
+    raw = _collect(batches, own, info.sentinels, folder)
     if len(raw.times) == 0:
         raise NoReadingsError("--dataset or --input must hold at least one reading, found none")
     if info.order == "file":
@@ -117,7 +117,7 @@ def gather(
         )
     places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}
     of_code = np.array([places[name] for name in raw.label_names])
-    report = {
+    report: dict[str, Any] = {
         "readings": len(raw.times),
         "groups": len(raw.group_names),
         "step_seconds": step / 1e6,
@@ -126,6 +126,9 @@ def gather(
         **counts,
         "runs": len(runs),
     }
+    noticed = ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in report.items() if v)
+    logger.info("readings: %s", noticed)
+    report["missing"] = dict(zip(own, raw.missing.tolist(), strict=True))
     record = {
         "channels": len(info.channels),
         "runs": runs.tolist(),
@@ -135,8 +138,6 @@ def gather(
         "report": report,
     }
     (folder / RUNS).write_text(json.dumps(record), encoding="utf-8")
-    noticed = ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in report.items() if v)
-    logger.info("readings: %s", noticed)
     return open_readings(folder), info
 
 
@@ -168,11 +169,14 @@ class _Raw:
     labels: np.ndarray
     group_names: list[str | None]
     label_names: list[str | None]
+    missing: np.ndarray  # (C,): how many of each channel
 
 
-def _collect(batches: Iterable[pa.Table], channels: list[str], folder: Path) -> _Raw:
+def _collect(
+    batches: Iterable[pa.Table], channels: list[str], sentinels: tuple[float, ...], folder: Path
+) -> _Raw:
     groups, labels = _Codes(), _Codes()
-    rows = 0
+    rows, missing = 0, np.zeros(len(channels), np.int64)
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("wb")) for name in RAW}
         for table in batches:
@@ -186,6 +190,7 @@ def _collect(batches: Iterable[pa.Table], channels: list[str], folder: Path) -> 
             for (name, kind), part in zip(RAW.items(), parts, strict=True):
                 part.astype(kind, copy=False).tofile(files[name])
             rows += table.num_rows
+            missing += (np.isnan(parts[0]) | np.isin(parts[0], sentinels)).sum(0)
     values, times, group, label = (
         np.memmap(folder / name, kind, "r") if rows else np.empty(0, kind)
         for name, kind in RAW.items()
@@ -197,6 +202,7 @@ def _collect(batches: Iterable[pa.Table], channels: list[str], folder: Path) -> 
         label,
         list(groups.names),
         list(labels.names),
+        missing,
     )
 
 

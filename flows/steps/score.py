@@ -12,12 +12,17 @@ from flows.ledger import RUNS, Ledger
 from flows.outputs import MANIFEST
 from flows.parameters import Execution, Selection
 from flows.progress import rows_bar
+from flows.steps.check_drift import check_drift
+from flows.steps.checks import report_checks
 from flows.steps.score_new import require_ledger, score_new
-from flows.steps.scoring_job import Job, Summary, scoring_job
+from flows.steps.scoring_job import Job, Judge, Summary, scoring_job
 from flows.storage import File, base_folder, common_folder, find
 from flows.unfinished import at_end
+from rnnfast.checks import Limits, Status, worst
+from rnnfast.drift import Tally
 
 EXECUTION, EVERYTHING = Execution(), Selection()
+LIMITS = Limits()
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +56,14 @@ def score_files(
     group_column: str | None = None,
     execution: Execution = EXECUTION,
     selection: Selection = EVERYTHING,
+    limits: Limits = LIMITS,
+    gate: bool = False,
 ) -> Summary:
-    """Scores the files that an address names, all or those that are selected.
+    """Scores the files that an address names, all or those that are selected, and holds their rows against training.
+
+    A closed gate ends the job after the scores are written: how the rows have moved is known only when all were
+    read, and each score is right for its row. But `_SUCCESS` is not there then, so that nobody who waits for it
+    takes them up unseen.
 
     Args:
         model: folder of a run.
@@ -65,20 +76,29 @@ def score_files(
         group_column: likewise.
         execution: where and how.
         selection: of the files.
+        limits: the rules for the rows.
+        gate: whether a rule that fails is an error.
 
     Raises:
+        GateError: a rule fails, and `gate`.
         InputError: `model` is not the folder of a run, or there is no such file or column, or no
             row that can be scored; of new files one that cannot be read, when all others are done.
     """
     job = scoring_job(model, columns, output, every, time_column, group_column, execution)
+
+    def judge(tally: Tally, rejected: int) -> Status:
+        checks = check_drift(model, job.scorer, tally, rejected, limits, job.outputs)
+        report_checks(checks, gate)
+        return worst(checks)
+
     files, inside = _found(job, pattern, selection)
     if selection.new:
-        return score_new(job, str(model), files, inside, execution, selection.settle)
+        return score_new(job, str(model), files, inside, execution, selection.settle, judge)
     if (job.outputs.folder / RUNS).sizes():
         raise InputError(
             f"--new must be given for an --output that was filled by it, {job.outputs.folder} was"
         )
-    return _run(job, files, inside, execution)
+    return _run(job, files, inside, execution, judge)
 
 
 def plan_files(
@@ -126,18 +146,19 @@ def _found(job: Job, pattern: str, selection: Selection) -> tuple[list[File], in
     return chosen, inside
 
 
-def _run(job: Job, files: list[File], inside: int, execution: Execution) -> Summary:
-    """Has all shards of the files done, and lists them."""
+def _run(job: Job, files: list[File], inside: int, execution: Execution, judge: Judge) -> Summary:
+    """Has all shards of the files done, lists them, and has what was counted of them judged."""
     started = perf_counter()
-    outputs, records = job.outputs, []
+    outputs, records, tally = job.outputs, [], Tally()
     executor = execution.executor(job.memory)
     summary = Summary(files=len(files))
-    with at_end(outputs.folder.remove_if_empty):  # an empty folder is nothing to leave
+    with at_end(outputs.end):
         outputs.begin()
         with job.together(files, inside, executor) as (work, shards):
             with rows_bar("scoring", sum(file.size for file in files)) as advance:
                 for done in executor.run(work, shards):
                     records.append(summary.count(done))
+                    tally.include(done.tally)
                     advance(done.record.input_rows, done.size)
             if summary.rows == 0:
                 found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
@@ -150,5 +171,7 @@ def _run(job: Job, files: list[File], inside: int, execution: Execution) -> Summ
             others,
             MANIFEST,
         )
+    summary.checks = judge(tally, summary.rejected)
+    outputs.succeed()
     summary.seconds = perf_counter() - started
     return summary

@@ -4,7 +4,9 @@ Files are new by their content, so that it matters neither how old they are nor 
 another content than the one that was taken replaces it: what was scored of the other one goes. What was scored by an
 earlier model stays as it is. The readings of a file are taken by themselves, since those of the files before it have
 been scored: no window reaches from one file into another. A file that cannot be read does not keep the others from
-being scored; the run fails afterwards, and so does the next one until it is whole or gone.
+being scored; the run fails afterwards, and so does the next one until it is whole or gone. A gate that is closed
+fails the run when its rows are scored and in the ledger: the next run does not score them again, but judges them again,
+together with its own, until they are accepted; `_SUCCESS` is there when all are.
 """
 
 import logging
@@ -20,21 +22,29 @@ from flows.errors import InputError
 from flows.incoming import Arrivals, arrivals
 from flows.ledger import Entry, Ledger, Run, with_shards
 from flows.locks import locked
-from flows.outputs import SUCCESS, Outputs, Record
+from flows.outputs import Outputs, Record
 from flows.parameters import Execution
 from flows.progress import rows_bar
 from flows.steps.score_reviews import Done, Shard
-from flows.steps.scoring_job import FilesWork, Job, Summary
+from flows.steps.scoring_job import FilesWork, Job, Judge, Summary
 from flows.storage import File
 from flows.unfinished import at_end
+from rnnfast.checks import Status
+from rnnfast.drift import Tally
 
 logger = logging.getLogger(__name__)
 
 
 def score_new(
-    job: Job, model: str, files: list[File], inside: int, execution: Execution, settle: float
+    job: Job,
+    model: str,
+    files: list[File],
+    inside: int,
+    execution: Execution,
+    settle: float,
+    judge: Judge,
 ) -> Summary:
-    """Has the shards of new files done, and enters them in the ledger.
+    """Has the shards of new files done, enters them in the ledger, and has what was counted of them judged.
 
     One run at a time adds to a folder. On this machine another one has nothing to do meanwhile; at an object store
     it is for whoever starts the runs to see to it.
@@ -46,24 +56,32 @@ def score_new(
         inside: how many letters of a path are those of the folder that all are in.
         execution: where and how.
         settle: see `Selection`.
+        judge: of the rows that this run and those since the last accepted one have added.
 
     Raises:
+        GateError: of `judge`.
         InputError: the output folder was filled without a ledger, or a new file cannot be read.
     """
     outputs = job.outputs
     folder = outputs.folder
-    with at_end(folder.remove_if_empty):
+    with at_end(outputs.end):
         folder.make()
         if not folder.is_local:
-            return _score_alone(job, model, files, inside, execution, settle)
+            return _score_alone(job, model, files, inside, execution, settle, judge)
         with locked(Path(folder.path), wait=False) as free:
             if not free:
                 return Summary(nothing=f"another run adds to {folder}")
-            return _score_alone(job, model, files, inside, execution, settle)
+            return _score_alone(job, model, files, inside, execution, settle, judge)
 
 
 def _score_alone(
-    job: Job, model: str, files: list[File], inside: int, execution: Execution, settle: float
+    job: Job,
+    model: str,
+    files: list[File],
+    inside: int,
+    execution: Execution,
+    settle: float,
+    judge: Judge,
 ) -> Summary:
     started = perf_counter()
     outputs = job.outputs
@@ -72,7 +90,8 @@ def _score_alone(
     found = arrivals(files, inside, ledger, settle)
     told = _told(found, len(files))
     logger.info("%s", told)
-    if not (found.taken or found.repeated or found.replaced or ledger.left):
+    unaccepted = ledger.unaccepted
+    if not (found.taken or found.repeated or found.replaced or ledger.left or unaccepted):
         return Summary(nothing=told)
     outputs.begin()
     ledger.folder.sweep()
@@ -93,18 +112,23 @@ def _score_alone(
     records, failed = _scored(job, [file for file, _ in found.taken], inside, execution, summary)
     done = _done(run, [record for record in records if record.input not in failed], failed)
     _remove_stale(outputs, ledger, done, records)
-    if done.files or done.repeated or done.replaced:
+    has_entries = bool(done.files or done.repeated or done.replaced)
+    if has_entries:
         ledger.write(done)
     else:
         ledger.forget([run])
     ledger.forget(ledger.left)
+    # Before files that failed are: these fail again in the next run, these rows are not scored again.
+    summary.checks = _judged(outputs, [*unaccepted, done], judge)
+    if has_entries or unaccepted:
+        ledger.write(replace(done, accepted=True))
     if failed:
         name, reason = next(iter(failed.items()))
         raise InputError(
             f"--input must hold files that can be read, {len(failed)} of {len(entries)} new ones cannot, "
             f"the others are scored; {name}: {reason}"
         )
-    outputs.folder.write(SUCCESS, b"")
+    outputs.succeed()
     summary.seconds = perf_counter() - started
     summary.nothing = "" if entries else told
     return summary
@@ -140,6 +164,20 @@ def _done(run: Run, records: list[Record], failed: dict[str, str]) -> Run:
         rows=sum(record.rows for record in records),
         rejected=sum(record.rejected for record in records),
     )
+
+
+def _judged(outputs: Outputs, runs: list[Run], judge: Judge) -> Status:
+    """How the checks end of the rows that runs have added; those of another model are not held against this one's."""
+    own = [run for run in runs if run.settings == outputs.settings]
+    # Files whose content changes may have the same first shards; those that went with the old content are not found.
+    keys = {key for run in own for entry in run.files for key in entry.shards}
+    found = [each for key in sorted(keys) if (each := outputs.find(key))]
+    if not found:
+        return "passed"
+    tally = Tally()
+    for _, counted in found:
+        tally.include(counted)
+    return judge(tally, sum(record.rejected for record, _ in found))
 
 
 def _remove_left(outputs: Outputs, ledger: Ledger, taken: set[Entry]) -> None:

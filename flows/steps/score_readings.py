@@ -20,11 +20,14 @@ from flows.datasets.series_files import SeriesColumns
 from flows.errors import InputError
 from flows.executors import AHEAD
 from flows.outputs import Outputs, Record
+from flows.steps.checks import count_report
 from flows.steps.gather import NoReadingsError, Readings, gather
 from flows.steps.partition import PART_MEMORY, PARTITION_BYTES, RejectedRows, Shard, Source, Whole
 from flows.steps.score_reviews import BASE_MEMORY, Done
 from flows.storage import File
+from rnnfast.drift import Tally
 from rnnfast.prediction import forecasts
+from rnnfast.profiles import tally_outputs, tally_readings
 from rnnfast.scoring import SensorScorer
 from rnnfast.series import Windows
 from rnnfast.window_models import WindowConfig
@@ -93,8 +96,8 @@ class ReadingsWork:
             )
         return scorer
 
-    def find(self, shard: Shard) -> Record | None:
-        """The record of a shard that is done."""
+    def find(self, shard: Shard) -> tuple[Record, Tally] | None:
+        """The record of a shard that is done, and what was counted of its rows."""
         return self.outputs.find(self._key(shard, self.source.digest(shard)))
 
     def _key(self, shard: Shard, digest: str) -> str:
@@ -106,10 +109,11 @@ class ReadingsWork:
         digest = self.source.digest(shard)
         name, first_row = self.source.input(shard)
         key = self._key(shard, digest)
-        record = self.outputs.find(key)
-        if record is not None:
-            return Done(record, True, self.source.size)
+        found = self.outputs.find(key)
+        if found is not None:
+            return Done(*found, True, self.source.size)
         rejected: RejectedRows = []
+        tally = Tally()
         rows = 0
 
         def read() -> Iterator[pa.Table]:
@@ -123,14 +127,16 @@ class ReadingsWork:
             # Of a few devices there may be nothing, of all together there must be something.
             with suppress(NoReadingsError):
                 readings, _ = gather(read(), scorer.series, Path(folder))
-                tables = scored(scorer, readings, self.every)
+                _count(tally, scorer, readings)
+                tables = scored(scorer, readings, self.every, tally)
             about = {
                 "input": name,
                 "first_row": first_row,
                 "input_rows": rows + len(rejected),
                 "input_sha256": digest,
             }
-            return Done(self.outputs.write(key, tables, rejected, about), False, self.source.size)
+            record = self.outputs.write(key, tables, rejected, tally, about)
+            return Done(record, tally, False, self.source.size)
 
 
 @dataclass(frozen=True)
@@ -151,8 +157,8 @@ class ReadingsFilesWork:
         """Loads the model."""
         return partial(self._do, self.work.load(threads), Lock())
 
-    def find(self, file: File) -> Record | None:
-        """The record of a file that is done."""
+    def find(self, file: File) -> tuple[Record, Tally] | None:
+        """The record of a file that is done, and what was counted of its rows."""
         return self._of(file).find(ALONE)
 
     def _do(self, scorer: SensorScorer, computing: Lock, file: File) -> Done:
@@ -177,8 +183,17 @@ def output_schema(scorer: SensorScorer) -> pa.Schema:
     return FORECASTS if scorer.model.config.task == "forecast" else LABELS
 
 
-def scored(scorer: SensorScorer, readings: Readings, every: int | None) -> Iterator[pa.Table]:
-    """Tables of FORECASTS or LABELS, one after the other."""
+def _count(tally: Tally, scorer: SensorScorer, readings: Readings) -> None:
+    """Counts the readings, all of them, whether or not a window is made of them."""
+    scaler = scorer.model.mean.numpy(), scorer.model.scale.numpy()
+    tally_readings(tally, readings.values, readings.runs, scorer.series.own, scaler)
+    count_report(tally, readings.report)
+
+
+def scored(
+    scorer: SensorScorer, readings: Readings, every: int | None, tally: Tally
+) -> Iterator[pa.Table]:
+    """Tables of FORECASTS or LABELS, one after the other; what the model gives is counted."""
     config = scorer.model.config
     table = _forecasts if config.task == "forecast" else _labels
     # Labels are what is looked for: they part no run.
@@ -190,6 +205,7 @@ def scored(scorer: SensorScorer, readings: Readings, every: int | None) -> Itera
         run = np.searchsorted(run_of_row, start, "right")
         group = [readings.group_names[i] for i in readings.groups[run]]
         last = start + config.lookback - 1
+        tally_outputs(tally, scorer.model, scorer.series.targets, output.numpy())
         yield table(scorer, readings.times[start], readings.times[last], group, output)
 
 

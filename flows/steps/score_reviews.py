@@ -17,6 +17,8 @@ from flows.errors import InputError
 from flows.executors import AHEAD
 from flows.outputs import Outputs, Record, content_digest
 from flows.storage import File
+from rnnfast.drift import Tally
+from rnnfast.profiles import tally_ids, tally_scores
 from rnnfast.scoring import Scorer
 
 SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
@@ -39,9 +41,17 @@ class Shard:
 
 @dataclass(frozen=True)
 class Done:
-    """A shard that is done: its record, whether it was done before, and its part of the input's bytes."""
+    """A shard that is done.
+
+    Attributes:
+        record: of it.
+        tally: what was counted of its rows.
+        was_done: whether it was done before.
+        size: its part of the input's bytes.
+    """
 
     record: Record
+    tally: Tally
     was_done: bool
     size: int
 
@@ -92,8 +102,8 @@ class ReviewsWork:
             )
         return partial(self._do, scorer, Lock())
 
-    def find(self, shard: Shard) -> Record | None:
-        """The record of a shard that is done."""
+    def find(self, shard: Shard) -> tuple[Record, Tally] | None:
+        """The record of a shard that is done, and what was counted of its rows."""
         return self.outputs.find(self._key(shard, content_digest(*_read(shard, self.columns))))
 
     def _key(self, shard: Shard, digest: str) -> str:
@@ -104,11 +114,13 @@ class ReviewsWork:
         table, rejected = _read(shard, self.columns)
         digest = content_digest(table, rejected)
         key = self._key(shard, digest)
-        record = self.outputs.find(key)
-        if record is not None:
-            return Done(record, True, shard.rows.size)
+        found = self.outputs.find(key)
+        if found is not None:
+            return Done(*found, True, shard.rows.size)
+        tally = Tally()
         with computing:
-            scores = scorer.score(table["text"])
+            scores = scorer.score(table["text"], partial(tally_ids, tally))
+        tally_scores(tally, scores)
         names = np.asarray(scorer.labels, dtype=object)[(scores >= 0.5).astype(int)]
         rows = pa.table(
             [table["id"], pa.array(scores), pa.array(names, pa.string())], schema=SCORES
@@ -120,7 +132,8 @@ class ReviewsWork:
             "input_sha256": digest,
         }
         bad = [(shard.name, row) for row in rejected]
-        return Done(self.outputs.write(key, [rows], bad, about), False, shard.rows.size)
+        record = self.outputs.write(key, [rows], bad, tally, about)
+        return Done(record, tally, False, shard.rows.size)
 
 
 def _read(shard: Shard, columns: Columns) -> tuple[pa.Table, list[Rejected]]:

@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,10 +25,15 @@ from flows.steps.score_readings import ReadingsFilesWork, ReadingsWork, output_s
 from flows.steps.score_reviews import SCORES, Done, ReviewsWork, plan_reviews
 from flows.storage import File, Folder
 from flows.unfinished import at_end
+from rnnfast.checks import Status
+from rnnfast.drift import Tally
 from rnnfast.scoring import CONFIG, RunFolderError, Scorer, SensorScorer, load_scorer
-from rnnfast.series import CALENDAR
 
-FORMAT = 2  # of the output; part of a shard's key
+FORMAT = 4  # of the output; part of a shard's key
+
+Judge = Callable[[Tally, int], Status]
+"""How the worst check of rows ends, from what was counted of them and how many were rejected; raises GateError where
+that ends the job."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +42,7 @@ logger = logging.getLogger(__name__)
 class Summary:
     """What scoring did, in shards and rows; `seconds` are those of scoring alone, `files` those that were taken.
 
-    `nothing` says why there was nothing to do, where that is so.
+    `checks` says how the worst check of the rows ended, `nothing` why there was nothing to do, where that is so.
     """
 
     files: int = 0
@@ -45,6 +50,7 @@ class Summary:
     skipped: int = 0
     rows: int = 0
     rejected: int = 0
+    checks: Status = "passed"
     seconds: float = 0.0
     nothing: str = ""
 
@@ -60,8 +66,8 @@ class Summary:
 class FilesWork(Work[Any, Done], Protocol):
     """Work on shards that are each of one file, whose records can be asked for."""
 
-    def find(self, shard: Any, /) -> Record | None:
-        """The record of a shard that is done."""
+    def find(self, shard: Any, /) -> tuple[Record, Tally] | None:
+        """The record of a shard that is done, and what was counted of its rows."""
 
 
 class Job(Protocol):
@@ -69,6 +75,10 @@ class Job(Protocol):
 
     How many letters of a path are those of that folder is called `inside`.
     """
+
+    @property
+    def scorer(self) -> Scorer | SensorScorer:
+        """The model."""
 
     @property
     def outputs(self) -> Outputs:
@@ -218,11 +228,10 @@ def scoring_job(
         outputs = Outputs(folder, SCORES, settings)
         return ReviewsJob(model, scorer, texts, execution.shard_rows, outputs)
     series = scorer.series
-    own = tuple(name for name in series.channels if name not in CALENDAR)
     read = SeriesColumns(
-        time_column or series.time_column, own, group_column or series.group_column
+        time_column or series.time_column, series.own, group_column or series.group_column
     )
-    columns_read = asdict(read) | {"channels": list(own)}
+    columns_read = asdict(read) | {"channels": list(series.own)}
     settings = told | {"columns": columns_read, "every": every}
     return ReadingsJob(model, scorer, read, every, Outputs(folder, output_schema(scorer), settings))
 

@@ -18,7 +18,7 @@ from rnnfast.scoring import Scorer
 RunCli = Callable[..., Result]
 Member = tuple[str, bytes]
 Mirror = Callable[[list[Member]], Path]
-FILES = ["config.json", "metrics.json", "model.safetensors", "report.html", "scores",
+FILES = ["config.json", "metrics.json", "model.safetensors", "profile.json", "report.html", "scores",
          "vocabulary.txt"]  # fmt: skip
 
 
@@ -45,7 +45,8 @@ def test_from_a_file_to_scores(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
     metrics = json.loads((run / "metrics.json").read_text())
-    stages = ["download", "prepare", "vocabulary", "train", "evaluate", "score", "total"]
+    stages = ["download", "prepare", "vocabulary", "check", "train", "evaluate", "score", "describe",
+              "total"]  # fmt: skip
     assert list(metrics["seconds"]) == stages
     assert sum(metrics["seconds"][stage] for stage in stages[:-1]) <= metrics["seconds"]["total"]
     assert metrics["data"]["test_rows"] == metrics["test"]["rows"] == 30

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -192,13 +193,17 @@ def test_many_runs_become_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         run = Run(ledger.next_id(), "now", "model", {"a": 1}, files=(entry,))
         ledger.write(run)
         whole = with_shards([entry], {entry.name: ["b", "a"]})
-        ledger.write(Run(run.id, "now", "model", {"a": 1}, done=True, files=whole, rows=7))
+        done = Run(run.id, "now", "model", {"a": 1}, done=True, files=whole, rows=7)
+        ledger.write(done)
+        if entry.name in ("5.csv", "20.csv"):
+            ledger.write(replace(done, accepted=True))
     names = list((output / "runs").sizes())
     assert len(names) < 8
     ledger = Ledger.of(output)
     assert list(ledger.seen.values()) == entries
     assert ledger.live["7.csv"].shards == ("a", "b")
     assert [run.rows for run in ledger.done] == [7] * 30
+    assert ledger.unaccepted == ledger.done[21:]
     assert [run.id for run in ledger.done] == sorted({run.id for run in ledger.done})
     # Killed when the merged file was there and the others too: nothing is there twice.
     ledger.write(ledger.done[0])

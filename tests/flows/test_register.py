@@ -17,6 +17,7 @@ from flows.steps.evaluate import read_json
 from flows.steps.evaluate_series import _measured, figures_on_test
 from flows.steps.prepare_series import prepare_series, training_scaler
 from flows.steps.register import judged, register, source_digest
+from rnnfast.drift import Tally
 from rnnfast.scoring import SensorScorer, SeriesInfo, save_sensors_run
 from rnnfast.training import WindowTraining
 from rnnfast.window_models import WindowConfig, build_window_model
@@ -220,7 +221,7 @@ def test_forecasts_of_the_same_readings_in_the_same_units(
     parts: Path, tmp_path: Path, standardised: bool
 ) -> None:
     own = forecaster(parts, tmp_path / "own", 12, standardised=standardised)
-    figures = _measured(own, parts, "test")[0]
+    figures = _measured(own, parts, "test", Tally())[0]
     assert figures is not None
     assert figures_on_test(parts, own, own) == figures
     # Another lookback, other units and another scaler change neither the rows nor their truth.

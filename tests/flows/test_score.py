@@ -194,12 +194,12 @@ def test_a_failure_in_the_middle_leaves_no_half_shard(
     output, pattern = tmp_path / "out", str(inputs / "*/*.csv")
     original, calls = Scorer.score, 0
 
-    def fails_the_second_time(self: Scorer, texts: object) -> np.ndarray:
+    def fails_the_second_time(self: Scorer, *arguments: object) -> np.ndarray:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise OSError(28, "No space left on device")
-        return original(self, texts)  # type: ignore[arg-type]
+        return original(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scorer, "score", fails_the_second_time)
     with pytest.raises(OSError, match="No space left"):

@@ -19,7 +19,7 @@ import pytest
 from flows.errors import InputError
 from flows.ledger import Ledger
 from flows.locks import locked
-from flows.outputs import MANIFEST, SUCCESS
+from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
 from flows.steps import partition, score_new
 from flows.steps.score import plan_files, score_files
@@ -93,6 +93,7 @@ def test_what_is_new_is_added(score: Score, tmp_path: Path) -> None:
     ]  # fmt: skip
     keys = {key for run in runs for entry in run.files for key in entry.shards}
     assert {path.stem for path in out.glob("*.parquet")} == keys
+    assert {path.stem for path in (out / "tally").glob("*.json")} == keys
     assert [e.name for e in runs[1].repeated] == ["day2/b.csv"]
 
 
@@ -112,6 +113,7 @@ def test_a_file_that_changed_is_scored_again_in_its_place(score: Score, tmp_path
     again = score()
     assert (again.files, again.shards, again.skipped) == (1, 2, 1)
     assert rows(tmp_path) == ids("a.csv", 4) + ids("b.csv", 1)
+    assert len(list((tmp_path / "out" / "tally").iterdir())) == 3  # of the old content none
     os.unlink(tmp_path / "in" / "a.csv")
     assert score().nothing
     assert rows(tmp_path) == ids("a.csv", 4) + ids("b.csv", 1)
@@ -136,6 +138,7 @@ def test_another_model_scores_what_is_new_alone(
     assert score(model).nothing
     put(tmp_path, "b.csv", "bad")
     assert score(model).rows == 1
+    del before[DRIFT]  # of the last run
     assert before.items() <= tree(tmp_path / "out").items()
     runs = Ledger.of(Folder.at(tmp_path / "out", "--output")).done
     assert [run.model for run in runs] == [str(run_dir), str(model)]
@@ -148,12 +151,12 @@ def killed(score: Score, monkeypatch: pytest.MonkeyPatch, after: int = 1) -> Non
     """A run that ends in the midst, as if it were killed: nothing of it is put right."""
     original, calls = Scorer.score, 0
 
-    def dies(self: Scorer, texts: object) -> object:
+    def dies(self: Scorer, *arguments: object) -> object:
         nonlocal calls
         calls += 1
         if calls > after:
             raise KeyboardInterrupt
-        return original(self, texts)  # type: ignore[arg-type]
+        return original(self, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(Scorer, "score", dies)

@@ -31,7 +31,14 @@ TINY = [
     "--epochs", "1", "--horizon", "4",
     *(w for s in ("lookback=12", "hidden_size=4", "segment=1", "period=6") for w in ("--set", s)),
 ]  # fmt: skip
-FILES = ["config.json", "metrics.json", "model.safetensors", "report.html", "scores"]
+FILES = [
+    "config.json",
+    "metrics.json",
+    "model.safetensors",
+    "profile.json",
+    "report.html",
+    "scores",
+]
 SMALL = WindowConfig(lookback=12, horizon=4, hidden_size=4)
 
 
@@ -71,7 +78,8 @@ def test_from_readings_to_forecasts(server: None, run_cli: RunCli, tmp_path: Pat
     assert "linear beside it" in result.stdout
     assert sorted(p.name for p in run.iterdir()) == FILES
     metrics = json.loads((run / "metrics.json").read_text())
-    stages = ["download", "prepare", "train", "baselines", "evaluate", "score", "total"]
+    stages = ["download", "prepare", "check", "train", "baselines", "evaluate", "score", "describe",
+              "total"]  # fmt: skip
     assert list(metrics["seconds"]) == stages
     assert list(metrics["baseline"]) == [
         "persistence", "linear", "seasonal", "dlinear", "mlp", "cnn"

@@ -1,0 +1,52 @@
+"""Adds to the metrics of a run what explains them: words that moved scores, the map of words, checks and drift."""
+
+from pathlib import Path
+
+from flows.outputs import DRIFT
+from flows.steps.check_data import CHECKS
+from flows.steps.evaluate import read_json, write_json
+from rnnfast.attribution import word_effects
+from rnnfast.profiles import Profile
+from rnnfast.scoring import Scorer, load_scorer
+from rnnfast.word_map import word_map
+
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+
+
+def describe(parts: Path, run: Path) -> Path:
+    """Completes the `metrics.json` of a run that is measured and has scored its test rows.
+
+    Args:
+        parts: folder of the steps before, with the checks.
+        run: folder of the run.
+
+    Returns:
+        The path of `metrics.json`. It has then, beside what was there, of each of the "examples" the "effects" of
+        its words, "words" (`rnnfast.word_map`), "checks", "drift" of the test rows, and the "profile" of the training
+        rows in quantiles.
+    """
+    path = run / "metrics.json"
+    metrics = read_json(path)
+    scorer = load_scorer(run)
+    if isinstance(scorer, Scorer):
+        for examples in metrics["examples"].values():
+            for example in examples:
+                example["effects"] = [
+                    round(effect, 4) for effect in word_effects(example["text"], scorer.log_odds)
+                ]
+        metrics["words"] = word_map(scorer)
+    metrics["checks"] = read_json(parts / CHECKS)
+    metrics["drift"] = read_json(run / "scores" / DRIFT)
+    profile = Profile.load(run)
+    if profile is not None:
+        metrics["profile"] = {
+            name: {
+                "low": histogram.low,
+                **{f"{share:.0%}": histogram.quantile(share) for share in QUANTILES},
+                "high": histogram.high,
+            }
+            for name, histogram in profile.training.features.items()
+            if histogram.total
+        }
+    write_json(path, metrics)
+    return path
