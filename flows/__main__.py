@@ -67,7 +67,8 @@ Workers = Annotated[
     str | None,
     typer.Option(
         metavar="N",
-        help="Processes that share the work: shards of files, by default one a core; training, by default one.",
+        help="Processes that share the work and the cores: shards of files, by default one for every 4 cores; "
+        "training, by default one.",
     ),
 ]
 Address = Annotated[

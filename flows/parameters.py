@@ -20,7 +20,7 @@ from flows.datasets import DATASETS, SENSORS
 from flows.datasets.base import Archive, SensorDataset
 from flows.datasets.readers import Columns
 from flows.errors import InputError
-from flows.executors import Engine, Executor, cores, executor
+from flows.executors import Engine, Executor, executor, usual_workers
 
 DRIVER_MEMORY = 400 << 20  # bytes: of the process that plans, with Prefect and its server
 
@@ -261,7 +261,11 @@ class Execution(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: Engine = Field("local", description="local: processes of this machine; ray: a cluster.")
-    workers: int | None = Field(None, ge=1, description="Shards at a time; by default one a core.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Processes, which share the cores; by default one for every 4 of them, of a cluster one a CPU.",
+    )
     address: str | None = Field(
         None, description="host:port of a Ray cluster; by default one of its own."
     )
@@ -301,7 +305,7 @@ class Execution(BaseModel):
         Raises:
             InputError: not even one.
         """
-        wanted = self.workers or cores()
+        wanted = self.workers or usual_workers()
         if self.memory_limit is None:
             return wanted
         fitting = (self.memory_limit - DRIVER_MEMORY) // worker_memory

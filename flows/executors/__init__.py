@@ -19,6 +19,7 @@ ResultOut = TypeVar("ResultOut", covariant=True)
 Engine = Literal["local", "ray"]
 
 AHEAD = 2  # items a worker has at a time: one that it works at, one that it reads already
+THREADS = 4  # cores that a process is worth
 DEATHS = 3  # workers that an item may cost before it is given up
 
 
@@ -48,6 +49,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def usual_workers() -> int:
+    """How many processes of this machine work where nobody says how many.
+
+    Their threads share the cores. Up to `THREADS` of them go nearly as far in one process as in several, which has the
+    libraries and the model in memory once; with more, what a process does in one thread would hold them up.
+    """
+    return max(1, cores() // THREADS)
+
+
 def executor(
     engine: Engine, workers: int | None, address: str | None = None, gpus: float = 0
 ) -> Executor:
@@ -55,7 +65,7 @@ def executor(
 
     Args:
         engine: local or ray.
-        workers: how many; None: one for each core of the machine, or of the cluster.
+        workers: how many; None: as `usual_workers` says, or one for each CPU of the cluster.
         address: of a Ray cluster; None starts one on this machine.
         gpus: of each of Ray's workers.
 
@@ -74,5 +84,5 @@ def executor(
             raise InputError(f"--{name} must go with --engine ray, got: {value} for {engine}")
     from flows.executors.local import InProcess, Processes
 
-    count = workers or cores()
+    count = workers or usual_workers()
     return Processes(count) if count > 1 else InProcess()
