@@ -109,11 +109,13 @@ def trained(data: Path, folder: Path) -> Path:
     return folder
 
 
-def job(folder: Path, source: Path | str, target: Path, **execution: Any) -> dict[str, Any]:
+def job(
+    folder: Path, source: Path, target: Path, watched: bool = False, **execution: Any
+) -> dict[str, Any]:
     """Scores into a folder that is new."""
     shutil.rmtree(target, ignore_errors=True)
     arguments = [str(folder), str(source), str(target), json.dumps(execution)]
-    return run([sys.executable, "-m", "benchmarks.pipeline.job", *arguments])
+    return run([sys.executable, "-m", "benchmarks.pipeline.job", *arguments], watched=watched)
 
 
 def beside_script(folder: Path, many: Path, work: Path, rounds: int) -> None:
@@ -206,7 +208,7 @@ def peaks(folder: Path, texts: list[str], sizes: tuple[int, int], work: Path) ->
     found = []
     for rows in sizes:
         source = write_reviews(texts, rows, work / f"reviews-{rows}.parquet")
-        done = job(folder, source, work / "out", workers=2)
+        done = job(folder, source, work / "out", watched=True, workers=2)
         found.append(done["peak"])
         table.add_row(
             f"{rows:,}", f"{done['peak'] / 1e6:,.0f} MB", f"{rows / done['seconds']:,.0f}"

@@ -9,25 +9,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-EVERY = 0.1  # seconds from one look at the memory to the next
+EVERY = 0.2  # seconds from one look at the memory to the next
 
 
-def run(command: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What a command prints last, as JSON, with `peak`, the most bytes that it and its children had in memory.
+def run(
+    command: list[str], environment: Mapping[str, str] | None = None, watched: bool = False
+) -> dict[str, Any]:
+    """What a command prints last, as JSON; where it is watched, which takes time from it, with `peak`.
 
-    Pages that several of them share are counted once. Raises CalledProcessError where it fails.
+    That is the most bytes that it and its children had in memory; pages that several of them share are counted once.
+    Raises CalledProcessError where it fails.
     """
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | (environment or {})
     )
     peak = 0
-    while process.poll() is None:
+    while watched and process.poll() is None:
         peak = max(peak, _bytes(process.pid))
         time.sleep(EVERY)
     output, _ = process.communicate()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, output)
-    return json.loads(output.splitlines()[-1]) | {"peak": peak}
+    return json.loads(output.splitlines()[-1]) | ({"peak": peak} if watched else {})
 
 
 def _bytes(root: int) -> int:
