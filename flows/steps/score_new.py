@@ -6,7 +6,7 @@ earlier model stays as it is. The readings of a file are taken by themselves, si
 been scored: no window reaches from one file into another. A file that cannot be read does not keep the others from
 being scored; the run fails afterwards, and so does the next one until it is whole or gone. A gate that is closed
 fails the run when its rows are scored and in the ledger: the next run does not score them again, but judges them again,
-together with its own, until they are accepted; `_SUCCESS` is there when all are.
+together with its own, until they are accepted, or another model scores what is new; `_SUCCESS` is there when all are.
 """
 
 import logging
@@ -167,8 +167,8 @@ def _done(run: Run, records: list[Record], failed: dict[str, str]) -> Run:
 
 
 def _judged(outputs: Outputs, runs: list[Run], judge: Judge) -> Status:
-    """How the checks end of the rows that runs have added; those of another model are not held against this one's."""
-    own = [run for run in runs if run.settings == outputs.settings]
+    """How the checks end of the rows that runs have added, those with the model of the last one."""
+    own = [run for run in runs if run.model == runs[-1].model]
     # Files whose content changes may have the same first shards; those that went with the old content are not found.
     keys = {key for run in own for entry in run.files for key in entry.shards}
     found = [each for key in sorted(keys) if (each := outputs.find(key))]
