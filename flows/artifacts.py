@@ -23,6 +23,7 @@ from flows.steps.scoring_job import Summary
 ADDRESS = "RNNFAST_RUNS_ADDRESS"
 _SVG = re.compile(r"<svg (.*?)</svg>", re.DOTALL)
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _LABEL = re.compile(r'aria-label="([^"]*)"')
 
 logger = logging.getLogger(__name__)
@@ -98,14 +99,15 @@ def plots(page: str) -> list[tuple[str, str]]:
 
     With the colours of the page, light or dark, whichever whoever looks at it prefers.
     """
-    style = "".join(_STYLE.findall(page))
+    style = "".join(_STYLE.findall(page)) + "svg { font-family: system-ui, sans-serif; }"
+    ground = '<rect width="100%" height="100%" style="fill: var(--page)"/>'
     found = []
     for match in _SVG.finditer(page):
-        label = _LABEL.search(match[1])
         head, _, drawn = match[1].partition(">")
-        background = '<rect width="100%" height="100%" style="fill: var(--page)"/>'
-        opening = f'<svg xmlns="http://www.w3.org/2000/svg" {head}>'
-        svg = f"{opening}<style><![CDATA[{style}]]></style>{background}{drawn}</svg>"
+        label, box = _LABEL.search(head), _BOX.search(head)
+        size = f'width="{box[1]}" height="{box[2]}"' if box else ""
+        opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {head}>'
+        svg = f"{opening}<style><![CDATA[{style}]]></style>{ground}{drawn}</svg>"
         found.append((html.unescape(label[1]) if label else "", svg))
     return found
 
