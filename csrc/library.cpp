@@ -20,9 +20,9 @@ STABLE_TORCH_LIBRARY(rnnfast, m) {
       "-> (Tensor grad_input, Tensor grad_h0, Tensor grad_c0, Tensor grad_w_ih, Tensor grad_w_hh, Tensor grad_b_ih, "
       "Tensor grad_b_hh, Tensor grad_w_hr)");
   m.def(
-      "pooled(int cell, Tensor ids, Tensor lengths, Tensor table, Tensor w_hh, Tensor? b_hh, bool padding_before, "
-      "bool reverse, bool with_mean, bool with_max, bool with_last) "
-      "-> (Tensor mean, Tensor max, Tensor last, Tensor columns)");
+      "pooled(int cell, Tensor ids, Tensor lengths, Tensor table, Tensor w_hh, Tensor? b_hh, "
+      "Tensor? word_weights, bool distinct, bool padding_before, bool reverse, bool with_mean, bool with_max, "
+      "bool with_last) -> (Tensor mean, Tensor max, Tensor last, Tensor word_sums)");
   m.def("cpu_peak(float seconds) -> float");
   m.def("cpu_target() -> str");
   m.def("cpu_targets() -> str");

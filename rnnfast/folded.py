@@ -41,6 +41,8 @@ class FoldedClassifier(nn.Module):
         self.directions = [_direction(model, suffix) for suffix in suffixes]
         self.weight = model.head.weight.detach().clone()
         self.bias = model.head.bias.detach().clone()
+        self.words = None if model.words is None else model.words.weight.detach()[:, 0].clone()
+        self.distinct_words = config.distinct_words
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         results = [
@@ -50,17 +52,19 @@ class FoldedClassifier(nn.Module):
                 lengths,
                 *weights,
                 pooling=self.pooling,
+                word_weights=None if number else self.words,
+                distinct=self.distinct_words,
                 padding_before=self.padding_before,
                 reverse=number == 1,
             )
             for number, weights in enumerate(self.directions)
         ]
-        # By pooling, then by direction, as the head has them. At the end is the mean of the words' own weights, if any.
-        *pools, (means, *_) = zip(*results, strict=True)
-        added = means.sum(1) * lengths.to(means.dtype).sqrt()
+        # By pooling, then by direction, as the head has them. The words' sums are at the end of the first.
+        pools = zip(*(each[: len(self.pooling)] for each in results), strict=True)
         features = torch.cat([each for directions in pools for each in directions], dim=1)
         # Not a matrix product, whose rounding depends on the number of rows.
-        return (features * self.weight).sum(1) + self.bias + added
+        logits = (features * self.weight).sum(1) + self.bias
+        return logits if self.words is None else logits + results[0][-1]
 
 
 def why_not(model: nn.Module) -> str | None:
@@ -93,17 +97,12 @@ def why_not(model: nn.Module) -> str | None:
 
 
 def _direction(model: RecurrentClassifier, suffix: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Table, W_hh (G*H, H) and b_hh (G*H,) of one direction.
-
-    The table is (V, G*H), or in the first direction (V, G*H + 1) where words have weights of their own.
-    """
+    """Table (V, G*H), W_hh (G*H, H) and b_hh (G*H,) of one direction."""
     w_ih, w_hh, b_ih, b_hh = (
         getattr(model.rnn, f"{name}_l0{suffix}").detach()
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
     # In float64, so that each number is rounded once.
     sums = F.linear(model.embedding.weight.detach().double(), w_ih.double(), b_ih.double())
-    if model.words is not None and not suffix:
-        sums = torch.cat([sums, model.words.weight.detach()], dim=1)
     table = F.pad(sums.to(w_ih.dtype), (0, -sums.shape[1] % _ALIGNMENT))[:, : sums.shape[1]]
     return table, w_hh.clone(), b_hh.clone()

@@ -53,6 +53,10 @@ class ModelConfig(BaseModel):
     word_weights: bool = Field(
         False, description="Whether each word of a recurrent model adds to the logit by itself."
     )
+    distinct_words: bool = Field(
+        False,
+        description="Whether such a weight counts once in a text, however often the word is there.",
+    )
     window: int = Field(3, ge=1, description="Words that a filter of the cnn sees; odd.")
     max_pairs: int = Field(300_000, ge=1, description="Pairs of words that ngrams knows.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of features, in training.")
@@ -131,8 +135,9 @@ class WordVectors(nn.Embedding):
 class WordWeights(nn.Embedding):
     """Ids (N, T) and lengths (N,) -> what the words of each text add to its logit, (N,).
 
-    That is the sum of the weights of all n words, over the square root of n: the spread of a sum of n
-    independent weights, so that long texts do not outweigh what the recurrent layer says of them.
+    That is the sum of the weights of n words, over the square root of n: the spread of a sum of n
+    independent weights, so that long texts do not outweigh what the recurrent layer says of them. The
+    n words are all of the text, or with ``distinct_words`` each of them once.
     In training a share of the words becomes ``[UNK]``, not the same as those of ``WordVectors``. The
     weight of the padding is zero and stays so.
     """
@@ -142,15 +147,19 @@ class WordWeights(nn.Embedding):
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__(vocabulary_size, 1, padding_idx=1)
-        self.word_dropout = config.word_dropout
+        self.word_dropout, self.distinct = config.word_dropout, config.distinct_words
         nn.init.zeros_(self.weight)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
         if self.training and self.word_dropout:
             ids = _without_some(ids, self.word_dropout)
+        counts = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        if self.distinct:
+            ids = ids.where(counts, -1).sort(1).values
+            counts = (ids >= 0) & (ids != F.pad(ids, (1, 0), value=-1)[:, :-1])
+            ids = ids.clamp(min=0)
         weights = super().forward(ids).squeeze(2)
-        is_word = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        return (weights * is_word).sum(1) / lengths.to(weights.dtype).sqrt()
+        return (weights * counts).sum(1) / counts.sum(1).to(weights.dtype).sqrt()
 
     @torch.no_grad()
     def start(self, texts: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -370,7 +379,10 @@ _MODELS: dict[Cell, type[nn.Module]] = {
 # Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
 PRESETS: dict[str, dict[Cell, dict[str, dict[str, Any]]]] = {
     "default": {
-        "rnn": {"model": {"word_weights": True}, "training": {}},
+        "rnn": {
+            "model": {"hidden_size": 64, "word_weights": True, "distinct_words": True},
+            "training": {},
+        },
         "gru": {"model": {}, "training": {}},
         "lstm": {"model": {}, "training": {}},
         "mlp": {"model": {"embedding_size": 32}, "training": {}},

@@ -126,14 +126,16 @@ def pooled(
     b_hh: Tensor | None = None,
     *,
     pooling: tuple[str, ...],
+    word_weights: Tensor | None = None,
+    distinct: bool = False,
     padding_before: bool = False,
     reverse: bool = False,
 ) -> tuple[Tensor, ...]:
     """From token ids to pooled hidden states, for inference: one layer in one direction that writes no sequence.
 
     N is the number of rows, L the tokens that a row holds, V the number of words, H the hidden size, G the number of
-    gates, K any number of further columns. The states before the first step are 0. Thousands of rows at once are best:
-    they are sorted by their lengths here, and padding costs nothing.
+    gates. The states before the first step are 0. Thousands of rows at once are best: they are sorted by their lengths
+    here, and padding costs nothing.
 
     A row's result is the same bit for bit whatever other rows there are, in whatever order, and for any number of
     threads; another instruction set rounds in another way.
@@ -142,18 +144,20 @@ def pooled(
         cell: one of :data:`CELLS`.
         ids: (N, L) int32 or int64, each of a row's tokens in 0..V-1; padding is not read.
         lengths: (N,) int64, each in 1..L, in any order: the number of tokens of each row.
-        table: (V, G*H + K). The first G*H columns hold what a word adds to the sums of its step, W_ih x + b_ih, the
-            gates in torch's order. Rows may stand apart: at multiples of 64 bytes they are read fastest.
+        table: (V, G*H), what a word adds to the sums of its step, W_ih x + b_ih, the gates in torch's order. Rows may
+            stand apart: at multiples of 64 bytes they are read fastest.
         w_hh: (G*H, H).
         b_hh: (G*H,), or None for zeros.
         pooling: of :data:`POOLINGS` what is wanted: the mean and the maximum of the hidden states over a row's tokens,
             and the state after the last step.
+        word_weights: (V,), a weight of each word by itself, or None.
+        distinct: a word's weight counts once in a row, however often the word is there.
         padding_before: a row's tokens are its last ones, not its first ones.
         reverse: from the last token to the first.
 
     Returns:
-        (N, H) for each name in ``pooling``, in that order, and at the end (N, K), the means over the row's tokens of
-        the table's further columns.
+        (N, H) for each name in ``pooling``, in that order. With ``word_weights`` there is (N,) at the end: of each row
+        the sum of the weights that count, over the square root of their number.
 
     Raises:
         RuntimeError: an argument has the wrong shape, dtype or device, an id or a length is out of range, or a gradient
@@ -165,16 +169,20 @@ def pooled(
         raise RuntimeError(f"rnnfast: pooling must be of {', '.join(POOLINGS)}, got: {wrong[0]}")
     if _transformed():
         raise RuntimeError("rnnfast: pooled must stay outside of torch.func and forward gradients")
-    for name, tensor in (("table", table), ("w_hh", w_hh), ("b_hh", b_hh)):
+    weights = {"table": table, "w_hh": w_hh, "b_hh": b_hh, "word_weights": word_weights}
+    for name, tensor in weights.items():
         if torch.is_grad_enabled() and tensor is not None and tensor.requires_grad:
             raise RuntimeError(
                 f"rnnfast: {name} must not require a gradient, since pooled has none: call it under "
                 "torch.inference_mode() or torch.no_grad()"
             )
     wanted = tuple(name in pooling for name in POOLINGS)
-    arguments = (_NUMBERS[cell], ids, lengths, table, w_hh, b_hh, padding_before, reverse)
-    *results, columns = torch.ops.rnnfast.pooled(*arguments, *wanted)
-    return *(results[POOLINGS.index(name)] for name in pooling), columns
+    options = (distinct, padding_before, reverse, *wanted)
+    *results, sums = torch.ops.rnnfast.pooled(
+        _NUMBERS[cell], ids, lengths, *weights.values(), *options
+    )
+    pooled = (results[POOLINGS.index(name)] for name in pooling)
+    return (*pooled, *(() if word_weights is None else (sums,)))
 
 
 def cpu_target() -> str:
@@ -302,6 +310,8 @@ def _pooled_fake(
     table: Tensor,
     w_hh: Tensor,
     b_hh: Tensor | None,
+    word_weights: Tensor | None,
+    distinct: bool,
     padding_before: bool,
     reverse: bool,
     with_mean: bool,
@@ -311,7 +321,7 @@ def _pooled_fake(
     rows, hidden = ids.shape[0], w_hh.shape[1]
     wanted = (hidden if each else 0 for each in (with_mean, with_max, with_last))
     mean, maximum, last = (table.new_empty(rows, width) for width in wanted)
-    return mean, maximum, last, table.new_empty(rows, table.shape[1] - w_hh.shape[0])
+    return mean, maximum, last, table.new_empty(0 if word_weights is None else rows)
 
 
 _LAYER = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep")

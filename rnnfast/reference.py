@@ -109,6 +109,8 @@ def pooled(
     b_hh: Tensor | None = None,
     *,
     pooling: tuple[str, ...],
+    word_weights: Tensor | None = None,
+    distinct: bool = False,
     padding_before: bool = False,
     reverse: bool = False,
 ) -> tuple[Tensor, ...]:
@@ -117,12 +119,11 @@ def pooled(
     here = steps < lengths.unsqueeze(1)
     start = ids.shape[1] - lengths if padding_before else torch.zeros_like(lengths)
     places = torch.where(here, start.unsqueeze(1) + steps, 0)
-    words = table[torch.where(here, ids.gather(1, places), 0).long()]
-    sums, columns = words.split([len(w_hh), table.shape[1] - len(w_hh)], dim=2)
+    words = torch.where(here, ids.gather(1, places), 0).long()
     h0 = table.new_zeros(len(ids), w_hh.shape[1])
     output, h_n, *_ = layer(
         cell,
-        sums,
+        table[words],
         h0,
         torch.eye(len(w_hh), dtype=table.dtype),
         w_hh,
@@ -139,5 +140,11 @@ def pooled(
         "max": output.masked_fill(~here, -torch.inf).amax(1),
         "last": h_n,
     }
-    means = torch.where(here, columns, 0.0).sum(1) / lengths.unsqueeze(1)
-    return *(results[name] for name in pooling), means
+    pooled = tuple(results[name] for name in pooling)
+    if word_weights is None:
+        return pooled
+    counted = [row[:length] for row, length in zip(words, lengths, strict=True)]
+    if distinct:
+        counted = [row.unique() for row in counted]
+    added = [word_weights[row].sum() / len(row) ** 0.5 for row in counted]
+    return *pooled, torch.stack(added) if added else word_weights.new_empty(0)

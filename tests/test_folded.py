@@ -16,6 +16,7 @@ VARIANTS = [
     {"cell": "gru", "bidirectional": True, "pooling": "last", "padding": "before"},
     {"cell": "rnn", "bidirectional": True, "pooling": "max"},
     {"cell": "rnn", "word_weights": True},
+    {"cell": "rnn", "word_weights": True, "distinct_words": True, "padding": "before"},
     {"cell": "gru", "word_weights": True, "bidirectional": True, "padding": "before"},
 ]
 

@@ -42,6 +42,7 @@ VARIANTS = [
     {"cell": "rnn", "pooling": "mean"},
     {"cell": "rnn", "pooling": "max", "nonlinearity": "relu"},
     {"cell": "rnn", "word_weights": True},
+    {"cell": "rnn", "word_weights": True, "distinct_words": True},
     {"cell": "rnn", "num_layers": 2, "bidirectional": True},
     {"cell": "rnn", "num_layers": 2, "bidirectional": True, "pooling": "last"},
     {"cell": "cnn", "window": 3},
@@ -163,8 +164,12 @@ def test_channels_are_dropped_from_a_whole_text_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("padding", ["after", "before"])
-def test_word_weights_add_their_sum_over_the_root_of_the_length(padding: Padding) -> None:
-    model = build_model(config(word_weights=True, padding=padding), SIZE).eval()
+@pytest.mark.parametrize("distinct", [False, True])
+def test_word_weights_add_their_sum_over_the_root_of_their_number(
+    padding: Padding, distinct: bool
+) -> None:
+    changes = {"word_weights": True, "distinct_words": distinct, "padding": padding}
+    model = build_model(config(**changes), SIZE).eval()
     assert isinstance(model, RecurrentClassifier)
     assert model.words is not None
     ids, lengths = rows(padding)
@@ -174,7 +179,9 @@ def test_word_weights_add_their_sum_over_the_root_of_the_length(padding: Padding
         model.words.weight[1] = 100  # not read
     for i, n in enumerate(lengths.tolist()):
         words = ids[i, -n:] if padding == "before" else ids[i, :n]
-        added = model.words.weight[words].sum() / n**0.5
+        if distinct:
+            words = words.unique()
+        added = model.words.weight[words].sum() / len(words) ** 0.5
         torch.testing.assert_close(model(ids, lengths)[i], without[i] + added)
 
 

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.usefixtures("nan_filled")
 EVERY = ("max", "last", "mean")
 
 
-def call(
-    cell: str, rows: int, hidden: int, dtype: torch.dtype, tokens: int = 40, columns: int = 2
-) -> dict[str, Any]:
+def call(cell: str, rows: int, hidden: int, dtype: torch.dtype, tokens: int = 40) -> dict[str, Any]:
     """The arguments by name. Padding, after the words, is no word of the table, so whoever reads it finds out."""
     sums, words = ops.CELLS[cell] * hidden, 30
     lengths = torch.randint(1, tokens + 1, (rows,))
@@ -25,10 +23,12 @@ def call(
         "cell": cell,
         "ids": ids.masked_fill(torch.arange(tokens) >= lengths[:, None], -7),
         "lengths": lengths,
-        "table": torch.randn(words, sums + columns, dtype=dtype),
+        "table": torch.randn(words, sums, dtype=dtype),
         "w_hh": torch.randn(sums, hidden, dtype=dtype) * hidden**-0.5,
         "b_hh": torch.randn(sums, dtype=dtype),
         "pooling": EVERY,
+        "word_weights": torch.randn(words, dtype=dtype),
+        "distinct": True,
     }
 
 
@@ -61,8 +61,8 @@ def test_error_in_float32_is_at_most_that_of_the_layer_and_torchs_pooling(
     cell: str, hidden: int
 ) -> None:
     """Root mean square over each result; or 1.5 units in the last place of a typical number."""
-    arguments = call(cell, 40, hidden, torch.float32, tokens=300, columns=0)
-    given = {name: t for name, t in arguments.items() if name not in ("cell", "pooling")}
+    arguments = call(cell, 40, hidden, torch.float32, tokens=300)
+    given = {name: t for name, t in arguments.items() if isinstance(t, Tensor)}
     wider = {n: t.double() if t.is_floating_point() else t for n, t in given.items()}
     exact = reference.pooled(cell, **wider, pooling=EVERY)
 
@@ -114,18 +114,43 @@ def test_a_row_is_the_same_bit_for_bit_wherever_it_stands(cell: str, reverse: bo
 
 
 def test_only_what_is_wanted_comes_in_the_order_in_which_it_is_named() -> None:
-    arguments = call("gru", 9, 5, torch.float32, columns=0)
-    every = dict(zip((*EVERY, "columns"), ops.pooled(**arguments), strict=True))
-    assert every["columns"].shape == (9, 0)
+    arguments = call("gru", 9, 5, torch.float32) | {"word_weights": None}
+    every = dict(zip(EVERY, ops.pooled(**arguments), strict=True))
     for pooling in (("mean",), ("last", "max"), ()):
-        *results, columns = ops.pooled(**arguments | {"pooling": pooling})
+        results = ops.pooled(**arguments | {"pooling": pooling})
         assert all(torch.equal(r, every[n]) for r, n in zip(results, pooling, strict=True))
-        assert columns.shape == (9, 0)
+
+
+def test_the_weight_of_a_word_counts_for_each_time_or_once() -> None:
+    arguments = call("rnn_relu", 3, 5, torch.float64, tokens=5)
+    arguments["ids"] = torch.tensor([[7, 2, 7, 7, -7], [2, -7, -7, -7, -7], [0, 7, 2, 0, 7]])
+    arguments["lengths"] = torch.tensor([4, 1, 5])
+    arguments["word_weights"][[0, 2, 7]] = torch.tensor([1.0, 10.0, 100.0]).double()
+    for distinct, sums, counts in (
+        (False, [310, 10, 212], [4, 1, 5]),
+        (True, [110, 10, 111], [2, 1, 3]),
+    ):
+        expected = torch.tensor(sums).double() / torch.tensor(counts).double().sqrt()
+        for each in (arguments, with_padding_before(arguments)):
+            *_, found = ops.pooled(**each | {"distinct": distinct})
+            torch.testing.assert_close(found, expected)
+
+
+def test_the_words_of_one_call_are_new_to_the_next() -> None:
+    arguments = call("rnn_relu", 1, 5, torch.float32, tokens=50)
+    *_, first = ops.pooled(**arguments)
+    *_, second = ops.pooled(**arguments)
+    assert torch.equal(first, second)
+    more = torch.cat([arguments["word_weights"], torch.ones(5)])
+    wider = {"table": F.pad(arguments["table"], (0, 0, 0, 5)), "word_weights": more}
+    last = {"ids": torch.full((1, 50), 34), "lengths": torch.tensor([50])}
+    *_, third = ops.pooled(**arguments | wider | last)
+    assert third.tolist() == [1]
 
 
 def test_no_rows() -> None:
     arguments = call("lstm", 0, 5, torch.float32)
-    assert [tuple(t.shape) for t in ops.pooled(**arguments)] == [(0, 5)] * 3 + [(0, 2)]
+    assert [tuple(t.shape) for t in ops.pooled(**arguments)] == [(0, 5)] * 3 + [(0,)]
 
 
 def test_no_recurrent_bias_is_one_of_zeros() -> None:
@@ -152,7 +177,7 @@ def test_nan_goes_through(cell: str, place: int) -> None:
     arguments["lengths"] = torch.tensor([11, 11, 11])
     arguments["ids"] = torch.randint(1, 30, (3, 11))
     arguments["ids"][1, place] = 0
-    arguments["table"][0] = torch.nan
+    arguments["table"][0] = arguments["word_weights"][0] = torch.nan
     for result in ops.pooled(**arguments):
         assert result[1].isnan().all()
         assert result[[0, 2]].isfinite().all()
@@ -162,12 +187,13 @@ def test_opcheck() -> None:
     t = call("lstm", 3, 5, torch.float64)
     number = list(ops.CELLS).index("lstm")
     tensors = (t["ids"], t["lengths"], t["table"], t["w_hh"], t["b_hh"])
-    options = (False, True, True, False, True)
-    torch.library.opcheck(torch.ops.rnnfast.pooled.default, (number, *tensors, *options))
+    for weights in (t["word_weights"], None):
+        options = (weights, True, False, True, True, False, True)
+        torch.library.opcheck(torch.ops.rnnfast.pooled.default, (number, *tensors, *options))
 
 
 def bad_arguments() -> dict[str, tuple[str, dict[str, Any]]]:
-    learns = torch.zeros(30, 17).requires_grad_()
+    learns = torch.zeros(30, 15).requires_grad_()
     return {
         "cell": ("cell must be one of rnn_tanh, .*, got: rnn_sine", {"cell": "rnn_sine"}),
         "pooling": ("pooling must be of mean, max, last, got: median", {"pooling": ("median",)}),
@@ -192,10 +218,21 @@ def bad_arguments() -> dict[str, tuple[str, dict[str, Any]]]:
         "w_hh": (r"w_hh must have the shape \(12, 4\)", {"w_hh": torch.zeros(15, 4)}),
         "b_hh": (r"b_hh must have the shape \(15\), got: \(5\)", {"b_hh": torch.zeros(5)}),
         "b_hh's type": ("b_hh must have the dtype of table", {"b_hh": torch.zeros(15).double()}),
-        "table's rank": ("table must have 2 dimensions, got: 3", {"table": torch.zeros(3, 2, 17)}),
-        "table": ("at least the 15 columns that w_hh has rows", {"table": torch.zeros(30, 14)}),
-        "table's type": ("float32 or float64", {"table": torch.zeros(30, 17).half()}),
+        "table's rank": ("table must have 2 dimensions, got: 3", {"table": torch.zeros(3, 2, 15)}),
+        "table": (
+            r"as many columns as w_hh has rows \(15\), got: 14",
+            {"table": torch.zeros(30, 14)},
+        ),
+        "table's type": ("float32 or float64", {"table": torch.zeros(30, 15).half()}),
+        "word_weights": (
+            r"word_weights must have the shape \(30\), got: \(29\)",
+            {"word_weights": torch.zeros(29)},
+        ),
         "gradient": ("table must not require a gradient", {"table": learns}),
+        "gradient of words": (
+            "word_weights must not require a gradient",
+            {"word_weights": torch.zeros(30).requires_grad_()},
+        ),
     }
 
 

@@ -77,6 +77,7 @@ def accuracy(model: torch.nn.Module, rows: Reviews) -> float:
         ("rnn", {}, 0.95),
         ("rnn", {"pooling": "max", "bidirectional": True}, 0.95),
         ("rnn", {"word_weights": True}, 0.95),
+        ("rnn", {"word_weights": True, "distinct_words": True}, 0.95),
         ("cnn", {"window": 3}, 0.95),
         ("ngrams", {}, 0.95),
     ],
@@ -109,7 +110,8 @@ def test_same_seed_same_weights_bit_for_bit(cell: str, word_weights: bool) -> No
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
         noise = {"word_dropout": 0.1, "channel_dropout": 0.1}
-        model = build_model(small(cell, word_weights=word_weights, **noise), SIZE, seed=7)
+        words = {"word_weights": word_weights, "distinct_words": word_weights}
+        model = build_model(small(cell, **words, **noise), SIZE, seed=7)
         width = LENGTH if cell == "mlp" else None
         fit(model, replace(TRAIN, width=width), replace(VALIDATION, width=width), settings)
         assert torch.equal(torch.get_rng_state(), before)

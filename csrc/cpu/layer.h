@@ -76,16 +76,14 @@ struct Backward : Layer<Real> {
 /// b_hh; I is 0 and P is H.
 template <typename Real>
 struct Pooled : Layer<Real> {
-  int64_t K;                // the table's further columns
   const int32_t* ids;       // [N, T], null if they are wide
   const int64_t* wide_ids;  // [N, T], null if they are not
   bool padding_before;      // a row's tokens are its last ones
-  const Real* table;        // [V, G*H + K], of each word W_ih x + b_ih, and what is only averaged
+  const Real* table;        // [V, G*H], of each word W_ih x + b_ih
   int64_t table_stride;     // of neighbouring words
   Real* mean;               // [N, H], over the row's tokens; null where it is not wanted
   Real* max;                // [N, H], likewise
   Real* last;               // [N, H], of the step that is handled last; null where it is not wanted
-  Real* columns;            // [N, K], the means of the table's further columns
 };
 
 /// The functions of one cell on one target. A pass packs the weights once, runs every group of rows on some thread,

@@ -19,19 +19,18 @@ struct PooledPass {
     Layered::pack_cell(f, weights, part, parts);
   }
 
-  /// What is kept of a row, all of it filled up to whole vectors: h_(t-1) and h_t in turn, c_t, the maximum, and twice
-  /// the sums of the hidden units and of the table's further columns, of the last steps and of those before.
+  /// What is kept of a row, all of it filled up to whole vectors: h_(t-1) and h_t in turn, c_t, the maximum, and the
+  /// sums over the last steps and over those before.
   struct Places {
-    int64_t width, summed, c, max, sum, total, size;
+    int64_t width, c, max, sum, total, size;
 
     explicit Places(const Pooled<Real>& f)
         : width(padded<Real>(f.H)),
-          summed(width + divide_up(f.K, kLanes<Real>) * kLanes<Real>),
           c(2 * width),
           max(c + Cell::has_c * width),
           sum(max + width),
-          total(sum + summed),
-          size(total + summed) {}
+          total(sum + width),
+          size(total + width) {}
   };
 
   static int64_t scratch_size(const Pooled<Real>& f) { return kGroupRows * Places(f).size; }
@@ -129,14 +128,10 @@ struct PooledPass {
 
   /// Adds the sums of the last steps to those before.
   static void add_up(Real* kept, const Places& at) {
-    for (int64_t j = 0; j < at.summed; j += kLanes<Real>) {
+    for (int64_t j = 0; j < at.width; j += kLanes<Real>) {
       store(kept + at.total + j, load(kept + at.total + j) + load(kept + at.sum + j));
       store(kept + at.sum + j, Vec<Real>{});
     }
-  }
-
-  static void write_means(Real* to, const Real* total, int64_t count, int64_t length) {
-    for (int64_t j = 0; j < count; ++j) to[j] = total[j] / Real(length);
   }
 
   static const char* run(const Pooled<Real>& f, const Real* weights, const RowGroup& rows, Real* scratch) {
@@ -162,26 +157,17 @@ struct PooledPass {
       turn = 1 - turn;
       const int64_t y = turn * at.width;
       cover(nullptr, Tile{f, at, weights, x, next, kept, h, rows.length, step.t, y}, 0, step.active, f.H);
-      for (int64_t r = 0; f.K > 0 && r < step.active; ++r) add_columns(kept[r] + at.sum + at.width, x[r], f);
       if (step.t % kSteps == 0)
         for (int64_t r = 0; r < step.active; ++r) add_up(kept[r], at);
       for (int64_t r = step.going_on; r < step.active; ++r) {
         const int64_t n = rows.index[r], length = rows.length[r];
         if (!is_second(f, step.t, length)) pool_one(kept[r], at, y);
         add_up(kept[r], at);
-        if (f.mean) write_means(f.mean + n * f.H, kept[r] + at.total, f.H, length);
+        for (int64_t j = 0; f.mean && j < f.H; ++j) f.mean[n * f.H + j] = kept[r][at.total + j] / Real(length);
         if (f.max) __builtin_memcpy(f.max + n * f.H, kept[r] + at.max, f.H * sizeof(Real));
         if (f.last) __builtin_memcpy(f.last + n * f.H, kept[r] + y, f.H * sizeof(Real));
-        write_means(f.columns + n * f.K, kept[r] + at.total + at.width, f.K, length);
       }
     });
     return kName;
-  }
-
-  /// Adds a word's further columns of the table to their sums.
-  static void add_columns(Real* sums, const Real* x, const Pooled<Real>& f) {
-    const Real* from = x + Cell::gates * f.H;
-    for (int64_t k = 0; k < f.K; k += kLanes<Real>)
-      store(sums + k, load(sums + k) + load_some(from + k, least(kLanes<Real>, f.K - k)));
   }
 };

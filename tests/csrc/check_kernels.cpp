@@ -463,7 +463,7 @@ constexpr int64_t kTokens = 37;
 template <typename Real>
 void check_pooled(const Target& target, const Kernels<Real>* kernels, const char* cell, const Shape& shape,
                   bool reverse, Verdict& verdict) {
-  const int64_t T = kTokens, N = shape.N, H = shape.H, G = kernels->gates, V = 9, K = 3, width = G * H + K;
+  const int64_t T = kTokens, N = shape.N, H = shape.H, G = kernels->gates, V = 9, width = G * H;
   const auto wrong = [&](const std::string& why) {
     std::printf("%s, %s, float%d, pooled, N %d, H %d%s: %s\n", target.name, cell, int(8 * sizeof(Real)), int(N), int(H),
                 reverse ? ", reverse" : "", why.c_str());
@@ -481,7 +481,7 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
       wide_ids[n * T + (reverse ? T - rows.lengths[n] : 0) + t] = random() % (V - 1);
   const std::vector<int32_t> ids(wide_ids.begin(), wide_ids.end());
 
-  const Numbers<Real> mean(N * H), max(N * H), last(N * H), columns(N * K);
+  const Numbers<Real> mean(N * H), max(N * H), last(N * H);
   Pooled<Real> p{};
   p.T = T;
   p.N = N;
@@ -489,7 +489,6 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
   p.reverse = p.padding_before = reverse;
   p.w_hh = w_hh.data();
   p.b_hh = b_hh.data();
-  p.K = K;
   p.ids = reverse ? nullptr : ids.data();
   p.wide_ids = reverse ? wide_ids.data() : nullptr;
   p.table = table.data();
@@ -497,7 +496,6 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
   p.mean = mean.data();
   p.max = max.data();
   p.last = last.data();
-  p.columns = columns.data();
   const Numbers<Real> weights(kernels->pooled_weights_size(p));
   for (int part = 0; part < kParts; ++part) kernels->pack_pooled(p, weights.data(), part, kParts);
   if (!weights.margin_is_untouched()) wrong("pack_pooled wrote outside of the weights");
@@ -515,8 +513,7 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
   static_cast<Layer<Real>&>(f) = p;
   f.I = G * H;
   f.w_ih = identity.data();
-  Vector right_mean(N * H), right_max(N * H, -std::numeric_limits<double>::infinity()), right_last,
-      right_columns(N * K);
+  Vector right_mean(N * H), right_max(N * H, -std::numeric_limits<double>::infinity()), right_last;
   for (int64_t n = 0; n < N; ++n) {
     const int64_t length = rows.lengths[n];
     Vector h(H), c(H);
@@ -529,7 +526,6 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
         right_mean[n * H + u] += h[u] / length;
         right_max[n * H + u] = std::max(right_max[n * H + u], h[u]);
       }
-      for (int64_t k = 0; k < K; ++k) right_columns[n * K + k] += double(word[G * H + k]) / length;
     }
     right_last.insert(right_last.end(), h.begin(), h.end());
   }
@@ -537,10 +533,7 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
     const char* name;
     const Vector& expected;
     const Numbers<Real>& actual;
-  } results[] = {{"mean", right_mean, mean},
-                 {"max", right_max, max},
-                 {"last", right_last, last},
-                 {"columns", right_columns, columns}};
+  } results[] = {{"mean", right_mean, mean}, {"max", right_max, max}, {"last", right_last, last}};
   for (const auto& result : results) {
     if (!result.actual.margin_is_untouched()) wrong(std::string("something was written outside of ") + result.name);
     const double error = distance(result.actual, result.expected);
