@@ -131,6 +131,8 @@ def _schedules(train: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
         "training": {"epochs": 3, "learning_rate": 0.02},
     }
     by_name["score-reviews"]["schedules"] = [score]
+    for each in content["deployments"]:
+        each["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS"] = "1"
     return dict(content)
 
 

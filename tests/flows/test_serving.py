@@ -157,7 +157,7 @@ def test_what_is_to_be_seen(served: Served, trained: dict[str, Any], tmp_path: P
 
 
 def test_all_of_it_ends(served: Served) -> None:
-    assert len(served.left()) >= 3
+    assert len(served.left()) >= 2  # the server and the worker
     assert served.end() == 128 + signal.SIGTERM
     assert served.left() == []
 
