@@ -179,7 +179,9 @@ def test_scheduled_runs_that_are_killed(tmp_path: Path, victim: str, longest: fl
             before = {run["id"] for run in one.runs(deployment, "PENDING")}
             new = one.wait(
                 lambda: [
-                    r for r in one.runs(deployment, "PENDING") if r["id"] not in before  # noqa: B023
+                    r
+                    for r in one.runs(deployment, "PENDING")
+                    if r["id"] not in before  # noqa: B023
                 ]
             )[0]
             time.sleep(chosen.uniform(0, longest))
@@ -233,7 +235,9 @@ def test_a_month_of_runs(tmp_path: Path) -> None:
     try:
         one.wait(lambda: one.runs("train-reviews"))
         one.put("0.csv", 5)
-        deployment = one.ask("deployments/filter", deployments={"name": {"any_": ["score-reviews"]}})
+        deployment = one.ask(
+            "deployments/filter", deployments={"name": {"any_": ["score-reviews"]}}
+        )
         run_now(one, deployment[0]["id"])
         before = standing(one)
         for turn in range(1, count + 1):
@@ -242,7 +246,9 @@ def test_a_month_of_runs(tmp_path: Path) -> None:
         after = standing(one)
         grown = {name: after[name] - before[name] for name in before}
         print(f"{count} runs:", grown)
-        assert scored(one.folder) == Counter(f"{t}.csv-{i}" for t in range(count + 1) for i in range(5))
+        assert scored(one.folder) == Counter(
+            f"{t}.csv-{i}" for t in range(count + 1) for i in range(5)
+        )
         assert grown["memory"] < (150 << 20) + count * 100_000
         assert grown["open files"] < 30
         assert grown["database"] < (8 << 20) + count * 120_000
