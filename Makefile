@@ -1,6 +1,7 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
 # make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes
+# make serve   Prefect's server with its UI, and a worker that runs the flows by the schedules of flows/prefect.yaml
 # make lint    ruff, mypy, clang-format
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
@@ -14,7 +15,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak lint bench bench-text bench-pipeline env build tools clean
+.PHONY: demo test soak serve lint bench bench-text bench-pipeline env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -25,6 +26,9 @@ test: env
 
 soak: env
 	$(BIN)/python -m pytest -m soak -s
+
+serve: env
+	$(BIN)/python -m flows serve $(OPTIONS)
 
 lint: env .venv/lint
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The command line: python -m flows reviews | sensors | score | compare | models | clean.
+"""The command line: python -m flows reviews | sensors | score | compare | models | clean | serve.
 
 Ends with code 0 only where the job was done, with 2 and one clear message where something that was
 given cannot be used, and with 128 + its number where a signal ended it: 130 after Ctrl-C.
@@ -22,6 +22,7 @@ from flows.errors import InputError
 from flows.interrupt import ended_by_signals
 from flows.models import DryRun
 from flows.progress import log_to_terminal
+from flows.serving import serve
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -95,6 +96,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app, name="models")
+app.command()(serve)
 
 
 @app.callback()

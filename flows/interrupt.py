@@ -71,7 +71,7 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
         _say_last(f"Error: interrupted by {name}\n")
         undo_all()
         _record(f"Interrupted by {name}.")
-        _end_processes()
+        end_processes(children(os.getpid()), PATIENCE)
     finally:
         os._exit(128 + number)
 
@@ -112,28 +112,39 @@ def _record(message: str) -> None:
     done.acquire(timeout=PATIENCE)
 
 
-def _end_processes() -> None:
-    """Ends what the job started, Prefect's server among it: asks first, and waits for it."""
-    children = _children()
-    deadline = time.monotonic() + PATIENCE
-    for child in children:
+def end_processes(processes: list[int], patience: float) -> None:
+    """Ends processes, Prefect's server among them: asks first, and after so many seconds does not ask any more."""
+    deadline = time.monotonic() + patience
+    for process in processes:
         with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
-    for child in children:
-        with suppress(ProcessLookupError, ChildProcessError):  # somebody else has waited for it
-            while os.waitpid(child, os.WNOHANG) == (0, 0):
+            os.kill(process, signal.SIGTERM)
+    for process in processes:
+        with suppress(ProcessLookupError, FileNotFoundError):
+            while _is_running(process):
                 if time.monotonic() > deadline:
-                    os.kill(child, signal.SIGKILL)
+                    os.kill(process, signal.SIGKILL)
                 time.sleep(0.01)
 
 
-def _children() -> list[int]:
-    """The processes that this one started, from Linux's list of all."""
+def _is_running(process: int) -> bool:
+    """Whether a process has not ended; takes away what is left of it where it is a child of this one."""
+    try:
+        return os.waitpid(process, os.WNOHANG) == (0, 0)
+    except ChildProcessError:  # somebody else's, or somebody else has waited for it
+        os.kill(process, 0)
+        return not _stat(Path("/proc", str(process), "stat")).startswith("Z")
+
+
+def children(parent: int) -> list[int]:
+    """The processes that one has started, from Linux's list of all."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it may end while the list is read
-            # pid (name) state parent ...; the name may hold anything.
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid():
+            if int(_stat(path).split()[1]) == parent:
                 found.append(int(path.parent.name))
     return found
+
+
+def _stat(path: Path) -> str:
+    """The state of a process, its parent and more: pid (name) state parent ...; the name may hold anything."""
+    return path.read_text().rpartition(")")[2].lstrip()

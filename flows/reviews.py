@@ -6,8 +6,10 @@ from time import perf_counter
 from prefect import flow
 
 from flows import cache_folder
+from flows.artifacts import show_training
 from flows.datasets.readers import Columns
 from flows.engine import as_task
+from flows.events import tell_promotion
 from flows.parameters import ALONE, Execution, Processes, Registration, ReviewsData
 from flows.progress import stage
 from flows.steps.check_data import check_reviews_data
@@ -15,7 +17,7 @@ from flows.steps.describe import describe
 from flows.steps.download import download
 from flows.steps.evaluate import evaluate
 from flows.steps.prepare import prepare
-from flows.steps.publish import PARTS, finish, new_run, publish
+from flows.steps.publish import PARTS, dated, finish, new_run, publish
 from flows.steps.register import register
 from flows.steps.score import LIMITS, score_files
 from flows.steps.train import train
@@ -57,7 +59,7 @@ def reviews(
     """Trains a classifier of reviews and leaves a folder that scoring needs nothing beside.
 
     Args:
-        output: The folder to leave; new, or empty.
+        output: The folder to leave; new, or empty. `{time}` in it is when the run begins.
         data: What to learn from.
         model: What to train.
         training: How to train it.
@@ -73,7 +75,7 @@ def reviews(
         `output`. Where anything fails there is no such folder.
     """
     started = perf_counter()
-    output = output.absolute()
+    output = dated(output).absolute()
     cache = cache_folder()
     processes.require_use(model.cell, training.batch_size)
     seconds: dict[str, float] = {}
@@ -111,8 +113,10 @@ def reviews(
         seconds["total"] = perf_counter() - started
         finish_task(run, seconds)
         if registration is not None:
-            register_task(run, output, registration)
-        return publish_task(run, output, overwrite)
+            tell_promotion(register_task(run, output, registration))
+        publish_task(run, output, overwrite)
+    show_training("reviews", output)
+    return output
 
 
 def _measured_ngrams(parts: Path, cache: Path, execution: Execution) -> Path:

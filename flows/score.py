@@ -1,16 +1,20 @@
 """The score job: files of reviews or readings in, files of scores out."""
 
+import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from prefect import flow
 from prefect.states import Completed
 
+from flows.artifacts import show_scoring
 from flows.datasets.readers import Columns
 from flows.engine import as_task
+from flows.events import tell_drift
 from flows.parameters import Execution, Selection
 from flows.steps.score import LIMITS, score_files
 from flows.steps.scoring_job import Summary, chosen_model
+from flows.storage import Folder
 from rnnfast.checks import Limits
 
 EXECUTION, EVERYTHING = Execution(), Selection()
@@ -70,7 +74,19 @@ def score(
             limits,
             gate,
         )
+    drift = None if done.nothing else _drift(output)
+    if drift is not None:
+        tell_drift(output, drift)
+    show_scoring(done, output, drift)
     if done.nothing:
         # Prefect takes the state for that of the run, and hands over its data.
         return cast(Summary, Completed(message=done.nothing, data=done))
     return done
+
+
+def _drift(output: str) -> dict[str, Any] | None:
+    """What the checks of the scored rows came to, where they were made."""
+    try:
+        return json.loads(Folder.at(output, "--output").read("drift.json"))
+    except FileNotFoundError:
+        return None

@@ -6,7 +6,9 @@ from time import perf_counter
 from prefect import flow
 
 from flows import cache_folder
+from flows.artifacts import show_training
 from flows.engine import as_task
+from flows.events import tell_promotion
 from flows.parameters import ALONE, Processes, Registration, SensorsData
 from flows.progress import stage
 from flows.steps.check_data import check_sensors_data
@@ -14,7 +16,7 @@ from flows.steps.describe import describe
 from flows.steps.download import download
 from flows.steps.evaluate_series import evaluate_series
 from flows.steps.prepare_series import prepare_series
-from flows.steps.publish import PARTS, finish, new_run, publish
+from flows.steps.publish import PARTS, dated, finish, new_run, publish
 from flows.steps.register import register
 from flows.steps.score import LIMITS, score_files
 from flows.steps.train import train_windows
@@ -52,7 +54,7 @@ def sensors(
     """Trains a forecaster or a classifier of windows and leaves a folder that scoring needs.
 
     Args:
-        output: The folder to leave; new, or empty.
+        output: The folder to leave; new, or empty. `{time}` in it is when the run begins.
         data: What to learn from.
         model: What to train.
         training: How to train it.
@@ -67,7 +69,7 @@ def sensors(
         `output`. Where anything fails there is no such folder.
     """
     started = perf_counter()
-    output = output.absolute()
+    output = dated(output).absolute()
     cache = cache_folder()
     processes.require_use(model.cell, training.batch_size)
     seconds: dict[str, float] = {}
@@ -101,5 +103,7 @@ def sensors(
         seconds["total"] = perf_counter() - started
         finish_task(run, seconds)
         if registration is not None:
-            register_task(run, output, registration)
-        return publish_task(run, output, overwrite)
+            tell_promotion(register_task(run, output, registration))
+        publish_task(run, output, overwrite)
+    show_training("sensors", output)
+    return output

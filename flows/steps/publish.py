@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,11 @@ from rnnfast.scoring import CONFIG
 
 REPORT = "report.html"
 PARTS = "parts"  # what only the steps need; gone when the run is published
+
+
+def dated(output: Path) -> Path:
+    """The folder of a run with the present time in place of `{time}`, so that a job that comes again has a new one."""
+    return Path(str(output).replace("{time}", f"{datetime.now():%Y%m%d-%H%M%S}"))
 
 
 @contextmanager

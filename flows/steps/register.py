@@ -31,12 +31,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Registered:
-    """What became of a registration: the version, its status, and why it is that."""
+    """What became of a registration: the version, its status, why it is that, and whether it came into production."""
 
     name: str
     version: int
     status: Status
     reason: str
+    promoted: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,18 @@ def register(run: Path, output: Path, registration: Registration) -> Registered:
         raise InputError(f"--register: {error}") from error
     model = Model(registration.registry.absolute() / registration.name)
     number = model.add(run, _lineage(run, output, scorer), leave_out=PARTS)
-    while model.standing().status(number) == "candidate":
+    promoted = False
+    while not promoted and model.standing().status(number) == "candidate":
         rival = model.standing().production
         judgement = _judged(run, scorer, model, rival, registration.margin)
         if not judgement.passes:
             model.keep_back(number, judgement.reason)
             break
         # Where another one has come into production meanwhile, that is the one to beat.
-        model.promote(number, judgement.reason, instead_of=rival)
+        promoted = model.promote(number, judgement.reason, instead_of=rival)
     standing = model.standing()
-    done = Registered(model.name, number, standing.status(number), standing.reason(number))
+    status, reason = standing.status(number), standing.reason(number)
+    done = Registered(model.name, number, status, reason, promoted)
     logger.info("version %d of %s: %s, %s", done.version, done.name, done.status, done.reason)
     return done
 

@@ -1,0 +1,136 @@
+"""What a run shows in Prefect's UI: its figures as a table, its plots, and where its files are.
+
+The plots are those of the run's report, as images in the text of an artifact, since Prefect shows no file of the
+machine. What a run has done does not depend on it: where the server takes no artifact, a warning is all.
+"""
+
+import base64
+import html
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.steps.publish import REPORT
+from flows.steps.scoring_job import Summary
+
+# The address at which `python -m flows serve` shows the folder runs, where it does.
+ADDRESS = "RNNFAST_RUNS_ADDRESS"
+_SVG = re.compile(r"<svg (.*?)</svg>", re.DOTALL)
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
+_LABEL = re.compile(r'aria-label="([^"]*)"')
+
+logger = logging.getLogger(__name__)
+
+
+def show_training(name: str, run: Path) -> None:
+    """Shows a published run: its figures, its plots, and the report.
+
+    Args:
+        name: of the flow, part of the artifacts' keys.
+        run: its folder.
+    """
+
+    def show() -> None:
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        page = (run / REPORT).read_text(encoding="utf-8")
+        create_table_artifact(figures(metrics), f"{name}-figures", "Figures by part of the data.")
+        images = [f"![{label}]({_image(svg)})\n\n{label}" for label, svg in plots(page)]
+        text = "\n\n".join([f"# {run.name}", where(run / REPORT), *images])
+        create_markdown_artifact(text, f"{name}-report", f"Plots of {run.name}")
+
+    _shown(show)
+
+
+def show_scoring(done: Summary, output: str, drift: Mapping[str, Any] | None) -> None:
+    """Shows what a scoring run did, and how far its rows are from those of training.
+
+    Args:
+        done: what it did.
+        output: the folder of the scores.
+        drift: the content of `drift.json`, if there is one.
+    """
+
+    def show() -> None:
+        counts = {
+            "files": done.files,
+            "shards": done.shards,
+            "done before": done.skipped,
+            "rows scored": done.rows,
+            "rows rejected": done.rejected,
+            "seconds": round(done.seconds, 3),
+        }
+        rows = [{"what": what, "count": count} for what, count in counts.items()]
+        create_table_artifact(rows, "score-figures", done.nothing or f"Scores in {output}")
+        if drift is not None:
+            checks = [
+                {name: each[name] for name in ("rule", "of", "value", "status")}
+                for each in drift["checks"]
+            ]
+            create_table_artifact(checks, "score-drift", f"Checks: {drift['status']}")
+
+    _shown(show)
+
+
+def figures(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A line for each figure that is a number, with a column for each part of the data that has it."""
+    parts = {
+        "test": metrics["test"],
+        "validation": metrics.get("validation"),
+        **(metrics.get("baseline") or {}),
+    }
+    columns = {name: part for name, part in parts.items() if part}
+    numbers = [key for key, value in metrics["test"].items() if isinstance(value, int | float)]
+    lines = [
+        {"figure": key} | {name: _short(part.get(key)) for name, part in columns.items()}
+        for key in numbers
+    ]
+    return [*lines, {"figure": "seconds"} | {"test": _short(metrics["seconds"]["total"])}]
+
+
+def plots(page: str) -> list[tuple[str, str]]:
+    """The plots of a report, each with what it says of itself, as SVG that stands alone.
+
+    With the colours of the page, light or dark, whichever whoever looks at it prefers.
+    """
+    style = "".join(_STYLE.findall(page)) + "svg { font-family: system-ui, sans-serif; }"
+    ground = '<rect width="100%" height="100%" style="fill: var(--page)"/>'
+    found = []
+    for match in _SVG.finditer(page):
+        head, _, drawn = match[1].partition(">")
+        label, box = _LABEL.search(head), _BOX.search(head)
+        size = f'width="{box[1]}" height="{box[2]}"' if box else ""
+        opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {head}>'
+        svg = f"{opening}<style><![CDATA[{style}]]></style>{ground}{drawn}</svg>"
+        found.append((html.unescape(label[1]) if label else "", svg))
+    return found
+
+
+def where(path: Path) -> str:
+    """A line of Markdown that says where a file of a run is, with a link where its folder is shown."""
+    address, runs = os.environ.get(ADDRESS), Path("runs").absolute()
+    if address and path.is_relative_to(runs):
+        place = path.relative_to(runs)
+        return f"[{place.name}]({address}/{place}) in [{path.parent}]({address}/{place.parent}/)"
+    return f"`{path}`"
+
+
+def _shown(show: Callable[[], None]) -> None:
+    try:
+        show()
+    except Exception as error:
+        logger.warning("Prefect does not show the run: %s", error)
+
+
+def _image(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _short(value: object) -> object:
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -1,0 +1,270 @@
+"""Keeps the flows running by their schedules on one machine: python -m flows serve.
+
+There are three processes: Prefect's server with its UI, a worker which starts the runs, and this one, which starts both
+again where they die, shows the folder of the runs to a browser, and prints a line for whatever fails, drifts or is
+promoted. All of it listens to this machine alone. When this process ends, so do all others, the runs among them, which
+Prefect has as crashed.
+"""
+
+import asyncio
+import ctypes
+import http.server
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from subprocess import Popen, run
+from typing import Annotated, Any, Never
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import typer
+import yaml
+
+from flows import cache_folder
+from flows.command_line import clear_errors
+from flows.errors import FlowError, InputError
+from flows.interrupt import children, end_processes
+from flows.unfinished import at_end
+
+HOST = "127.0.0.1"
+SCHEDULES = Path(__file__).with_name("prefect.yaml")
+STARTING = 180.0  # seconds within which the server has to answer
+PAUSE = 5.0  # seconds before a process that died is started again
+GRACE = 10.0  # seconds for runs to end when they are told to
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux's prctl
+
+logger = logging.getLogger(__name__)
+
+
+def serve(
+    folder: Annotated[
+        Path, typer.Option(help="Where inbox, runs, models and scores are; it must exist.")
+    ] = Path("."),
+    schedules: Annotated[
+        Path, typer.Option(help="What runs when: flows/prefect.yaml or a copy of it.")
+    ] = SCHEDULES,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=65534,
+            help="Of Prefect; the runs are shown at the next one.",
+            envvar="RNNFAST_PORT",
+        ),
+    ] = 4200,
+    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time.")] = 2,
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE/NAME",
+            help="Block of the server that is told of failure, drift and promotion.",
+            envvar="RNNFAST_NOTIFY",
+        ),
+    ] = None,
+) -> None:
+    """Run the flows by their schedules, with Prefect's server, its UI and a worker, until Ctrl-C."""
+    with clear_errors():
+        schedules = schedules.absolute()
+        pools = _pools(schedules)
+        _require_free(port)
+        _require_free(port + 1)
+        os.chdir(folder)
+        os.environ.update(_environment(port))
+        # Runs that lose the worker become children of this process, and are found at the end.
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+        kept: list[Kept] = []
+        with at_end(partial(_end_all, kept)), _runs_shown(port + 1):
+            kept.append(Kept("server", _server(port)))
+            kept[0].wait_until_it_answers(port)
+            _deploy(schedules, pools, notify)
+            kept += [Kept("worker", _worker(pool, runs)) for pool in pools]
+            threading.Thread(target=_print_events, daemon=True).start()
+            typer.echo(f"Prefect: http://{HOST}:{port}  runs: http://{HOST}:{port + 1}")
+            _keep(kept)
+
+
+class Kept:
+    """A process that is started again where it dies."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name, self.command = name, command
+        self.process = Popen(command)
+
+    def revive(self) -> None:
+        """Starts it again if it has died."""
+        if (code := self.process.poll()) is not None:
+            logger.warning("the %s ended with code %d, and is started again", self.name, code)
+            time.sleep(PAUSE)
+            self.process = Popen(self.command)
+
+    def wait_until_it_answers(self, port: int) -> None:
+        """Raises FlowError where Prefect's server does not answer in time."""
+        end = time.monotonic() + STARTING
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                with urlopen(f"http://{HOST}:{port}/api/health", timeout=5) as answer:
+                    if answer.status == HTTPStatus.OK:
+                        return
+            except (URLError, OSError):
+                time.sleep(0.3)
+        raise FlowError(f"Prefect's server does not answer at port {port}; its own lines say why")
+
+
+def _pools(schedules: Path) -> list[str]:
+    """The work pools of a file of deployments.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    with schedules.open(encoding="utf-8") as file:
+        try:
+            content = yaml.safe_load(file)
+            return sorted({each["work_pool"]["name"] for each in content["deployments"]})
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise InputError(
+                f"--schedules must be a prefect.yaml whose deployments have a work_pool with a name, "
+                f"{schedules} is none: {error}"
+            ) from error
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as test:
+        test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            test.bind((HOST, port))
+        except OSError as error:
+            raise InputError(
+                f"--port must be free, and the one after it, {port} is not: {error.strerror}"
+            ) from error
+
+
+def _environment(port: int) -> dict[str, str]:
+    """What the processes, this one among them, have to know; what has a default may be set by whoever starts it."""
+    api = f"http://{HOST}:{port}/api"
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(cache_folder() / "prefect")))
+    home.mkdir(parents=True, exist_ok=True)
+    defaults = {
+        # Not that of the servers which single commands start and end.
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home.absolute()}/serve.db",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+        # What is older goes, so that the database stays as large as a month is.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86400),
+        "PREFECT_WORKER_QUERY_SECONDS": "5",
+    }
+    fixed = {
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_UI_API_URL": api,
+        "RNNFAST_RUNS_ADDRESS": f"http://{HOST}:{port + 1}",
+        "PWD": os.getcwd(),
+    }
+    return {name: os.environ.get(name, value) for name, value in defaults.items()} | fixed
+
+
+def _server(port: int) -> list[str]:
+    app = ["--factory", "prefect.server.api.server:create_app", "--log-level", "warning"]
+    return [sys.executable, "-m", "uvicorn", *app, "--host", HOST, "--port", str(port)]
+
+
+def _worker(pool: str, runs: int) -> list[str]:
+    command = [sys.executable, "-m", "prefect", "worker", "start"]
+    return [*command, "--pool", pool, "--type", "process", "--limit", str(runs)]
+
+
+def _deploy(schedules: Path, pools: list[str], notify: str | None) -> None:
+    """Puts the work pools, the deployments and the automations on the server.
+
+    Raises:
+        FlowError: Prefect does not take the deployments.
+    """
+    # Imported here, when the environment is settled.
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    from flows.automations import notification_block, put_automations
+
+    with get_client(sync_client=True) as client:
+        for pool in pools:
+            try:
+                client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+            except ObjectAlreadyExists:
+                continue
+        put_automations(client, notification_block(client, notify) if notify else None)
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    done = run([*command, "--prefect-file", str(schedules)], capture_output=True, text=True)
+    if done.returncode:
+        raise FlowError(f"Prefect does not take {schedules}:\n{done.stdout}{done.stderr}")
+
+
+def _keep(kept: list[Kept]) -> Never:
+    while True:
+        for each in kept:
+            each.revive()
+        time.sleep(1)
+
+
+def _end_all(kept: list[Kept]) -> None:
+    """Ends the runs first, so that Prefect's server can take note, then the workers and the server."""
+    own = [each.process.pid for each in kept]
+    # Also what is a child of this process since its worker died.
+    runs = [pid for pid in children(os.getpid()) if pid not in own]
+    end_processes([*runs, *(pid for worker in own[1:] for pid in children(worker))], GRACE)
+    end_processes(own[1:], GRACE)
+    end_processes(children(os.getpid()), GRACE)
+
+
+@contextmanager
+def _runs_shown(port: int) -> Iterator[None]:
+    """Shows the folder `runs` to browsers of this machine."""
+    Path("runs").mkdir(exist_ok=True)
+    handler = partial(_QuietHandler, directory=str(Path("runs").absolute()))
+    with http.server.ThreadingHTTPServer((HOST, port), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing of a request."""
+
+
+def _print_events() -> None:
+    """Prints a line for each run that fails, and for what has drifted or was promoted."""
+    while True:
+        try:
+            asyncio.run(_print_events_of_now())
+        except Exception as error:  # the server is away, and comes again
+            logger.debug("no events: %s", error)
+        time.sleep(PAUSE)
+
+
+async def _print_events_of_now() -> None:
+    from prefect.events.clients import get_events_subscriber
+    from prefect.events.filters import EventFilter, EventNameFilter
+
+    from flows.automations import TOLD
+
+    names = sorted(set.union(*TOLD.values()))
+    wanted = EventFilter(event=EventNameFilter(name=names))
+    async with get_events_subscriber(wanted, reconnect_on_clean_close=True) as events:
+        async for event in events:
+            print(_line(event.event, event.resource.name or event.resource.id, event.payload))
+
+
+def _line(event: str, name: str, payload: dict[str, Any]) -> str:
+    reason = payload.get("reason") or payload.get("validated_state", {}).get("message") or ""
+    return f"{event} {name}: {reason}"

@@ -1,0 +1,96 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from flows import artifacts, events
+from flows.steps.publish import dated
+from flows.steps.register import Registered
+from rnnfast.report import write_report
+
+RUN = json.loads((Path(__file__).parents[1] / "report_run.json").read_text())
+
+
+def test_plots_of_a_report_stand_alone(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", RUN["config"], RUN["metrics"])
+    page = (tmp_path / "report.html").read_text()
+    found = artifacts.plots(page)
+    assert len(found) == page.count("<svg ") >= 3
+    for label, svg in found:
+        root = ElementTree.fromstring(svg)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.get("aria-label") == label != ""
+        assert float(root.get("width", 0)) > 100
+        # Each colour that the drawing asks for is one that it brings along.
+        assert set(re.findall(r"var\((--\w+)\)", svg)) <= set(re.findall(r"(--\w+):", svg))
+
+
+def test_figures_are_in_columns_by_part() -> None:
+    metrics = {
+        "test": {"rows": 10, "accuracy": 0.123456789, "confusion_matrix": [[1]]},
+        "validation": {"accuracy": 0.5},
+        "baseline": {"ngrams": {"rows": 10, "accuracy": 0.25}},
+        "seconds": {"total": 1.5},
+    }
+    assert artifacts.figures(metrics) == [
+        {"figure": "rows", "test": 10, "validation": None, "ngrams": 10},
+        {"figure": "accuracy", "test": 0.12346, "validation": 0.5, "ngrams": 0.25},
+        {"figure": "seconds", "test": 1.5},
+    ]
+
+
+def test_where_a_report_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = tmp_path / "runs/a/report.html"
+    monkeypatch.delenv(artifacts.ADDRESS, raising=False)
+    assert artifacts.where(report) == f"`{report}`"
+    monkeypatch.setenv(artifacts.ADDRESS, "http://127.0.0.1:1")
+    assert "(http://127.0.0.1:1/a/report.html)" in artifacts.where(report)
+    elsewhere = tmp_path / "report.html"
+    assert artifacts.where(elsewhere) == f"`{elsewhere}`"
+
+
+def test_a_run_does_not_depend_on_what_is_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts.logger, "disabled", False)
+    artifacts.logger.addHandler(caplog.handler)
+    try:
+        artifacts.show_training("reviews", tmp_path / "none")
+    finally:
+        artifacts.logger.removeHandler(caplog.handler)
+    assert "does not show" in caplog.text
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        events, "emit_event", lambda event, resource, payload: calls.append((event, payload))
+    )
+    return calls
+
+
+def test_drift_is_told_where_a_check_does_not_pass(told: list[tuple[Any, ...]]) -> None:
+    passed = {"rule": "psi", "of": "length", "value": 0.01, "status": "passed"}
+    moved = {"rule": "psi", "of": "score", "value": 0.3, "status": "failed"}
+    events.tell_drift("scores", {"status": "passed", "checks": [passed]})
+    assert told == []
+    events.tell_drift("scores", {"status": "failed", "checks": [passed, moved]})
+    assert told == [(events.DRIFTED, {"status": "failed", "reason": "psi of score 0.3"})]
+
+
+def test_a_promotion_is_told_and_a_candidate_is_not(told: list[tuple[Any, ...]]) -> None:
+    events.tell_promotion(Registered("tickets", 2, "candidate", "worse"))
+    events.tell_promotion(Registered("tickets", 1, "production", "as before"))
+    assert told == []
+    events.tell_promotion(Registered("tickets", 3, "production", "better", promoted=True))
+    assert told == [(events.PROMOTED, {"version": 3, "reason": "better"})]
+
+
+def test_the_time_in_the_name_of_a_run() -> None:
+    assert re.fullmatch(r"runs/a-\d{8}-\d{6}", str(dated(Path("runs/a-{time}"))))
+    assert dated(Path("runs/a")) == Path("runs/a")

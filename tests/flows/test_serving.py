@@ -1,0 +1,276 @@
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from flows.interrupt import children
+from flows.registry import Model
+from flows.serving import SCHEDULES
+from tests.flows.browser import TEXT, browser
+from tests.flows.served import Served
+
+EVERY_MINUTE = {"cron": "* * * * *", "timezone": "UTC"}
+SCREENSHOTS = Path(__file__).parents[2] / "build/screenshots"
+# What Prefect's own page asks for and its server does not have.
+NOT_OURS = ("/favicon.ico", "/ico/undefined.svg")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    one = Served(tmp_path_factory.mktemp("served"), EVERY_MINUTE, {"interval": 15})
+    one.put("first.csv", 30)
+    try:
+        one.wait(lambda: "Prefect: " in one.said())
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture(scope="module")
+def trained(served: Served) -> dict[str, Any]:
+    """The first training that a cron schedule has started and that is done."""
+    return dict(served.wait(lambda: served.runs("train-reviews"))[0])
+
+
+def scored(folder: Path) -> Counter[str]:
+    files = (folder / "scores/reviews").glob("*.parquet")
+    return Counter(id for file in files for id in pq.read_table(file)["id"].to_pylist())
+
+
+def artifacts(served: Served, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = served.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    return {each["key"]: each for each in found if each["task_run_id"] is None}
+
+
+@pytest.mark.parametrize("deployment", yaml.safe_load(SCHEDULES.read_text())["deployments"])
+def test_the_flows_take_the_parameters_of_the_schedules(deployment: dict[str, Any]) -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    flow.validate_parameters(deployment["parameters"])
+
+
+def test_a_schedule_fires_and_trains(served: Served, trained: dict[str, Any]) -> None:
+    assert trained["auto_scheduled"]
+    assert trained["created_by"]["type"] == "SCHEDULE"
+    assert {"rnnfast", "reviews", "training"} <= set(trained["tags"])
+    run = next((served.folder / "runs").glob("reviews-*"))
+    assert (run / "report.html").is_file()
+    shown = artifacts(served, trained)
+    table = json.loads(shown["reviews-figures"]["data"])
+    by_figure = {line["figure"]: line for line in table}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert by_figure["accuracy"]["test"] == pytest.approx(metrics["test"]["accuracy"], rel=1e-4)
+    text = shown["reviews-report"]["data"]
+    assert text.count("(data:image/svg+xml;base64,") >= 3
+    assert f"http://127.0.0.1:{served.port + 1}/{run.name}/report.html" in text
+
+
+def test_what_is_scheduled(served: Served) -> None:
+    found = {each["name"]: each for each in served.ask("deployments/filter")}
+    assert sorted(found) == ["score-reviews", "score-sensors", "train-reviews", "train-sensors"]
+    for each in found.values():
+        assert each["global_concurrency_limit"]["limit"] == 1
+        assert each["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+        assert each["work_pool_name"] == "rnnfast"
+
+
+def test_what_is_new_is_scored_with_what_was_promoted(
+    served: Served, trained: dict[str, Any]
+) -> None:
+    assert Model(served.folder / "models/reviews").standing().production == 1
+    served.wait(lambda: "rnnfast.model.promoted reviews: " in served.said(), 20)
+    first = served.wait(lambda: served.runs("score-reviews"))[0]
+    assert scored(served.folder) == Counter(f"first.csv-{i}" for i in range(30))
+    counts = json.loads(artifacts(served, first)["score-figures"]["data"])
+    assert {line["what"]: line["count"] for line in counts}["rows scored"] == 30
+    nothing = served.wait(lambda: served.runs("score-reviews")[1:])[0]
+    assert nothing["state"]["message"]
+    assert scored(served.folder).total() == 30
+
+
+def test_a_failure_is_told(served: Served) -> None:
+    """Nothing is in production before the first training."""
+    served.wait(lambda: "prefect.flow-run.Failed" in served.said(), 90)
+    assert "has none" in served.said()
+
+
+def test_automations_are_created_once(served: Served) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.automations import put_automations
+
+    before = served.ask("automations/filter")
+    with (
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{served.port}/api"}),
+        get_client(sync_client=True) as client,
+    ):
+        put_automations(client, None)
+    after = served.ask("automations/filter")
+    assert len(before) == 8
+    assert {each["id"]: each["name"] for each in after} == {e["id"]: e["name"] for e in before}
+
+
+def test_what_is_to_be_seen(served: Served, trained: dict[str, Any], tmp_path: Path) -> None:
+    address, shown = f"http://127.0.0.1:{served.port}", artifacts(served, trained)
+    run = next((served.folder / "runs").glob("reviews-*"))
+    tab = "[...document.querySelectorAll('li')].find(e => e.textContent.trim() == 'Artifacts')"
+    with browser(tmp_path / "profile") as page:
+        page.open(f"{address}/runs/flow-run/{trained['id']}", until=tab)
+        page.evaluate(f"{tab}.click()")
+        page.wait(f"({TEXT}).includes('reviews-figures')")
+        page.wait(f"({TEXT}).includes('reviews-report')")
+        page.screenshot(SCREENSHOTS / "run.png")
+        table = f"{address}/artifacts/artifact/{shown['reviews-figures']['id']}"
+        page.open(table, until="document.querySelectorAll('table tr').length > 5")
+        assert "accuracy" in page.evaluate(TEXT)
+        page.screenshot(SCREENSHOTS / "figures.png")
+        plots = f"{address}/artifacts/artifact/{shown['reviews-report']['id']}"
+        drawn = "[...document.images].filter(e => e.naturalWidth > 200).length >= 3"
+        page.open(plots, until=drawn)
+        page.screenshot(SCREENSHOTS / "plots.png")
+        report = page.evaluate(
+            "[...document.links].find(e => e.href.endsWith('/report.html')).href"
+        )
+        page.open(report, until="document.querySelectorAll('svg[role=img]').length >= 3")
+        assert run.name in report
+        assert page.evaluate("document.querySelectorAll('table').length") >= 2
+        page.screenshot(SCREENSHOTS / "report.png")
+        away = [
+            url
+            for url in page.asked
+            if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:http://127.0.0.1:"))
+        ]  # fmt: skip
+        assert not away
+        assert len(page.asked) > 10
+        assert not [each for each in page.errors if not each.endswith(NOT_OURS)]
+
+
+def test_all_of_it_ends(served: Served) -> None:
+    assert len(served.left()) >= 2  # the server and the worker
+    assert served.end() == 128 + signal.SIGTERM
+    assert served.left() == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("victim", "longest"), [("reviews", 9.0), ("score", 8.0)])
+def test_scheduled_runs_that_are_killed(tmp_path: Path, victim: str, longest: float) -> None:
+    """In the middle of training and promotion, or of scoring; the next run that is let be ends right."""
+    times, chosen = int(os.environ.get("RNNFAST_SOAK_KILLS", "10")), random.Random(20_26)
+    one = Served(tmp_path / "served", {"interval": 15}, {"interval": 15})
+    deployment = {"reviews": "train-reviews", "score": "score-reviews"}[victim]
+    try:
+        one.wait(lambda: "Prefect: " in one.said())
+        if victim == "score":
+            one.wait(lambda: one.runs("train-reviews"))
+        model = Model(one.folder / "models/reviews")
+        for turn in range(times):
+            one.put(f"{turn}.csv", 2000)
+            before = {run["id"] for run in one.runs(deployment, "PENDING")}
+            new = one.wait(
+                lambda: [
+                    r
+                    for r in one.runs(deployment, "PENDING")
+                    if r["id"] not in before  # noqa: B023
+                ]
+            )[0]
+            time.sleep(chosen.uniform(0, longest))
+            kill_run(one, new["id"])
+            if model.standing().production is not None:
+                assert model.record(model.standing().production)["digest"]
+        done = len(one.runs(deployment))
+        one.wait(lambda: len(one.runs(deployment)) > done)
+        one.wait(lambda: len(scored(one.folder)) == 2000 * times)
+        assert set(scored(one.folder).values()) == {1}
+        number = model.standing().production
+        assert number in model.numbers()
+        assert not [path for path in model.folder.iterdir() if path.name.startswith(".")]
+    finally:
+        one.end()
+    assert one.left() == []
+
+
+def kill_run(one: Served, id: str) -> None:
+    """Kills the processes of a run, if it has any at this moment."""
+    for parent in children(one.processes()["worker"]):
+        for pid in [*children(parent), parent]:
+            try:
+                if id.encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+
+
+@pytest.mark.soak
+def test_a_dead_run_whose_worker_died_too_is_made_good(tmp_path: Path) -> None:
+    one = Served(tmp_path / "served", EVERY_MINUTE, {"interval": 3600})
+    try:
+        running = one.wait(lambda: one.runs("train-reviews", "RUNNING"))[0]
+        worker = one.processes()["worker"]
+        runs = children(worker)
+        for pid in [worker, *runs, *(child for run in runs for child in children(run))]:
+            os.kill(pid, signal.SIGKILL)
+        one.wait(lambda: one.runs("train-reviews", "CRASHED"), 240)
+        assert one.runs("train-reviews", "CRASHED")[0]["id"] == running["id"]
+        one.wait(lambda: one.runs("train-reviews"))
+    finally:
+        one.end()
+
+
+@pytest.mark.soak
+def test_a_month_of_runs(tmp_path: Path) -> None:
+    """What 720 runs of the smallest job, one after the other, leave behind, of each run and in all."""
+    count = int(os.environ.get("RNNFAST_SOAK_RUNS", "720"))
+    one = Served(tmp_path / "served", {"interval": 3600}, {"interval": 36000})
+    try:
+        one.wait(lambda: one.runs("train-reviews"))
+        one.put("0.csv", 5)
+        deployment = one.ask(
+            "deployments/filter", deployments={"name": {"any_": ["score-reviews"]}}
+        )
+        run_now(one, deployment[0]["id"])
+        before = standing(one)
+        for turn in range(1, count + 1):
+            one.put(f"{turn}.csv", 5)
+            run_now(one, deployment[0]["id"])
+        after = standing(one)
+        grown = {name: after[name] - before[name] for name in before}
+        print(f"{count} runs:", grown)
+        assert scored(one.folder) == Counter(
+            f"{t}.csv-{i}" for t in range(count + 1) for i in range(5)
+        )
+        assert grown["memory"] < (150 << 20) + count * 100_000
+        assert grown["open files"] < 30
+        assert grown["database"] < (8 << 20) + count * 120_000
+        assert grown["scores"] < (1 << 20) + count * 10_000
+    finally:
+        one.end()
+
+
+def run_now(one: Served, deployment: str) -> None:
+    """Starts a run of a deployment, and waits for its good end."""
+    run = one.ask(f"deployments/{deployment}/create_flow_run", state={"type": "SCHEDULED"})
+    wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+    one.wait(lambda: one.ask("flow_runs/filter", **wanted)[0]["state_type"] == "COMPLETED")
+
+
+def standing(one: Served) -> dict[str, int]:
+    """Bytes of memory and open files of the processes that stay, and bytes on the disk."""
+    found = Counter[str]()
+    for pid in one.processes().values():
+        rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+        found["memory"] += sum(int(r.split()[1]) << 10 for r in rows if r.startswith("RssAnon"))
+        found["open files"] += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    found["database"] = sum(f.stat().st_size for f in (one.folder / "prefect").glob("serve.db*"))
+    found["scores"] = sum(f.stat().st_size for f in (one.folder / "scores").rglob("*.*"))
+    return dict(found)
