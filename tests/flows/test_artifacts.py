@@ -25,7 +25,8 @@ def test_plots_of_a_report_stand_alone(tmp_path: Path) -> None:
         assert root.get("aria-label") == label != ""
         assert float(root.get("width", 0)) > 100
         # Each colour that the drawing asks for is one that it brings along.
-        assert set(re.findall(r"var\((--\w+)\)", svg)) <= set(re.findall(r"(--\w+):", svg))
+        drawn = svg.partition("</style>")[2]
+        assert set(re.findall(r"var\((--\w+)\)", drawn)) <= set(re.findall(r"(--\w+):", svg))
 
 
 def test_figures_are_in_columns_by_part() -> None:
