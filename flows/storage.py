@@ -325,12 +325,15 @@ def _is_stale(path: Path) -> bool:
 
 
 def _is_alive(process: int) -> bool:
+    """Whether a process runs; one that was killed and that nobody has waited for yet does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
+    with suppress(OSError):  # where there is no such list of processes
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return True
 
 

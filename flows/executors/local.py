@@ -133,9 +133,15 @@ class _Crew:
             yield worker, news
 
     def kill(self) -> None:
-        """Also called where a signal ends the job, which may be in the midst of `wait`: waits for nobody."""
+        """Also called where a signal ends the job, which may be in the midst of `wait`.
+
+        Once they are dead, what they were writing is nobody's. They stay for `wait` to ask how they ended.
+        """
         for worker in self.workers:
             worker.kill()
+        for worker in self.workers:
+            with suppress(ChildProcessError):  # somebody has asked
+                os.waitid(os.P_PID, worker.process.pid, os.WEXITED | os.WNOWAIT)
 
     def wait(self) -> None:
         for worker in self.workers:

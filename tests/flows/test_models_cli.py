@@ -239,7 +239,8 @@ def test_training_and_registering(
         model = Model(tmp_path / "models" / "reviews")
         assert (model.numbers(), model.standing().production) == ([1], 1)
     assert sorted(path.name for path in model.path(1).iterdir()) == [
-        "config.json", "metrics.json", "model.safetensors", "report.html", "scores", "version.json",
+        "config.json", "metrics.json", "model.safetensors", "profile.json", "report.html", "scores",
+        "version.json",
         "vocabulary.txt",
     ]  # fmt: skip
     assert set(model.record(1)["data"]["parts_sha256"]) >= {

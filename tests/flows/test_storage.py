@@ -162,5 +162,5 @@ def test_new_files_at_an_object_store(bucket: str, run_dir: Path) -> None:
     (source / "day=2026-01-05").write("a.csv", b"text\ngood\nbad\nmore\n")
     assert score() == (3, "")
     keys = {name.split(".")[0] for name in Folder.at(output, "--x").sizes()}
-    assert len(keys) == 3  # two shards, and _SUCCESS
+    assert len(keys) == 4  # two shards, drift.json and _SUCCESS
     assert len(Folder.at(f"{output}/runs", "--x").sizes()) == 2
