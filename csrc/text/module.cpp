@@ -131,17 +131,18 @@ PYBIND11_MODULE(_text, module) {
   module.def("most_frequent", &most_frequent, py::arg("runs"), py::arg("size"), WithoutGil());
   py::class_<RowEnds>(module, "RowEnds")
       .def(py::init<bool>(), py::arg("quoted"))
-      .def("scan",
-           [](RowEnds& rows, const py::buffer& data) {
-             const std::optional<py::buffer_info> bytes = data.request();
-             std::vector<int64_t> ends;
-             {
-               py::gil_scoped_release without_gil;
-               rows.scan(view(bytes), ends);
-             }
-             return py::array_t<int64_t>(static_cast<py::ssize_t>(ends.size()), ends.data());
-           },
-           py::arg("data"))
+      .def(
+          "scan",
+          [](RowEnds& rows, const py::buffer& data) {
+            const std::optional<py::buffer_info> bytes = data.request();
+            std::vector<int64_t> ends;
+            {
+              py::gil_scoped_release without_gil;
+              rows.scan(view(bytes), ends);
+            }
+            return py::array_t<int64_t>(static_cast<py::ssize_t>(ends.size()), ends.data());
+          },
+          py::arg("data"))
       .def_property_readonly("open", &RowEnds::open);
   module.def("translate", &translate, py::arg("code"));
 }
