@@ -97,5 +97,5 @@ DATASET = Dataset(
     archive=None,
     read=read,
     # No word is there by chance: without the negation nobody could tell.
-    model={"word_dropout": 0.0},
+    model={"word_dropout": 0.0, "hidden_size": 128},
 )
