@@ -7,11 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import pyarrow.parquet as pq
 import yaml
 
 from flows.interrupt import children
@@ -25,6 +30,17 @@ SMALL = {
     "max_tokens": 100,
     "word_weights": True,
 }
+
+
+@contextmanager
+def served_in(folder: Path, train: dict[str, Any], score: dict[str, Any]) -> Iterator["Served"]:
+    """Serves in a new folder, and ends it after the block."""
+    one = Served(folder, train, score)
+    try:
+        one.wait(lambda: "Prefect: " in one.said())
+        yield one
+    finally:
+        one.end()
 
 
 class Served:
@@ -63,13 +79,40 @@ class Served:
         path.write_text("\n".join(lines) + "\n")
         os.utime(path, (time.time() - 3600,) * 2)
 
+    def start(self, deployment: str) -> str:
+        """Asks for a run of a deployment, and returns its id."""
+        found = self.ask("deployments/filter", deployments={"name": {"any_": [deployment]}})
+        path = f"deployments/{found[0]['id']}/create_flow_run"
+        return str(self.ask(path, state={"type": "SCHEDULED"})["id"])
+
+    def run(self, deployment: str) -> None:
+        """Starts a run of a deployment, and waits for its good end."""
+        id = self.start(deployment)
+
+        def ended() -> bool:
+            state = self.state(id)
+            assert state not in ("FAILED", "CANCELLED", "CRASHED"), self.said()
+            return state == "COMPLETED"
+
+        self.wait(ended)
+
     def ask(self, what: str, **filters: Any) -> Any:
-        """What the server's API answers to a POST."""
+        """What the server's API answers to a POST.
+
+        While others hold its SQLite it may have no time (503), and Prefect's own client too asks again.
+        """
         body = json.dumps(filters).encode()
         request = Request(f"http://127.0.0.1:{self.port}/api/{what}", body)
         request.add_header("content-type", "application/json")
-        with urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        for wait in (1, 2, 4, 8, 0):
+            try:
+                with urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or not wait:
+                    raise
+                time.sleep(wait)
+        return None
 
     def runs(self, deployment: str, state: str = "COMPLETED") -> list[dict[str, Any]]:
         """The runs of a deployment that are in a state, the first one first."""
@@ -82,14 +125,24 @@ class Served:
         assert isinstance(found, list)
         return found
 
-    def wait(self, until: Callable[[], Any], seconds: float = 150) -> Any:
-        """What is true at last."""
+    def wait(self, until: Callable[[], Any], seconds: float = 150, every: float = 0.5) -> Any:
+        """What is true at last, asked at intervals of seconds."""
         end = time.monotonic() + seconds
         while not (found := until()):
             assert self.process.poll() is None, self.said()
             assert time.monotonic() < end, self.said()
-            time.sleep(0.5)
+            time.sleep(every)
         return found
+
+    def state(self, run: str) -> str:
+        """That of a run, by its id."""
+        found = self.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})
+        return str(found[0]["state_type"])
+
+    def scored(self) -> Counter[str]:
+        """The ids of the reviews that were scored, and how often each was."""
+        files = (self.folder / "scores/reviews").glob("*.parquet")
+        return Counter(id for file in files for id in pq.read_table(file)["id"].to_pylist())
 
     def processes(self) -> dict[str, int]:
         """The server, the worker and this process."""

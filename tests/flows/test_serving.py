@@ -1,22 +1,17 @@
 import json
-import os
-import random
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from flows.interrupt import children
 from flows.registry import Model
 from flows.serving import SCHEDULES
 from tests.flows.browser import TEXT, browser
-from tests.flows.served import Served
+from tests.flows.served import Served, served_in
 
 EVERY_MINUTE = {"cron": "* * * * *", "timezone": "UTC"}
 SCREENSHOTS = Path(__file__).parents[2] / "build/screenshots"
@@ -26,24 +21,15 @@ NOT_OURS = ("/favicon.ico", "/ico/undefined.svg")
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    one = Served(tmp_path_factory.mktemp("served"), EVERY_MINUTE, {"interval": 15})
-    one.put("first.csv", 30)
-    try:
-        one.wait(lambda: "Prefect: " in one.said())
+    with served_in(tmp_path_factory.mktemp("served"), EVERY_MINUTE, {"interval": 15}) as one:
+        one.put("first.csv", 30)
         yield one
-    finally:
-        one.end()
 
 
 @pytest.fixture(scope="module")
 def trained(served: Served) -> dict[str, Any]:
     """The first training that a cron schedule has started and that is done."""
     return dict(served.wait(lambda: served.runs("train-reviews"))[0])
-
-
-def scored(folder: Path) -> Counter[str]:
-    files = (folder / "scores/reviews").glob("*.parquet")
-    return Counter(id for file in files for id in pq.read_table(file)["id"].to_pylist())
 
 
 def first_run(served: Served) -> Path:
@@ -95,17 +81,17 @@ def test_what_is_new_is_scored_with_what_was_promoted(
     assert Model(served.folder / "models/reviews").standing().production == 1
     served.wait(lambda: "rnnfast.model.promoted reviews: " in served.said(), 20)
     first = served.wait(lambda: served.runs("score-reviews"))[0]
-    assert scored(served.folder) == Counter(f"first.csv-{i}" for i in range(30))
+    assert served.scored() == Counter(f"first.csv-{i}" for i in range(30))
     counts = json.loads(artifacts(served, first)["score-figures"]["data"])
     assert {line["what"]: line["count"] for line in counts}["rows scored"] == 30
     nothing = served.wait(lambda: served.runs("score-reviews")[1:])[0]
     assert nothing["state"]["message"]
-    assert scored(served.folder).total() == 30
+    assert served.scored().total() == 30
 
 
 def test_a_failure_is_told(served: Served) -> None:
     """Of the sensors no model is in production, since none was trained."""
-    start(served, "score-sensors")
+    served.start("score-sensors")
     failed = served.wait(lambda: served.runs("score-sensors", "FAILED"))[0]
     reason = failed["state"]["message"]
     assert "got: 'sensors'" in reason
@@ -169,120 +155,3 @@ def test_all_of_it_ends(served: Served) -> None:
     assert len(served.left()) >= 2  # the server and the worker
     assert served.end() == 128 + signal.SIGTERM
     assert served.left() == []
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize(("victim", "longest"), [("reviews", 9.0), ("score", 8.0)])
-def test_scheduled_runs_that_are_killed(tmp_path: Path, victim: str, longest: float) -> None:
-    """In the middle of training and promotion, or of scoring; the next run that is let be ends right."""
-    times, chosen = int(os.environ.get("RNNFAST_SOAK_KILLS", "10")), random.Random(20_26)
-    one = Served(tmp_path / "served", {"interval": 15}, {"interval": 15})
-    deployment = {"reviews": "train-reviews", "score": "score-reviews"}[victim]
-    try:
-        one.wait(lambda: "Prefect: " in one.said())
-        if victim == "score":
-            one.wait(lambda: one.runs("train-reviews"))
-        model = Model(one.folder / "models/reviews")
-        for turn in range(times):
-            one.put(f"{turn}.csv", 2000)
-            before = {run["id"] for run in one.runs(deployment, "PENDING")}
-            new = one.wait(
-                lambda: [
-                    r
-                    for r in one.runs(deployment, "PENDING")
-                    if r["id"] not in before  # noqa: B023
-                ]
-            )[0]
-            time.sleep(chosen.uniform(0, longest))
-            kill_run(one, new["id"])
-            if model.standing().production is not None:
-                assert model.record(model.standing().production)["digest"]
-        done = len(one.runs(deployment))
-        one.wait(lambda: len(one.runs(deployment)) > done)
-        one.wait(lambda: len(scored(one.folder)) == 2000 * times)
-        assert set(scored(one.folder).values()) == {1}
-        number = model.standing().production
-        assert number in model.numbers()
-        assert not [path for path in model.folder.iterdir() if path.name.startswith(".")]
-    finally:
-        one.end()
-    assert one.left() == []
-
-
-def kill_run(one: Served, id: str) -> None:
-    """Kills the processes of a run, if it has any at this moment."""
-    for parent in children(one.processes()["worker"]):
-        for pid in [*children(parent), parent]:
-            try:
-                if id.encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                    os.kill(pid, signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-
-
-@pytest.mark.soak
-def test_a_dead_run_whose_worker_died_too_is_made_good(tmp_path: Path) -> None:
-    one = Served(tmp_path / "served", EVERY_MINUTE, {"interval": 3600})
-    try:
-        running = one.wait(lambda: one.runs("train-reviews", "RUNNING"))[0]
-        worker = one.processes()["worker"]
-        runs = children(worker)
-        for pid in [worker, *runs, *(child for run in runs for child in children(run))]:
-            os.kill(pid, signal.SIGKILL)
-        one.wait(lambda: one.runs("train-reviews", "CRASHED"), 240)
-        assert one.runs("train-reviews", "CRASHED")[0]["id"] == running["id"]
-        one.wait(lambda: one.runs("train-reviews"))
-    finally:
-        one.end()
-
-
-@pytest.mark.soak
-def test_a_month_of_runs(tmp_path: Path) -> None:
-    """What 720 runs of the smallest job, one after the other, leave behind, of each run and in all."""
-    count = int(os.environ.get("RNNFAST_SOAK_RUNS", "720"))
-    one = Served(tmp_path / "served", {"interval": 3600}, {"interval": 36000})
-    try:
-        one.wait(lambda: one.runs("train-reviews"))
-        one.put("0.csv", 5)
-        run_now(one, "score-reviews")
-        before = standing(one)
-        for turn in range(1, count + 1):
-            one.put(f"{turn}.csv", 5)
-            run_now(one, "score-reviews")
-        after = standing(one)
-        grown = {name: after[name] - before[name] for name in before}
-        print(f"{count} runs:", grown)
-        assert scored(one.folder) == Counter(
-            f"{t}.csv-{i}" for t in range(count + 1) for i in range(5)
-        )
-        assert grown["memory"] < (150 << 20) + count * 100_000
-        assert grown["open files"] < 30
-        assert grown["database"] < (8 << 20) + count * 120_000
-        assert grown["scores"] < (1 << 20) + count * 10_000
-    finally:
-        one.end()
-
-
-def start(one: Served, deployment: str) -> dict[str, Any]:
-    """Asks for a run of a deployment."""
-    found = one.ask("deployments/filter", deployments={"name": {"any_": [deployment]}})
-    path = f"deployments/{found[0]['id']}/create_flow_run"
-    return dict(one.ask(path, state={"type": "SCHEDULED"}))
-
-
-def run_now(one: Served, deployment: str) -> None:
-    """Starts a run of a deployment, and waits for its good end."""
-    wanted = {"flow_runs": {"id": {"any_": [start(one, deployment)["id"]]}}}
-    one.wait(lambda: one.ask("flow_runs/filter", **wanted)[0]["state_type"] == "COMPLETED")
-
-
-def standing(one: Served) -> dict[str, int]:
-    """Bytes of memory and open files of the processes that stay, and bytes on the disk."""
-    found = Counter[str]()
-    for pid in one.processes().values():
-        rows = Path(f"/proc/{pid}/status").read_text().splitlines()
-        found["memory"] += sum(int(r.split()[1]) << 10 for r in rows if r.startswith("RssAnon"))
-        found["open files"] += len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    found["database"] = sum(f.stat().st_size for f in (one.folder / "prefect").glob("serve.db*"))
-    found["scores"] = sum(f.stat().st_size for f in (one.folder / "scores").rglob("*.*"))
-    return dict(found)
