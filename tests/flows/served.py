@@ -136,7 +136,7 @@ class Served:
                     return json.load(answer)
             except HTTPError as error:
                 if error.code != HTTPStatus.SERVICE_UNAVAILABLE or not wait:
-                    raise
+                    raise AssertionError(error.read().decode()) from error
                 time.sleep(wait)
         return None
 

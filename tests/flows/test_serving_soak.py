@@ -79,7 +79,7 @@ def test_a_run_that_takes_too_long_is_cancelled(
         monkeypatch.setattr(automations, "LONGEST", {"reviews": timedelta(seconds=10)})
         with one.client() as client:
             automations.put_automations(client, None)
-        run = one.start("train-reviews", training={"epochs": 1_000_000})
+        run = one.start("train-reviews", training={"epochs": 1000, "batch_size": 1})
         one.wait(lambda: one.state(run) == "CANCELLED", 240)
         one.run("train-reviews")
         check(Model(one.folder / "models/reviews"))
