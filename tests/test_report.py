@@ -275,6 +275,19 @@ def test_a_single_epoch_is_one_tick(tmp_path: Path) -> None:
     assert re.findall(r"text-anchor: middle[^>]*>([^<]*)<", plot) == ["1", "Epoch"]
 
 
+@pytest.mark.parametrize("values", [[0.7, 0.99], [1.0], [0.98, 1.0], [0.0, 0.01], [0.0], [0.5]])
+def test_no_share_is_above_all_or_below_nothing(values: list[float]) -> None:
+    history = [{"validation_accuracy": value} for value in values]
+    for plot in (
+        plots.curve_plot(history, "by epoch", {"validation_accuracy": "second"}),
+        plots.overlaid_plot("validation_accuracy", {"A": values}, "by epoch"),
+    ):
+        ticks = [float(tick) for tick in re.findall(r">([-\u2212\d.]+)%<", plot)]
+        assert len(ticks) > 1
+        assert 0 <= min(ticks) <= 100 * min(values) + 1e-9
+        assert 100 * max(values) - 10 < max(ticks) <= 100
+
+
 def test_a_total_alone_makes_no_section_of_stages(tmp_path: Path) -> None:
     metrics = {"test": METRICS["test"], "seconds": {"total": 3.0}}
     page = written(tmp_path, metrics=metrics)
