@@ -121,6 +121,32 @@ def score_plot(calibration: Part, alt: str) -> Markup:
     return inline("scores", alt, draw)
 
 
+def distribution_plot(distribution: Part, alt: str, name: str) -> Markup:
+    """How many rows have which value, as bars, and as steps how many of them would if they were like those before.
+
+    Args:
+        distribution: `edges` (K + 1,) of the bins, `counts` (K,), `before` (K,) or None, `of` in words.
+        alt: the plot in words.
+        name: keeps it apart from others of the page.
+    """
+    edges, counts, before = (distribution[key] for key in ("edges", "counts", "before"))
+    # a sliver of the page between the bars
+    widths = [0.94 * (high - low) for low, high in pairwise(edges)]
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+
+    def draw(axes: Axes) -> None:
+        axes.bar(middles, counts, widths, color=PALETTE["first"])
+        if before is not None:
+            axes.stairs(before, edges, baseline=None, color=PALETTE["second"], linewidth=1.6)
+        axes.set(xlim=(edges[0], edges[-1]), xlabel=distribution["of"])
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="x", visible=False)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+    return inline(name, alt, draw)
+
+
 def horizon_plot(metrics: Part, alt: str) -> Markup:
     """The squared error by step ahead, of the model and, thin, of linear autoregression."""
     steps = plain(metrics["test"]["by_horizon"]["mse"])
