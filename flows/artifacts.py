@@ -124,10 +124,10 @@ def plots(page: str) -> list[tuple[str, str]]:
 def where(folder: Folder) -> str:
     """A line of Markdown that says where the report of a folder is, with a link where the folder is shown."""
     address = os.environ.get(ADDRESS)
-    at = place(Path(folder.path)) if address and folder.is_local else None
+    at = place(Path(folder.path, REPORT)) if address and folder.is_local else None
     if at is None:
         return f"`{folder / REPORT}`"
-    return f"[{REPORT}]({address}/{at}/{REPORT}) in [{folder}]({address}/{at}/)"
+    return f"[{REPORT}]({address}/{at}) in [{folder}]({address}/{at.removesuffix(REPORT)})"
 
 
 def _plotted(title: str, folder: Folder) -> str:

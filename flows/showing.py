@@ -55,7 +55,7 @@ def shown(folder: Path, port: int) -> Iterator[None]:
 
 
 def place(path: Path) -> str | None:
-    """Where a file or folder below the present one is shown, as the path of an address; None where it is not."""
+    """Where a file below the present folder is shown, as the path of an address; None where it is not."""
     root = Path.cwd()
     if not path.is_relative_to(root) or not is_shown(root, path):
         return None
@@ -119,4 +119,5 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Whether there is something to be read in a folder or below it."""
         if folder.resolve().is_relative_to((self.root / RUNS).resolve()):
             return True
-        return any(REPORT in files for _, _, files in os.walk(folder))
+        pages = (Path(at, REPORT) for at, _, files in os.walk(folder) if REPORT in files)
+        return any(is_shown(self.root, page) for page in pages)
