@@ -373,3 +373,17 @@ def test_the_command_line_names_the_page_and_a_dry_run_writes_none(
     assert result.exit_code == 0, result.output
     assert f"Report: {tmp_path / 'out' / REPORT}" in result.stdout
     assert (tmp_path / "out" / REPORT).exists()
+
+
+def test_a_page_that_says_why_a_gate_is_closed_is_shown(
+    server: None, run_cli: RunCli, profiled: Path, tmp_path: Path
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    put(tmp_path, "a.csv", ["unheard of"] * 200)
+    options = ["--model", profiled, "--input", tmp_path / "in", "--output", tmp_path / "gated"]
+    assert run_cli("score", *options, "--workers", 1, "--gate").exit_code == 2
+    with get_client(sync_client=True) as client:
+        texts = [str(a.data) for a in client.read_artifacts() if a.key == "score-report"]
+    [text] = [text for text in texts if f"`{tmp_path}/gated/report.html`" in text]
+    assert text.count("(data:image/svg+xml;base64,") == 3

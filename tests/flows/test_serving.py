@@ -195,6 +195,16 @@ def test_what_is_to_be_seen(served: Served, trained: dict[str, Any], tmp_path: P
         assert run.name in report
         assert page.evaluate("document.querySelectorAll('table').length") >= 2
         page.screenshot(SCREENSHOTS / "report.png")
+        scored = artifacts(served, served.wait(lambda: served.runs("score-reviews"))[0])
+        page.open(f"{address}/artifacts/artifact/{scored['score-report']['id']}", until=drawn)
+        page.screenshot(SCREENSHOTS / "scores.png")
+        report = page.evaluate(
+            "[...document.links].find(e => e.href.endsWith('/report.html')).href"
+        )
+        page.open(report, until="document.querySelectorAll('svg[role=img]').length == 3")
+        assert "/scores/reviews/" in report
+        assert "scores written with reviews, version 1." in page.evaluate(TEXT)
+        page.screenshot(SCREENSHOTS / "scores-report.png")
         away = [
             url
             for url in page.asked
