@@ -370,6 +370,7 @@ def score(
 ) -> None:
     """Score files with the model of a run; what is already scored is left as it is."""
     with clear_errors():
+        from flows import REPORT
         from flows.outputs import DRIFT
         from flows.parameters import Execution, Selection
 
@@ -426,6 +427,7 @@ def score(
             ("time", f"{done.seconds:.1f} s"),
         )
         typer.echo(f"Scores: {output}")
+        typer.echo(f"Report: {output.rstrip('/')}/{REPORT}")
 
 
 @app.command()

@@ -1,22 +1,19 @@
 """Keeps the flows running by their schedules on one machine: python -m flows serve.
 
 There are three processes: Prefect's server with its UI, a worker which starts the runs, and this one, which starts both
-again where they die, shows the folder of the runs to a browser, and prints a line for whatever fails, drifts or is
-promoted. All of it listens to this machine alone. When this process ends, so do all others, the runs among them, which
-Prefect has as crashed.
+again where they die, shows the runs and the reports of scores to a browser, and prints a line for whatever fails,
+drifts or is promoted. All of it listens to this machine alone. When this process ends, so do all others, the runs among
+them, which Prefect has as crashed.
 """
 
 import asyncio
 import ctypes
-import http.server
 import logging
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -32,9 +29,9 @@ from flows import cache_folder
 from flows.command_line import clear_errors
 from flows.errors import FlowError, InputError
 from flows.interrupt import children, end_processes
+from flows.showing import ADDRESS, HOST, shown
 from flows.unfinished import at_end
 
-HOST = "127.0.0.1"
 SCHEDULES = Path(__file__).with_name("prefect.yaml")
 STARTING = 180.0  # seconds within which the server has to answer
 PAUSE = 5.0  # seconds before a process that died is started again
@@ -62,7 +59,7 @@ def serve(
         typer.Option(
             min=1,
             max=65534,
-            help="Of Prefect; the runs are shown at the next one.",
+            help="Of Prefect; the runs and reports are shown at the next one.",
             envvar="RNNFAST_PORT",
         ),
     ] = 4200,
@@ -87,7 +84,7 @@ def serve(
         # Runs that lose the worker become children of this process, and are found at the end.
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
         kept: list[Kept] = []
-        with at_end(partial(_end_all, kept)), _runs_shown(port + 1):
+        with at_end(partial(_end_all, kept)), shown(Path(), port + 1):
             kept.append(Kept("server", _server(port)))
             kept[0].wait_until_it_answers(port)
             # Imported here, when the environment is settled that Prefect reads.
@@ -176,7 +173,7 @@ def _environment(port: int) -> dict[str, str]:
     fixed = {
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
-        "RNNFAST_RUNS_ADDRESS": f"http://{HOST}:{port + 1}",
+        ADDRESS: f"http://{HOST}:{port + 1}",
         "PWD": os.getcwd(),
     }
     return {name: os.environ.get(name, value) for name, value in defaults.items()} | fixed
@@ -207,24 +204,6 @@ def _end_all(kept: list[Kept]) -> None:
     end_processes([*runs, *(pid for worker in own[1:] for pid in children(worker))], GRACE)
     end_processes(own[1:], GRACE)
     end_processes(children(os.getpid()), GRACE)
-
-
-@contextmanager
-def _runs_shown(port: int) -> Iterator[None]:
-    """Shows the folder `runs` to browsers of this machine."""
-    Path("runs").mkdir(exist_ok=True)
-    handler = partial(_QuietHandler, directory=str(Path("runs").absolute()))
-    with http.server.ThreadingHTTPServer((HOST, port), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-
-
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Says nothing of a request."""
 
 
 def _print_events() -> None:
