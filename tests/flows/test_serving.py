@@ -125,7 +125,7 @@ def test_sensors_are_trained_and_scored(served: Served) -> None:
     served.put_file(Path("sensors/new.csv"), readings(range(600, 640)))
     served.run("score-sensors")
     files = [*(served.folder / "scores/sensors").glob("*.parquet")]
-    assert sum(pq.read_metadata(file).num_rows for file in files) == 1  # the last window's forecast
+    assert sum(pq.read_metadata(file).num_rows for file in files) == 2  # ahead of the last reading
 
 
 def test_automations_that_are_up_to_date_stay_as_they_are(served: Served) -> None:
@@ -161,7 +161,7 @@ def test_a_notification_is_sent(served: Served) -> None:
                 json_data={"subject": "{{subject}}", "body": "{{body}}"},
             ).save("local")
             put_automations(client, notification_block(client, "custom-webhook/local"))
-        (served.folder / "inbox/sensors/new.csv").write_text("neither,time\n1,2\n")
+        served.put_file(Path("sensors/other.csv"), "time,neither\n2026-03-01,2\n")
         id = served.start("score-sensors")
         served.wait(lambda: served.state(id) == "FAILED")
         told = received.get(timeout=60)
