@@ -29,7 +29,7 @@ def test_trainings_that_are_killed(tmp_path: Path) -> None:
     with served_in(tmp_path / "served", NEVER, NEVER) as one:
         model = Model(one.folder / "models/reviews")
         for _ in range(KILLS):
-            kill(one, "train-reviews", lambda run: one.state(run) != "SCHEDULED", 6.0)
+            kill(one, "train-reviews", 6.0)
             one.run("train-reviews")
             check(model)
 
@@ -39,7 +39,7 @@ def test_promotions_that_are_killed(tmp_path: Path) -> None:
     with served_in(tmp_path / "served", NEVER, NEVER) as one:
         model = Model(one.folder / "models/reviews")
         for _ in range(KILLS):
-            kill(one, "train-reviews", lambda _: [*one.folder.glob("runs/.*/report.html")], 0.4)
+            kill(one, "train-reviews", 0.2, lambda: [*one.folder.glob("runs/.*/report.html")])
             if model.standing().production is not None:
                 check(model, swept=False)
             one.run("train-reviews")
@@ -52,7 +52,7 @@ def test_scoring_that_is_killed(tmp_path: Path) -> None:
         one.run("train-reviews")
         for turn in range(KILLS):
             one.put(f"{turn}.csv", 2000)
-            kill(one, "score-reviews", lambda run: one.state(run) != "SCHEDULED", 6.0)
+            kill(one, "score-reviews", 6.0)
             one.run("score-reviews")
             assert len(one.scored()) == 2000 * (turn + 1)
             assert set(one.scored().values()) == {1}
@@ -127,20 +127,43 @@ def test_a_month_of_runs(tmp_path: Path) -> None:
         assert grown["scores"] < (1 << 20) + RUNS * 10_000
 
 
-def kill(one: Served, deployment: str, begun: Callable[[str], object], longest: float) -> None:
-    """Starts a run, and kills its processes at a random moment of so many seconds after what has begun."""
+def kill(
+    one: Served, deployment: str, longest: float, after: Callable[[], object] | None = None
+) -> None:
+    """Starts a run, and kills its processes at a random moment.
+
+    Args:
+        one: where it runs.
+        deployment: whose run.
+        longest: seconds until then, from when its process is started, or where `after` is given from when that is true.
+        after: asked while it runs.
+    """
     run = one.start(deployment)
-    one.wait(lambda: begun(run), every=0.02)
+    states = ("SCHEDULED",) if after is None else ("SCHEDULED", "PENDING")
+    one.wait(lambda: one.state(run) not in states, every=0.02)
+    found = processes(one, run)
+    if after is not None:
+        one.wait(after, every=0.001)
     time.sleep(MOMENTS.uniform(0, longest))
-    for parent in children(one.processes()["worker"]):
-        for pid in [*children(parent), parent]:
-            try:
-                if run.encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                    os.kill(pid, signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+    for pid in found if after is not None else processes(one, run):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
     one.wait(lambda: one.state(run) in ENDED)
     print(deployment, one.state(run))
+
+
+def processes(one: Served, run: str) -> list[int]:
+    """Those of a run, parents first."""
+    found = []
+    for parent in children(one.processes()["worker"]):
+        try:
+            if run.encode() in Path(f"/proc/{parent}/environ").read_bytes():
+                found += [parent, *children(parent)]
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def check(model: Model, swept: bool = True) -> None:
