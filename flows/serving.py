@@ -21,7 +21,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from subprocess import Popen, run
-from typing import Annotated, Any, Never
+from typing import Any, Never
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -29,13 +29,11 @@ import typer
 import yaml
 
 from flows import cache_folder
-from flows.command_line import clear_errors
 from flows.errors import FlowError, InputError
 from flows.interrupt import children, end_processes
 from flows.unfinished import at_end
 
 HOST = "127.0.0.1"
-SCHEDULES = Path(__file__).with_name("prefect.yaml")
 STARTING = 180.0  # seconds within which the server has to answer
 PAUSE = 5.0  # seconds before a process that died is started again
 GRACE = 10.0  # seconds for runs to end when they are told to
@@ -44,51 +42,38 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux's prctl
 logger = logging.getLogger(__name__)
 
 
-def serve(
-    folder: Annotated[
-        Path, typer.Option(help="Where inbox, runs, models and scores are; it must exist.")
-    ] = Path("."),
-    schedules: Annotated[
-        Path, typer.Option(help="What runs when: flows/prefect.yaml or a copy of it.")
-    ] = SCHEDULES,
-    port: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=65534,
-            help="Of Prefect; the runs are shown at the next one.",
-            envvar="RNNFAST_PORT",
-        ),
-    ] = 4200,
-    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time.")] = 2,
-    notify: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TYPE/NAME",
-            help="Block of the server that is told of failure, drift and promotion.",
-            envvar="RNNFAST_NOTIFY",
-        ),
-    ] = None,
-) -> None:
-    """Run the flows by their schedules, with Prefect's server, its UI and a worker, until Ctrl-C."""
-    with clear_errors():
-        schedules = schedules.absolute()
-        pools = _pools(schedules)
-        _require_free(port)
-        _require_free(port + 1)
-        os.chdir(folder)
-        os.environ.update(_environment(port))
-        # Runs that lose the worker become children of this process, and are found at the end.
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        kept: list[Kept] = []
-        with at_end(partial(_end_all, kept)), _runs_shown(port + 1):
-            kept.append(Kept("server", _server(port)))
-            kept[0].wait_until_it_answers(port)
-            _deploy(schedules, pools, notify)
-            kept += [Kept("worker", _worker(pool, runs)) for pool in pools]
-            threading.Thread(target=_print_events, daemon=True).start()
-            typer.echo(f"Prefect: http://{HOST}:{port}  runs: http://{HOST}:{port + 1}")
-            _keep(kept)
+def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | None) -> Never:
+    """Runs the flows by their schedules until a signal comes.
+
+    Args:
+        folder: where inbox, runs, models and scores are; it must exist.
+        schedules: a file of deployments, flows/prefect.yaml or a copy of it.
+        port: of Prefect's server; the runs are shown at the next one.
+        runs: at a time.
+        notify: a block of the server as TYPE/NAME, which is told of failure, drift and promotion.
+
+    Raises:
+        FlowError: the server does not answer, or does not take the deployments.
+        InputError: the schedules are none, a port is not free, or there is no such block.
+        OSError: there is no such folder or file.
+    """
+    schedules = schedules.absolute()
+    pools = _pools(schedules)
+    _require_free(port)
+    _require_free(port + 1)
+    os.chdir(folder)
+    os.environ.update(_environment(port))
+    # Runs that lose the worker become children of this process, and are found at the end.
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    kept: list[Kept] = []
+    with at_end(partial(_end_all, kept)), _runs_shown(port + 1):
+        kept.append(Kept("server", _server(port)))
+        kept[0].wait_until_it_answers(port)
+        _deploy(schedules, pools, notify)
+        kept += [Kept("worker", _worker(pool, runs)) for pool in pools]
+        threading.Thread(target=_print_events, daemon=True).start()
+        typer.echo(f"Prefect: http://{HOST}:{port}  runs: http://{HOST}:{port + 1}")
+        _keep(kept)
 
 
 class Kept:

@@ -19,8 +19,8 @@ from urllib.request import Request, urlopen
 import pyarrow.parquet as pq
 import yaml
 
+from flows.commands.serve import SCHEDULES
 from flows.interrupt import children
-from flows.serving import SCHEDULES
 
 SMALL = {
     "cell": "rnn",

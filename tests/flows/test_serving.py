@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.commands.serve import SCHEDULES
 from flows.registry import Model
-from flows.serving import SCHEDULES
 from tests.flows.browser import TEXT, browser
 from tests.flows.served import Served, served_in
 

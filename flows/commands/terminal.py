@@ -1,32 +1,33 @@
 """What the commands share: errors that whoever started the job can put right, and plain tables."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from flows.errors import FlowError
 from flows.progress import console
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turns what whoever started the job can put right into one message and exit code 2."""
-    try:
-        yield
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "-".join(map(str, problem["loc"])).replace("_", "-")
-            got = f"--{name}: {problem['msg']}, got {problem['input']!r}"
-            _complain(got if name else problem["msg"])
-        raise typer.Exit(2) from None
-    except (FlowError, OSError) as error:
-        _complain(_explained(error))
-        raise typer.Exit(2) from None
+class Commands(TyperGroup):
+    """Commands that end with one message and code 2 where whoever started the job can put something right."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            for problem in error.errors():
+                name = "-".join(map(str, problem["loc"])).replace("_", "-")
+                got = f"--{name}: {problem['msg']}, got {problem['input']!r}"
+                _complain(got if name else problem["msg"])
+            raise typer.Exit(2) from None
+        except (FlowError, OSError) as error:
+            _complain(_explained(error))
+            raise typer.Exit(2) from None
 
 
 def _explained(error: Exception) -> str:
