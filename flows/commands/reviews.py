@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from flows.commands import options
-from flows.commands.settings import chosen, configured, given, limits_of, registration_of
-from flows.commands.training import free_run_dir, show_plan, show_run
+from flows.commands.settings import chosen, configured, given
+from flows.commands.training import in_common, show_plan, show_run
 
 
 def reviews(
@@ -49,7 +49,7 @@ def reviews(
 ) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
     said = locals()  # the options, before anything else has a name
-    from flows.parameters import Execution, Processes, ReviewsData
+    from flows.parameters import Execution, ReviewsData
 
     data = ReviewsData(**given(ReviewsData, said))
     execution = Execution(**given(Execution, said))
@@ -64,26 +64,10 @@ def reviews(
         of_preset["training"] | given(TrainingSettings, said),
         settings or [],
     )
-    run_dir = free_run_dir(output, dataset, cell, overwrite)
-    processes = Processes(**given(Processes, said))
-    registration = registration_of(register, registry, margin)
-    limits = limits_of(limit)
+    common = in_common(said)
     if dry_run:
-        show_plan(run_dir, data, model, training, registration)
+        show_plan(data, model, training, common["output"], common["registration"])
         return
     from flows.reviews import reviews as flow
 
-    done = flow(
-        run_dir,
-        data,
-        model,
-        training,
-        yardstick,
-        overwrite,
-        execution,
-        processes,
-        registration,
-        limits,
-        gate,
-    )
-    show_run(done)
+    show_run(flow(data=data, model=model, training=training, execution=execution, **common))

@@ -85,12 +85,12 @@ def score(
     if dry_run:
         from flows.datasets.readers import Columns
         from flows.steps.score import plan_files
-        from flows.steps.scoring_job import chosen_model
+        from flows.steps.scoring_job import chosen_model, scoring_job
 
         columns = Columns(text=text_column, id=id_column)
-        readings = (every, time_column, group_column)
         with chosen_model(model, folder) as run_dir:
-            plan = plan_files(run_dir, input, columns, output, *readings, execution, selection)
+            job = scoring_job(run_dir, columns, output, every, time_column, group_column, execution)
+            plan = plan_files(job, input, selection)
         _show_plan(plan, output)
         return
 

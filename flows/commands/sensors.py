@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from flows.commands import options
-from flows.commands.settings import chosen, configured, given, limits_of, parted, registration_of
-from flows.commands.training import free_run_dir, show_plan, show_run
+from flows.commands.settings import chosen, configured, given, parted
+from flows.commands.training import in_common, show_plan, show_run
 
 
 def sensors(
@@ -58,7 +58,7 @@ def sensors(
 ) -> None:
     """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
     said = locals()  # the options, before anything else has a name
-    from flows.parameters import Processes, SensorsData
+    from flows.parameters import SensorsData
     from rnnfast.training import WindowTraining
     from rnnfast.window_models import WINDOW_PRESETS, WindowConfig
 
@@ -78,25 +78,10 @@ def sensors(
         {**suggested_training, **of_preset["training"], **given(WindowTraining, said)},
         rest,
     )
-    run_dir = free_run_dir(output, dataset, cell, overwrite)
-    processes = Processes(**given(Processes, said))
-    registration = registration_of(register, registry, margin)
-    limits = limits_of(limit)
+    common = in_common(said)
     if dry_run:
-        show_plan(run_dir, data, model, training, registration)
+        show_plan(data, model, training, common["output"], common["registration"])
         return
     from flows.sensors import sensors as flow
 
-    done = flow(
-        run_dir,
-        data,
-        model,
-        training,
-        yardstick,
-        overwrite,
-        processes,
-        registration,
-        limits,
-        gate,
-    )
-    show_run(done)
+    show_run(flow(data=data, model=model, training=training, **common))

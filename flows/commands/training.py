@@ -1,13 +1,14 @@
-"""What `reviews` and `sensors` share: the folder of the run, what would be done, and what has come of it."""
+"""What `reviews` and `sensors` share: most of what their flows take, what would be done, and what has come of it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flows.commands.settings import given, limits_of, registration_of
 from flows.commands.terminal import pairs
 
 if TYPE_CHECKING:
@@ -16,30 +17,40 @@ if TYPE_CHECKING:
     from flows.parameters import JobData, Registration
 
 
-def free_run_dir(output: Path | None, dataset: str, cell: str, overwrite: bool) -> Path:
-    """The folder of the run, by default one below runs/ that is named after the data set, the cell and the time.
+def in_common(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of both flows beside data, model and training, by name.
 
     Raises:
-        InputError: something is there that must not be overwritten.
+        InputError: at the folder of the run is something that must not be overwritten, or options do not go together.
+        ValidationError: a value breaks the rule of its field.
     """
+    from flows.parameters import Processes
     from flows.steps.publish import check_output
 
-    run_dir = output or Path("runs", f"{_stem(dataset)}-{cell}-{datetime.now():%Y%m%d-%H%M%S}")
-    check_output(run_dir, overwrite)
-    return run_dir
+    output = said["output"] or _new_folder(said["dataset"], said["cell"])
+    check_output(output, said["overwrite"])
+    return {
+        "output": output,
+        "overwrite": said["overwrite"],
+        "yardstick": said["yardstick"],
+        "processes": Processes(**given(Processes, said)),
+        "registration": registration_of(said["register"], said["registry"], said["margin"]),
+        "limits": limits_of(said["limit"]),
+        "gate": said["gate"],
+    }
 
 
-def _stem(dataset: str) -> str:
-    """A name for a run: the data set's, or that of the file without what a glob adds."""
-    stem = Path(dataset).name.split(".")[0]
-    return "".join(c for c in stem if c.isalnum() or c in "-_") or "files"
+def _new_folder(dataset: str, cell: str) -> Path:
+    """Named after the data set, or its file without what a glob adds, the cell and the time."""
+    stem = "".join(c for c in Path(dataset).name.split(".")[0] if c.isalnum() or c in "-_")
+    return Path("runs", f"{stem or 'files'}-{cell}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
 def show_plan(
-    run_dir: Path,
     data: "JobData",
     model: "BaseModel",
     training: "BaseModel",
+    output: Path,
     registration: "Registration | None",
 ) -> None:
     """Prints the settings as they were resolved, and what the job would do with them."""
@@ -51,7 +62,7 @@ def show_plan(
         if value not in (None, [], "")
     ]
     pairs(*values)
-    typer.echo(f"Would leave the run at {run_dir}")
+    typer.echo(f"Would leave the run at {output}")
     if registration is not None:
         from flows.registry import Model
 
