@@ -1,6 +1,7 @@
 """What Prefect's server does by itself: it ends runs that are dead or take too long, and sends notifications."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -40,12 +41,16 @@ TOLD = {
 def put_automations(client: SyncPrefectClient, block: UUID | None) -> None:
     """Creates the automations, or brings those that there are up to date.
 
+    One that is up to date is left alone: by a change Prefect forgets which runs it waits for.
+
     Args:
         client: of the server.
         block: the document of the block that sends notifications; without one nothing is sent.
     """
     for wanted in _automations(block):
         known = client.read_automations_by_name(wanted.name)
+        if known and _content(known[0]) == _content(wanted):
+            continue
         if known:
             client.update_automation(known[0].id, wanted)
         else:
@@ -67,6 +72,12 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
         ) from None
 
 
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """What it says, without the names that the server has given to its parts."""
+    said = automation.model_dump(mode="json", include=set(AutomationCore.model_fields))
+    return said | {"trigger": {k: v for k, v in said["trigger"].items() if k != "id"}}
+
+
 def _automations(block: UUID | None) -> list[AutomationCore]:
     longest = [
         _when_absent(
@@ -84,7 +95,14 @@ def _automations(block: UUID | None) -> list[AutomationCore]:
         state=StateType.CRASHED, name="Crashed", message="Its process gave no sign of life."
     )
     return [
-        _when_absent("rnnfast: a run is dead", {HEARTBEAT}, {HEARTBEAT, *ENDED}, DEAD, crashed),
+        # Also after Running: a run may die before its first heartbeat.
+        _when_absent(
+            "rnnfast: a run is dead",
+            {f"{RUN}.Running", HEARTBEAT},
+            {HEARTBEAT, *ENDED},
+            DEAD,
+            crashed,
+        ),
         _when_absent(
             "rnnfast: a run does not begin",
             {f"{RUN}.Pending"},

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from subprocess import Popen, run
+from subprocess import Popen
 from typing import Any, Never
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -38,6 +38,12 @@ STARTING = 180.0  # seconds within which the server has to answer
 PAUSE = 5.0  # seconds before a process that died is started again
 GRACE = 10.0  # seconds for runs to end when they are told to
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux's prctl
+# Replaces itself by a command to which Linux sends SIGTERM when the process that has started it is no more, however it
+# came to its end: PR_SET_PDEATHSIG of prctl outlives exec. A `preexec_fn` would not be safe beside threads.
+_TETHERED = """import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]): sys.exit("nobody is there to serve")
+os.execv(sys.argv[2], sys.argv[2:])"""
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +75,11 @@ def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | Non
     with at_end(partial(_end_all, kept)), _runs_shown(port + 1):
         kept.append(Kept("server", _server(port)))
         kept[0].wait_until_it_answers(port)
-        _deploy(schedules, pools, notify)
+        # Imported here, when the environment is settled that Prefect reads.
+        from flows.deployment import crash_what_died, deploy
+
+        crash_what_died(pools)
+        deploy(schedules, pools, notify)
         kept += [Kept("worker", _worker(pool, runs)) for pool in pools]
         threading.Thread(target=_print_events, daemon=True).start()
         typer.echo(f"Prefect: http://{HOST}:{port}  runs: http://{HOST}:{port + 1}")
@@ -77,11 +87,12 @@ def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | Non
 
 
 class Kept:
-    """A process that is started again where it dies."""
+    """A process that is started again where it dies, and that does not outlive this one."""
 
     def __init__(self, name: str, command: list[str]) -> None:
-        self.name, self.command = name, command
-        self.process = Popen(command)
+        self.name = name
+        self.command = [sys.executable, "-c", _TETHERED, str(os.getpid()), *command]
+        self.process = Popen(self.command)
 
     def revive(self) -> None:
         """Starts it again if it has died."""
@@ -164,32 +175,6 @@ def _server(port: int) -> list[str]:
 def _worker(pool: str, runs: int) -> list[str]:
     command = [sys.executable, "-m", "prefect", "worker", "start"]
     return [*command, "--pool", pool, "--type", "process", "--limit", str(runs)]
-
-
-def _deploy(schedules: Path, pools: list[str], notify: str | None) -> None:
-    """Puts the work pools, the deployments and the automations on the server.
-
-    Raises:
-        FlowError: Prefect does not take the deployments.
-    """
-    # Imported here, when the environment is settled.
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
-
-    from flows.automations import notification_block, put_automations
-
-    with get_client(sync_client=True) as client:
-        for pool in pools:
-            try:
-                client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-            except ObjectAlreadyExists:
-                continue
-        put_automations(client, notification_block(client, notify) if notify else None)
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = run([*command, "--prefect-file", str(schedules)], capture_output=True, text=True)
-    if done.returncode:
-        raise FlowError(f"Prefect does not take {schedules}:\n{done.stdout}{done.stderr}")
 
 
 def _keep(kept: list[Kept]) -> Never:

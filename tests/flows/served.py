@@ -55,13 +55,17 @@ class Served:
             for i in range(400)
         ]
         (folder / "labelled.csv").write_text("\n".join(lines) + "\n")
-        schedules = folder / "schedules.yaml"
-        schedules.write_text(yaml.safe_dump(_schedules(train, score)))
-        self.log = (folder / "serve.log").open("w+")
-        own = {"PREFECT_HOME": str(folder / "prefect"), "RNNFAST_CACHE": str(folder / "cache")}
+        (folder / "schedules.yaml").write_text(yaml.safe_dump(_schedules(train, score)))
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts it; also once more, after it has ended."""
+        self.log = (self.folder / "serve.log").open("w+")
+        home, cache = self.folder / "prefect", self.folder / "cache"
+        own = {"PREFECT_HOME": str(home), "RNNFAST_CACHE": str(cache)}
         threads = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-m", "flows", "serve", "--folder", str(folder)]
-        command += ["--schedules", str(schedules), "--port", str(self.port)]
+        command = [sys.executable, "-m", "flows", "serve", "--folder", str(self.folder)]
+        command += ["--schedules", str(self.folder / "schedules.yaml"), "--port", str(self.port)]
         apart = {"PREFECT_API_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"}
         outer = {name: value for name, value in os.environ.items() if name not in apart}
         self.process = subprocess.Popen(
@@ -85,8 +89,8 @@ class Served:
         path = f"deployments/{found[0]['id']}/create_flow_run"
         return str(self.ask(path, state={"type": "SCHEDULED"})["id"])
 
-    def run(self, deployment: str) -> None:
-        """Starts a run of a deployment, and waits for its good end."""
+    def run(self, deployment: str) -> str:
+        """Starts a run of a deployment, waits for its good end, and returns its id."""
         id = self.start(deployment)
 
         def ended() -> bool:
@@ -95,6 +99,7 @@ class Served:
             return state == "COMPLETED"
 
         self.wait(ended)
+        return id
 
     def ask(self, what: str, **filters: Any) -> Any:
         """What the server's API answers to a POST.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.automations import DEAD
 from flows.interrupt import children
 from flows.registry import Model
 from rnnfast.scoring import load_scorer
@@ -66,7 +67,27 @@ def test_a_dead_run_whose_worker_died_too_is_made_good(tmp_path: Path) -> None:
         for pid in [worker, *runs, *(child for run in runs for child in children(run))]:
             os.kill(pid, signal.SIGKILL)
         one.wait(lambda: one.state(run) == "CRASHED", 240)
+        whole = one.run("train-reviews")
+        time.sleep(1.3 * DEAD.total_seconds())
+        assert one.state(whole) == "COMPLETED"  # what has ended gives no sign of life either
+
+
+def test_serving_that_is_killed(tmp_path: Path) -> None:
+    """Its server and its worker end with it, and then the runs; it can be started again in the same place."""
+    with served_in(tmp_path / "served", NEVER, NEVER) as one:
+        run = one.start("train-reviews")
+        one.wait(lambda: one.state(run) == "RUNNING")
+        one.process.kill()
+        one.process.wait()
+        end = time.monotonic() + 60
+        while one.left():
+            assert time.monotonic() < end, one.left()
+            time.sleep(0.5)
+        one.begin()
+        one.wait(lambda: "Prefect: " in one.said())
+        one.wait(lambda: one.state(run) == "CRASHED", 240)
         one.run("train-reviews")
+        check(Model(one.folder / "models/reviews"))
 
 
 def test_a_month_of_runs(tmp_path: Path) -> None:
