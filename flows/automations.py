@@ -30,6 +30,7 @@ LONGEST = {
     "reviews": timedelta(hours=24),
     "sensors": timedelta(hours=24),
     "score": timedelta(hours=6),
+    "clean": timedelta(hours=1),
 }
 TOLD = {
     "failure": {f"{RUN}.Failed", f"{RUN}.TimedOut", f"{RUN}.Crashed"},

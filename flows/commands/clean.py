@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.commands import options
-from flows.commands.terminal import listing, size
+from flows.commands.terminal import listing
+from flows.wording import size
 
 
 def clean(
@@ -24,7 +25,7 @@ def clean(
 ) -> None:
     """Remove old runs and versions, and what dead jobs left; never what is in production or a way back to."""
     from flows import cache_folder
-    from flows.steps.clean import removable, remove
+    from flows.steps.clean import removable, remove, told
 
     found = removable(registry, runs, cache_folder(), keep, days)
     table = listing("size", "what", "path")
@@ -32,5 +33,4 @@ def clean(
         table.add_row(size(each.bytes), each.what, escape(str(each.path)))
     Console().print(table)
     gone = found if dry_run else [each for each in found if remove(each)]
-    does = "Would remove" if dry_run else "Removed"
-    typer.echo(f"{does} {len(gone):,} folders and files, {size(sum(e.bytes for e in gone))}")
+    typer.echo(told(gone, dry_run))

@@ -9,7 +9,8 @@ from rich.markup import escape
 
 from flows.commands import options
 from flows.commands.settings import given, limits_of
-from flows.commands.terminal import listing, pairs, size
+from flows.commands.terminal import listing, pairs
+from flows.wording import size
 
 if TYPE_CHECKING:
     from flows.steps.score import Plan

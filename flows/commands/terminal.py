@@ -56,13 +56,3 @@ def listing(*heads: str) -> Table:
     for head in heads:
         table.add_column(head, overflow="fold", no_wrap=head != heads[-1])
     return table
-
-
-def size(count: int) -> str:
-    """Bytes for people to read."""
-    value, unit = float(count), "bytes"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"

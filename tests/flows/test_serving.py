@@ -68,7 +68,8 @@ def test_a_schedule_fires_and_trains(served: Served, trained: dict[str, Any]) ->
 
 def test_what_is_scheduled(served: Served) -> None:
     found = {each["name"]: each for each in served.ask("deployments/filter")}
-    assert sorted(found) == ["score-reviews", "score-sensors", "train-reviews", "train-sensors"]
+    names = ["clean", "score-reviews", "score-sensors", "train-reviews", "train-sensors"]
+    assert sorted(found) == names
     for each in found.values():
         assert each["global_concurrency_limit"]["limit"] == 1
         assert each["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
@@ -112,7 +113,7 @@ def test_automations_are_created_once(served: Served) -> None:
     ):
         put_automations(client, None)
     after = served.ask("automations/filter")
-    assert len(before) == 8
+    assert len(before) == 9
     assert {each["id"]: each["name"] for each in after} == {e["id"]: e["name"] for e in before}
 
 
