@@ -1,4 +1,4 @@
-"""The command line: python -m flows reviews | sensors | score | compare | models | clean | serve.
+"""The command line: python -m flows reviews | sensors | score | compare | models | clean | serve | automations.
 
 Ends with code 0 only where the job was done, with 2 and one clear message where something that was
 given cannot be used, and with 128 + its number where a signal ended it: 130 after Ctrl-C.
@@ -9,6 +9,7 @@ import os
 import typer
 
 from flows.commands import models
+from flows.commands.automations import automations
 from flows.commands.clean import clean
 from flows.commands.compare import compare
 from flows.commands.reviews import reviews
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, reviews, sensors, score, clean, compare):
+for command in (serve, automations, reviews, sensors, score, clean, compare):
     app.command()(command)
 app.add_typer(models.app, name="models")
 

@@ -39,7 +39,7 @@ TOLD = {
 }
 
 
-def put_automations(client: SyncPrefectClient, block: UUID | None) -> None:
+def put_automations(client: SyncPrefectClient, block: UUID | None) -> list[str]:
     """Creates the automations, or brings those that there are up to date.
 
     One that is up to date is left alone: by a change Prefect forgets which runs it waits for.
@@ -47,8 +47,12 @@ def put_automations(client: SyncPrefectClient, block: UUID | None) -> None:
     Args:
         client: of the server.
         block: the document of the block that sends notifications; without one nothing is sent.
+
+    Returns:
+        The names of all of them.
     """
-    for wanted in _automations(block):
+    automations = _automations(block)
+    for wanted in automations:
         known = client.read_automations_by_name(wanted.name)
         if known and _content(known[0]) == _content(wanted):
             continue
@@ -56,6 +60,7 @@ def put_automations(client: SyncPrefectClient, block: UUID | None) -> None:
             client.update_automation(known[0].id, wanted)
         else:
             client.create_automation(wanted)
+    return [each.name for each in automations]
 
 
 def notification_block(client: SyncPrefectClient, name: str) -> UUID:
