@@ -80,7 +80,8 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
     """What it says, without the names that the server has given to its parts."""
-    said = automation.model_dump(mode="json", include=set(AutomationCore.model_fields))
+    # Not as JSON, in which a set of events is a list whose order is not always the same.
+    said = automation.model_dump(include=set(AutomationCore.model_fields))
     return said | {"trigger": {k: v for k, v in said["trigger"].items() if k != "id"}}
 
 
