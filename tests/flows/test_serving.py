@@ -76,6 +76,12 @@ def test_what_is_scheduled(served: Served) -> None:
         assert each["work_pool_name"] == "rnnfast"
 
 
+def test_what_nobody_needs_is_looked_for(served: Served) -> None:
+    served.run("clean")
+    shown = artifacts(served, served.runs("clean")[0])
+    assert shown["clean-removed"]["description"] == "Removed 0 folders and files, 0 bytes"
+
+
 def test_what_is_new_is_scored_with_what_was_promoted(
     served: Served, trained: dict[str, Any]
 ) -> None:
