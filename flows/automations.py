@@ -56,10 +56,10 @@ def put_automations(client: SyncPrefectClient, block: UUID | None) -> list[str]:
         known = client.read_automations_by_name(wanted.name)
         if known and _content(known[0]) == _content(wanted):
             continue
-        if known:
-            client.update_automation(known[0].id, wanted)
-        else:
-            client.create_automation(wanted)
+        # Not `update_automation`: it leaves out what is a default, such as an action's type, which then is another.
+        for each in known:
+            client.delete_automation(each.id)
+        client.create_automation(wanted)
     return [each.name for each in automations]
 
 

@@ -1,6 +1,7 @@
 """`python -m flows serve` on a free port, with schedules of seconds, for the tests of it."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -8,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,13 @@ from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.commands.serve import SCHEDULES
 from flows.interrupt import children
 
+NEVER = {"cron": "0 0 1 1 *", "timezone": "UTC"}
 SMALL = {
     "cell": "rnn",
     "embedding_size": 8,
@@ -55,6 +60,7 @@ class Served:
             for i in range(400)
         ]
         (folder / "labelled.csv").write_text("\n".join(lines) + "\n")
+        (folder / "readings.csv").write_text(readings(range(600)))
         (folder / "schedules.yaml").write_text(yaml.safe_dump(_schedules(train, score)))
         self.begin()
 
@@ -77,17 +83,32 @@ class Served:
         return Path(self.log.name).read_text()
 
     def put(self, name: str, rows: int) -> None:
-        """Puts a file with reviews into the inbox, an hour old."""
-        path = self.folder / "inbox/reviews" / name
+        """Puts a file with reviews into their inbox."""
         lines = ["id,text", *(f"{name}-{i},a good one {i}" for i in range(rows))]
-        path.write_text("\n".join(lines) + "\n")
+        self.put_file(Path("reviews", name), "\n".join(lines) + "\n")
+
+    def put_file(self, place: Path, content: str) -> None:
+        """Puts a file into an inbox, an hour old."""
+        path = self.folder / "inbox" / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
         os.utime(path, (time.time() - 3600,) * 2)
 
-    def start(self, deployment: str) -> str:
-        """Asks for a run of a deployment, and returns its id."""
+    @contextmanager
+    def client(self) -> Iterator[SyncPrefectClient]:
+        """A client of the server, for what needs more than an answer."""
+        address = f"http://127.0.0.1:{self.port}/api"
+        with (
+            temporary_settings({PREFECT_API_URL: address}),
+            get_client(sync_client=True) as client,
+        ):
+            yield client
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Asks for a run of a deployment, with these parameters in place of its own, and returns its id."""
         found = self.ask("deployments/filter", deployments={"name": {"any_": [deployment]}})
         path = f"deployments/{found[0]['id']}/create_flow_run"
-        return str(self.ask(path, state={"type": "SCHEDULED"})["id"])
+        return str(self.ask(path, parameters=parameters, state={"type": "SCHEDULED"})["id"])
 
     def run(self, deployment: str) -> str:
         """Starts a run of a deployment, waits for its good end, and returns its id."""
@@ -115,7 +136,7 @@ class Served:
                     return json.load(answer)
             except HTTPError as error:
                 if error.code != HTTPStatus.SERVICE_UNAVAILABLE or not wait:
-                    raise
+                    raise AssertionError(error.read().decode()) from error
                 time.sleep(wait)
         return None
 
@@ -178,6 +199,16 @@ class Served:
         return found
 
 
+def readings(hours: Iterable[int]) -> str:
+    """The content of a CSV file with a reading of each hour, a wave of a day's length."""
+    start, day = datetime(2026, 1, 1, tzinfo=UTC), 24
+    lines = [
+        f"{(start + timedelta(hours=hour)).isoformat()},{math.sin(2 * math.pi * hour / day):.4f}"
+        for hour in hours
+    ]
+    return "\n".join(["time,load", *lines]) + "\n"
+
+
 def _schedules(train: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
     """Those of the project, with other times and a small model for the reviews."""
     content = yaml.safe_load(SCHEDULES.read_text())
@@ -189,6 +220,12 @@ def _schedules(train: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
         "training": {"epochs": 3, "learning_rate": 0.02},
     }
     by_name["score-reviews"]["schedules"] = [score]
+    by_name["train-sensors"]["schedules"] = by_name["score-sensors"]["schedules"] = [NEVER]
+    by_name["train-sensors"]["parameters"] |= {
+        "data": {"dataset": "readings.csv"},
+        "model": {"cell": "linear", "lookback": 12, "horizon": 2},
+        "training": {"epochs": 10},
+    }
     for each in content["deployments"]:
         each["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS"] = "1"
     return dict(content)

@@ -1,17 +1,22 @@
+import http.server
 import json
+import queue
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from flows.automations import notification_block, put_automations
 from flows.commands.serve import SCHEDULES
 from flows.registry import Model
 from tests.flows.browser import TEXT, browser
-from tests.flows.served import Served, served_in
+from tests.flows.served import Served, readings, served_in
 
 EVERY_MINUTE = {"cron": "* * * * *", "timezone": "UTC"}
 SCREENSHOTS = Path(__file__).parents[2] / "build/screenshots"
@@ -97,7 +102,7 @@ def test_what_is_new_is_scored_with_what_was_promoted(
 
 
 def test_a_failure_is_told(served: Served) -> None:
-    """Of the sensors no model is in production, since none was trained."""
+    """Of the sensors no model is in production, before one is trained."""
     served.start("score-sensors")
     failed = served.wait(lambda: served.runs("score-sensors", "FAILED"))[0]
     reason = failed["state"]["message"]
@@ -106,21 +111,59 @@ def test_a_failure_is_told(served: Served) -> None:
     served.wait(lambda: line in served.said(), 20)
 
 
-def test_automations_are_created_once(served: Served) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def test_what_has_drifted_is_told(served: Served) -> None:
+    served.wait(lambda: "rnnfast.data.drifted scores/reviews: psi of words" in served.said(), 20)
 
-    from flows.automations import put_automations
 
+def test_sensors_are_trained_and_scored(served: Served) -> None:
+    served.run("train-sensors")
+    assert Model(served.folder / "models/sensors").standing().production == 1
+    served.put_file(Path("sensors/new.csv"), readings(range(600, 640)))
+    served.run("score-sensors")
+    files = [*(served.folder / "scores/sensors").glob("*.parquet")]
+    assert sum(pq.read_metadata(file).num_rows for file in files) == 1  # the last window's forecast
+
+
+def test_automations_that_are_up_to_date_stay_as_they_are(served: Served) -> None:
     before = served.ask("automations/filter")
-    with (
-        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{served.port}/api"}),
-        get_client(sync_client=True) as client,
-    ):
+    with served.client() as client:
         put_automations(client, None)
-    after = served.ask("automations/filter")
     assert len(before) == 9
-    assert {each["id"]: each["name"] for each in after} == {e["id"]: e["name"] for e in before}
+    assert served.ask("automations/filter") == before
+
+
+def test_a_notification_is_sent(served: Served) -> None:
+    """By a block of Prefect's to an address of this machine."""
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    received: queue.Queue[dict[str, str]] = queue.Queue()
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            size = int(self.headers["content-length"])
+            received.put(json.loads(self.rfile.read(size)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as hook:
+        threading.Thread(target=hook.serve_forever, daemon=True).start()
+        with served.client() as client:
+            CustomWebhookNotificationBlock(
+                name="local",
+                url=f"http://127.0.0.1:{hook.server_address[1]}/",
+                json_data={"subject": "{{subject}}", "body": "{{body}}"},
+            ).save("local")
+            put_automations(client, notification_block(client, "custom-webhook/local"))
+        (served.folder / "inbox/sensors/new.csv").write_text("neither,time\n1,2\n")
+        id = served.start("score-sensors")
+        served.wait(lambda: served.state(id) == "FAILED")
+        told = received.get(timeout=60)
+        hook.shutdown()
+    assert told["subject"].startswith("rnnfast: failure (")
+    assert "prefect.flow-run.Failed" in told["body"]
 
 
 def test_what_is_to_be_seen(served: Served, trained: dict[str, Any], tmp_path: Path) -> None:

@@ -7,21 +7,21 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from flows.automations import DEAD
+from flows import automations
 from flows.interrupt import children
 from flows.registry import Model
 from rnnfast.scoring import load_scorer
-from tests.flows.served import Served, served_in
+from tests.flows.served import NEVER, Served, served_in
 
 pytestmark = pytest.mark.soak
 KILLS = int(os.environ.get("RNNFAST_SOAK_KILLS", "10"))
 RUNS = int(os.environ.get("RNNFAST_SOAK_RUNS", "720"))
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-NEVER = {"cron": "0 0 1 1 *", "timezone": "UTC"}
 MOMENTS = random.Random(20_26)
 
 
@@ -68,8 +68,21 @@ def test_a_dead_run_whose_worker_died_too_is_made_good(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         one.wait(lambda: one.state(run) == "CRASHED", 240)
         whole = one.run("train-reviews")
-        time.sleep(1.3 * DEAD.total_seconds())
+        time.sleep(1.3 * automations.DEAD.total_seconds())
         assert one.state(whole) == "COMPLETED"  # what has ended gives no sign of life either
+
+
+def test_a_run_that_takes_too_long_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served_in(tmp_path / "served", NEVER, NEVER) as one:
+        monkeypatch.setattr(automations, "LONGEST", {"reviews": timedelta(seconds=10)})
+        with one.client() as client:
+            automations.put_automations(client, None)
+        run = one.start("train-reviews", training={"epochs": 1000, "batch_size": 1})
+        one.wait(lambda: one.state(run) == "CANCELLED", 240)
+        one.run("train-reviews")
+        check(Model(one.folder / "models/reviews"))
 
 
 def test_serving_that_is_killed(tmp_path: Path) -> None:
