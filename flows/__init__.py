@@ -11,6 +11,8 @@ import os
 import tempfile
 from pathlib import Path
 
+REPORT = "report.html"  # the page that every run leaves
+
 
 def cache_folder() -> Path:
     """Where downloads and parsed tables are kept: RNNFAST_CACHE, else ~/.cache/rnnfast.

@@ -16,12 +16,12 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.steps.clean import Removable, told
-from flows.steps.publish import REPORT
+from flows import REPORT
+from flows.showing import ADDRESS, place
+from flows.steps.clean import Removable, summed_up
 from flows.steps.scoring_job import Summary
+from flows.storage import Folder, told
 
-# The address at which `python -m flows serve` shows the folder runs, where it does.
-ADDRESS = "RNNFAST_RUNS_ADDRESS"
 _SVG = re.compile(r"<svg (.*?)</svg>", re.DOTALL)
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
@@ -40,10 +40,8 @@ def show_training(name: str, run: Path) -> None:
 
     def show() -> None:
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        page = (run / REPORT).read_text(encoding="utf-8")
         create_table_artifact(figures(metrics), f"{name}-figures", "Figures by part of the data.")
-        images = [f"![{label}]({_image(svg)})\n\n{label}" for label, svg in plots(page)]
-        text = "\n\n".join([f"# {run.name}", where(run / REPORT), *images])
+        text = _plotted(run.name, Folder.at(run, "--output"))
         create_markdown_artifact(text, f"{name}-report", f"Plots of {run.name}")
 
     _shown(show)
@@ -55,7 +53,7 @@ def show_scoring(done: Summary, output: str, drift: Mapping[str, Any] | None) ->
     Args:
         done: what it did.
         output: the folder of the scores.
-        drift: the content of `drift.json`, if there is one.
+        drift: the content of `drift.json`, where it is of this run.
     """
 
     def show() -> None:
@@ -68,7 +66,7 @@ def show_scoring(done: Summary, output: str, drift: Mapping[str, Any] | None) ->
             "seconds": round(done.seconds, 3),
         }
         rows = [{"what": what, "count": count} for what, count in counts.items()]
-        create_table_artifact(rows, "score-figures", done.nothing or f"Scores in {output}")
+        create_table_artifact(rows, "score-figures", done.nothing or f"Scores in {told(output)}")
         if drift is not None:
             checks = [
                 {name: each[name] for name in ("rule", "of", "value", "status")}
@@ -86,7 +84,18 @@ def show_cleaning(removed: Sequence[Removable], dry_run: bool) -> None:
         rows = [
             {"what": each.what, "path": str(each.path), "bytes": each.bytes} for each in removed
         ]
-        create_table_artifact(rows, "clean-removed", told(removed, dry_run))
+        create_table_artifact(rows, "clean-removed", summed_up(removed, dry_run))
+
+    _shown(show)
+
+
+def show_scoring_report(output: str) -> None:
+    """Shows the report of the scores in a folder: its plots, and where it is."""
+
+    def show() -> None:
+        folder = Folder.at(output, "--output")
+        text = _plotted(f"Scores in {folder}", folder)
+        create_markdown_artifact(text, "score-report", f"Plots of the scores in {folder}")
 
     _shown(show)
 
@@ -125,13 +134,20 @@ def plots(page: str) -> list[tuple[str, str]]:
     return found
 
 
-def where(path: Path) -> str:
-    """A line of Markdown that says where a file of a run is, with a link where its folder is shown."""
-    address, runs = os.environ.get(ADDRESS), Path("runs").absolute()
-    if address and path.is_relative_to(runs):
-        place = path.relative_to(runs)
-        return f"[{place.name}]({address}/{place}) in [{path.parent}]({address}/{place.parent}/)"
-    return f"`{path}`"
+def where(folder: Folder) -> str:
+    """A line of Markdown that says where the report of a folder is, with a link where the folder is shown."""
+    address = os.environ.get(ADDRESS)
+    at = place(Path(folder.path, REPORT)) if address and folder.is_local else None
+    if at is None:
+        return f"`{folder / REPORT}`"
+    return f"[{REPORT}]({address}/{at}) in [{folder}]({address}/{at.removesuffix(REPORT)})"
+
+
+def _plotted(title: str, folder: Folder) -> str:
+    """The plots of the report of a folder as Markdown, and where it is."""
+    page = folder.read(REPORT).decode()
+    images = [f"![{label}]({_image(svg)})\n\n{label}" for label, svg in plots(page)]
+    return "\n\n".join([f"# {title}", where(folder), *images])
 
 
 def _shown(show: Callable[[], None]) -> None:

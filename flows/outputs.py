@@ -7,10 +7,11 @@ An output folder holds, of each shard,
 - `tally/<key>.json`, what was counted of the rows, to tell whether they are like those of training,
 - `<key>.json`, the record of all these, written last: a shard that has one is done;
 
-and, when all shards of a run are done, `manifest.json`, which lists the records, and, unless a gate is closed,
-`_SUCCESS`; `drift.json` tells how far the rows are from those of training. The key is made of everything that decides
-the content. So a shard that is done twice, by whomever, is there once. A folder to which runs add what is new has,
-instead of the manifest, what `flows.ledger` says.
+and, when all shards of a run are done, `manifest.json`, which lists the records, then `drift.json`, which tells how far
+the rows are from those of training, then `report.html`, and last, unless a gate is closed, `_SUCCESS`. The key is made
+of everything that decides the content. So a shard that is done twice, by whomever, is there once; the report alone,
+which tells how long a run took, differs from run to run. A folder to which runs add what is new has, instead of the
+manifest, what `flows.ledger` says; `drift.json` and the report are of the last run there that added something.
 """
 
 import hashlib
@@ -73,7 +74,7 @@ class Outputs:
 
     folder: Folder
     schema: pa.Schema
-    settings: object
+    settings: Mapping[str, Any]
 
     def key(self, stem: str, *parts: object) -> str:
         """The key of the shard that the `parts`, as JSON has them, tell from all others."""
@@ -175,8 +176,9 @@ class Outputs:
         return others
 
     def succeed(self) -> None:
-        """Says that the run is finished, and that what it wrote may be used."""
-        self.folder.write(SUCCESS, b"")
+        """Says that the run is finished, and that what it wrote may be used, unless it is said."""
+        if self.folder.size(SUCCESS) is None:
+            self.folder.write(SUCCESS, b"")
 
     def end(self) -> None:
         """Takes away what workers left that were ended in the midst of writing, and the folder if it is empty."""

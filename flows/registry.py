@@ -284,6 +284,13 @@ class Model:
         folder.write(PRODUCTION, (json.dumps(content, indent=1) + "\n").encode())
 
 
+def version_at(folder: Path) -> tuple[str, int] | None:
+    """The name of the model and the number of the version whose folder it is; None where it is that of no version."""
+    if (folder / RECORD).is_file() and folder.name.isdecimal():
+        return folder.parent.name, int(folder.name)
+    return None
+
+
 def models(registry: Path) -> list[Model]:
     """The models of a registry, by name.
 

@@ -107,6 +107,7 @@ def reviews(
                 Columns(id="id"),
                 run / "scores",
                 execution=execution,
+                report=False,
             )
         with stage("describe", seconds):
             describe_task(parts, run)

@@ -7,10 +7,12 @@ from typing import Any, cast
 from prefect import flow
 from prefect.states import Completed
 
-from flows.artifacts import show_scoring
+from flows.artifacts import show_scoring, show_scoring_report
 from flows.datasets.readers import Columns
 from flows.engine import as_task
+from flows.errors import GateError
 from flows.events import tell_drift
+from flows.outputs import DRIFT
 from flows.parameters import Execution, Selection
 from flows.steps.score import LIMITS, score_files
 from flows.steps.scoring_job import Summary, chosen_model
@@ -61,22 +63,27 @@ def score(
     """
     columns = Columns(text=text_column, id=id_column)
     with chosen_model(model, registry) as folder:
-        done = score_task(
-            folder,
-            input,
-            columns,
-            output,
-            every,
-            time_column,
-            group_column,
-            execution,
-            selection,
-            limits,
-            gate,
-        )
-    drift = None if done.nothing else _drift(output)
+        try:
+            done = score_task(
+                folder,
+                input,
+                columns,
+                output,
+                every,
+                time_column,
+                group_column,
+                execution,
+                selection,
+                limits,
+                gate,
+            )
+        except GateError:
+            show_scoring_report(output)  # which says why the gate is closed
+            raise
+    drift = _drift(output) if done.judged else None
     if drift is not None:
         tell_drift(output, drift)
+        show_scoring_report(output)
     show_scoring(done, output, drift)
     if done.nothing:
         # Prefect takes the state for that of the run, and hands over its data.
@@ -84,9 +91,6 @@ def score(
     return done
 
 
-def _drift(output: str) -> dict[str, Any] | None:
-    """What the checks of the scored rows came to, where they were made."""
-    try:
-        return json.loads(Folder.at(output, "--output").read("drift.json"))
-    except FileNotFoundError:
-        return None
+def _drift(output: str) -> dict[str, Any]:
+    """What the checks of the scored rows came to."""
+    return dict(json.loads(Folder.at(output, "--output").read(DRIFT)))

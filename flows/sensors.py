@@ -97,7 +97,8 @@ def sensors(
         # Load: the scores of the test readings, the report, and the folder in its place.
         with stage("score", seconds):
             test = str(parts / "test.parquet")
-            score_task(run, test, None, run / "scores", model.horizon * (model.task == "forecast"))
+            every = model.horizon * (model.task == "forecast")
+            score_task(run, test, None, run / "scores", every, report=False)
         with stage("describe", seconds):
             describe_task(parts, run)
         seconds["total"] = perf_counter() - started

@@ -1,22 +1,19 @@
 """Keeps the flows running by their schedules on one machine: python -m flows serve.
 
 There are three processes: Prefect's server with its UI, a worker which starts the runs, and this one, which starts both
-again where they die, shows the folder of the runs to a browser, and prints a line for whatever fails, drifts or is
-promoted. All of it listens to this machine alone. When this process ends, so do all others, the runs among them, which
-Prefect has as crashed.
+again where they die, shows the runs and the reports of scores to a browser, and prints a line for whatever fails,
+drifts or is promoted. All of it listens to this machine alone. When this process ends, so do all others, the runs among
+them, which Prefect has as crashed.
 """
 
 import asyncio
 import ctypes
-import http.server
 import logging
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -31,9 +28,9 @@ import yaml
 from flows import cache_folder
 from flows.errors import FlowError, InputError
 from flows.interrupt import children, end_processes
+from flows.showing import ADDRESS, HOST, shown
 from flows.unfinished import at_end
 
-HOST = "127.0.0.1"
 STARTING = 180.0  # seconds within which the server has to answer
 PAUSE = 5.0  # seconds before a process that died is started again
 GRACE = 10.0  # seconds for runs to end when they are told to
@@ -54,7 +51,7 @@ def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | Non
     Args:
         folder: where inbox, runs, models and scores are; it must exist.
         schedules: a file of deployments, flows/prefect.yaml or a copy of it.
-        port: of Prefect's server; the runs are shown at the next one.
+        port: of Prefect's server; the runs and reports are shown at the next one.
         runs: at a time.
         notify: a block of the server as TYPE/NAME, which is told of failure, drift and promotion.
 
@@ -72,7 +69,7 @@ def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | Non
     # Runs that lose the worker become children of this process, and are found at the end.
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     kept: list[Kept] = []
-    with at_end(partial(_end_all, kept)), _runs_shown(port + 1):
+    with at_end(partial(_end_all, kept)), shown(Path(), port + 1):
         kept.append(Kept("server", _server(port)))
         kept[0].wait_until_it_answers(port)
         # Imported here, when the environment is settled that Prefect reads.
@@ -161,7 +158,7 @@ def _environment(port: int) -> dict[str, str]:
     fixed = {
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
-        "RNNFAST_RUNS_ADDRESS": f"http://{HOST}:{port + 1}",
+        ADDRESS: f"http://{HOST}:{port + 1}",
         "PWD": os.getcwd(),
     }
     return {name: os.environ.get(name, value) for name, value in defaults.items()} | fixed
@@ -192,24 +189,6 @@ def _end_all(kept: list[Kept]) -> None:
     end_processes([*runs, *(pid for worker in own[1:] for pid in children(worker))], GRACE)
     end_processes(own[1:], GRACE)
     end_processes(children(os.getpid()), GRACE)
-
-
-@contextmanager
-def _runs_shown(port: int) -> Iterator[None]:
-    """Shows the folder `runs` to browsers of this machine."""
-    Path("runs").mkdir(exist_ok=True)
-    handler = partial(_QuietHandler, directory=str(Path("runs").absolute()))
-    with http.server.ThreadingHTTPServer((HOST, port), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-
-
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Says nothing of a request."""
 
 
 def _print_events() -> None:

@@ -151,6 +151,14 @@ def base_folder(pattern: str, argument: str) -> str:
     return posixpath.dirname(path if info.type == fs.FileType.File else _GLOB.split(path, 1)[0])
 
 
+def told(address: str) -> str:
+    """An address as others may read it: without the keys and options that a URI may hold."""
+    if "://" not in address:
+        return address
+    parts = urlsplit(address, allow_fragments=False)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def common_folder(files: list[File]) -> str:
     """The path of the folder that all files are below."""
     return posixpath.commonpath([posixpath.dirname(file.path) for file in files])

@@ -78,6 +78,14 @@ class Histogram:
         self.counts = self.counts + other.counts
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
+    def joined(self, edges: np.ndarray) -> np.ndarray:
+        """The counts between fewer edges (J - 1,): (J,) int64. Raises ValueError unless each is one of its own."""
+        places = np.searchsorted(self.edges, edges)
+        known = places < len(self.edges)
+        if not known.all() or not np.array_equal(self.edges[places], edges):
+            raise ValueError(f"edges must be some of this histogram's, got: {list(edges)}")
+        return np.add.reduceat(self.counts, [0, *(places + 1)])
+
     def quantile(self, share: float) -> float | None:
         """The value that a share of the values lies below, as if they were even within a bin."""
         if not self.total:

@@ -28,6 +28,7 @@ FILTERS: tuple[Callable[..., object], ...] = (
     plots.curve_plot,
     plots.reliability_plot,
     plots.score_plot,
+    plots.distribution_plot,
     plots.stage_plot,
     plots.horizon_plot,
     plots.window_plot,
@@ -36,11 +37,10 @@ FILTERS: tuple[Callable[..., object], ...] = (
 )
 
 
-def write_page(path: Path, template: str, **values: Any) -> None:
-    """Write a page, whole or not at all.
+def page(template: str, **values: Any) -> bytes:
+    """A page.
 
     Args:
-        path: the file; its folder must exist, a file of that name is replaced.
         template: name of a file in `templates`.
         values: what the template speaks of; one that is absent reads as nothing.
     """
@@ -52,10 +52,21 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update({call.__name__: call for call in FILTERS})
-    page = environment.get_template(template).render(values).encode("utf-8", errors="replace")
+    return environment.get_template(template).render(values).encode("utf-8", errors="replace")
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Write a page, whole or not at all.
+
+    Args:
+        path: the file; its folder must exist, a file of that name is replaced.
+        template: as in `page`.
+        values: likewise.
+    """
+    content = page(template, **values)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(page)
+        temporary.write_bytes(content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

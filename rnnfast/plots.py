@@ -75,7 +75,7 @@ def curve_plot(history: Sequence[Part], alt: str, colours: Mapping[str, str]) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlim(0.5, len(history) + 0.5)
         if all(key.endswith("accuracy") for key in colours):
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            _of_shares(axes)
 
     return inline("-".join(colours), alt, draw)
 
@@ -96,7 +96,7 @@ def reliability_plot(calibration: Part, alt: str) -> Markup:
             axes.vlines(mean, low, high, color=PALETTE["first"], linewidth=1.2)
             axes.plot(mean, share, color=PALETTE["first"], marker="o", clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Mean score")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _of_shares(axes)
 
     return inline("reliability", alt, draw)
 
@@ -119,6 +119,32 @@ def score_plot(calibration: Part, alt: str) -> Markup:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
     return inline("scores", alt, draw)
+
+
+def distribution_plot(distribution: Part, alt: str, name: str) -> Markup:
+    """How many rows have which value, as bars, and as steps how many of them would if they were like those before.
+
+    Args:
+        distribution: `edges` (K + 1,) of the bins, `counts` (K,), `before` (K,) or None, `of` in words.
+        alt: the plot in words.
+        name: keeps it apart from others of the page.
+    """
+    edges, counts, before = (distribution[key] for key in ("edges", "counts", "before"))
+    # a sliver of the page between the bars
+    widths = [0.94 * (high - low) for low, high in pairwise(edges)]
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+
+    def draw(axes: Axes) -> None:
+        axes.bar(middles, counts, widths, color=PALETTE["first"])
+        if before is not None:
+            axes.stairs(before, edges, baseline=None, color=PALETTE["second"], linewidth=1.6)
+        axes.set(xlim=(edges[0], edges[-1]), xlabel=distribution["of"])
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="x", visible=False)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+    return inline(name, alt, draw)
 
 
 def horizon_plot(metrics: Part, alt: str) -> Markup:
@@ -277,9 +303,16 @@ def overlaid_plot(name: str, curves: Mapping[str, Sequence[object]], alt: str) -
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlim(0.5, longest + 0.5)
         if name.endswith("accuracy"):
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            _of_shares(axes)
 
     return inline(f"runs-{name}", alt, draw)
+
+
+def _of_shares(axes: Axes) -> None:
+    """Makes the upright axis one of shares in percent, which the room above and below what is drawn must not leave."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0.0), min(high, 1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def stage_seconds(metrics: Part) -> dict[str, object]:

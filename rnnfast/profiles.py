@@ -9,6 +9,7 @@ gives has features of its own: `score`, `label`, `forecast of` a channel.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PROFILE = "profile.json"
 LEARNED = {"unknown"}  # features of the input that training has a part in
 NO_WORDS = Vocabulary([Vocabulary.UNKNOWN, Vocabulary.PAD])
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 TEXTS = 4096  # looked at together
 READINGS = 1 << 16  # likewise
 
@@ -69,6 +71,19 @@ class Profile:
         except FileNotFoundError:
             return None
         return cls(**{name: Tally.from_json(part) for name, part in parts.items()})
+
+
+def quantiles(features: Mapping[str, Histogram]) -> dict[str, dict[str, float | None]]:
+    """The least value, some quantiles, and the largest value of each feature that has a value."""
+    return {
+        name: {
+            "low": histogram.low,
+            **{f"{share:.0%}": histogram.quantile(share) for share in QUANTILES},
+            "high": histogram.high,
+        }
+        for name, histogram in features.items()
+        if histogram.total
+    }
 
 
 def tally_texts(

@@ -36,6 +36,13 @@ SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] = (
 )
 """Template and anchor of a section, its heading, and what it shows: without that, no section."""
 
+CHECKED = {
+    "when": "Before the training",
+    "what": "the data",
+    "then": "the run went on all the same",
+}
+"""What the section of the checks says of them."""
+
 MAX_EXAMPLES = 6
 """Examples shown of each kind, right and wrong."""
 
@@ -70,9 +77,13 @@ def write_report(path: Path, config: Part, metrics: Part) -> None:
         test=metrics["test"],
         parts=measured(metrics),
         labels=[str(label) for label in _labels(config)],
-        noun="windows" if "series" in config else "reviews",
+        noun=noun(config),
         stages=stage_seconds(metrics),
         sections=[(name, words) for name, words, part in SECTIONS if part(config, metrics)],
+        checked=CHECKED,
+        which_rows="training rows",
+        drifted="test",
+        parameters=parameters(config) | {"Rows": metrics.get("data")},
         max_examples=MAX_EXAMPLES,
         max_example_characters=MAX_EXAMPLE_CHARACTERS,
         max_features=MAX_FEATURES,
@@ -86,6 +97,23 @@ def title(config: Part) -> str:
     if model.get("cell") == "rnn" and "nonlinearity" in model:
         cell = f"{model['nonlinearity']} {cell}"
     return f"{cell} on {data['dataset']}" if "dataset" in data else cell
+
+
+def noun(config: Part) -> str:
+    """What a model of a run is given: reviews or windows."""
+    return "windows" if "series" in config else "reviews"
+
+
+def parameters(config: Part) -> dict[str, Part | None]:
+    """What a run was made with, by the names that a reader knows."""
+    known = {
+        "Model": "model",
+        "Training": "training",
+        "Data": "data",
+        "Readings": "series",
+        "Versions": "versions",
+    }
+    return {name: config.get(key) for name, key in known.items()}
 
 
 def measured(metrics: Part) -> dict[str, Part]:

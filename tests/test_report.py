@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from html.parser import HTMLParser
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +15,11 @@ import pytest
 from rnnfast import plots, report, wording
 from rnnfast.metrics import calibration
 from rnnfast.report import write_report
+from tests.pages import Page, assert_figures_are_told, assert_stands_alone
 
 RUN = json.loads(Path(__file__).with_name("report_run.json").read_text(encoding="utf-8"))
 CONFIG: dict[str, Any] = RUN["config"]
 METRICS: dict[str, Any] = RUN["metrics"]
-
-
-class Page(HTMLParser):
-    """A page as its elements, each (tag, attributes, tags around it), and its text outside <style>.
-
-    Fails on an element that is closed out of turn.
-    """
-
-    VOID = frozenset({"meta", "link", "br", "img"})
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.source = source
-        self.elements: list[tuple[str, dict[str, str | None], tuple[str, ...]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(source)
-        self.close()
-        assert not self._open, f"never closed: {self._open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"an attribute twice: {tag} {names}"
-        self.elements.append((tag, dict(attrs), tuple(self._open)))
-        if tag not in self.VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs), tuple(self._open)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open, f"closed but never opened: {tag}"
-        assert self._open.pop() == tag, f"closed out of turn: {tag}"
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes, _ in self.elements if name == tag]
-
-    def words(self) -> str:
-        return " ".join(self.text.split())
 
 
 def written(
@@ -112,45 +69,11 @@ def test_figures_of_the_run_are_told_in_words(page: Page) -> None:
 
 
 def test_every_figure_has_words_a_caption_and_a_table(page: Page) -> None:
-    figures = re.findall(r"<figure>.*?</figure>", page.source, re.DOTALL)
-    assert len(figures) == len(page.all("svg")) == 7
-    for figure in figures:
-        inner = Page(figure)
-        assert all(inner.all(tag) for tag in ("figcaption", "details", "table", "caption"))
-        (svg,) = inner.all("svg")
-        assert svg["role"] == "img"
-        assert len(svg["aria-label"] or "") > 40
-        assert "  " not in (svg["aria-label"] or "")
+    assert_figures_are_told(page, 7)
 
 
-def test_nothing_is_loaded_and_nothing_runs(page: Page) -> None:
-    assert not page.all("script")
-    for tag, attributes, _ in page.elements:
-        for name, value in attributes.items():
-            assert not name.startswith("on"), (tag, name)
-            if name in {"src", "href", "xlink:href", "action", "data", "srcset"}:
-                assert (value or "").startswith(("#", "data:,")), (tag, name, value)
-    assert not re.search(r"url\((?!#)|@import|https?:", page.source)
-
-
-def test_references_meet_one_id_each(page: Page) -> None:
-    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    referred = set(re.findall(r"url\(#([^)]*)\)", page.source))
-    for _, attributes, _ in page.elements:
-        referred |= {attributes[key] for key in ("aria-labelledby",) if key in attributes}
-        if (attributes.get("href") or "").startswith("#"):
-            referred.add((attributes["href"] or "")[1:])
-    assert referred <= set(ids)
-
-
-def test_headings_never_skip_a_level(page: Page) -> None:
-    levels = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels.count(1) == 1
-    assert levels[0] == 1
-    assert all(below - above <= 1 for above, below in pairwise(levels))
-    assert {"main", "header", "nav", "footer"} <= {tag for tag, _, _ in page.elements}
-    assert page.all("html")[0]["lang"] == "en"
+def test_the_page_stands_alone(page: Page) -> None:
+    assert_stands_alone(page)
 
 
 def test_plots_have_no_colour_of_their_own(page: Page) -> None:
@@ -273,6 +196,19 @@ def test_a_single_epoch_is_one_tick(tmp_path: Path) -> None:
     page = written(tmp_path, metrics=changed(history=METRICS["history"][:1]))
     (plot, *_) = re.findall(r"<svg.*?Epoch</text>", page.source, re.DOTALL)
     assert re.findall(r"text-anchor: middle[^>]*>([^<]*)<", plot) == ["1", "Epoch"]
+
+
+@pytest.mark.parametrize("values", [[0.7, 0.99], [1.0], [0.98, 1.0], [0.0, 0.01], [0.0], [0.5]])
+def test_no_share_is_above_all_or_below_nothing(values: list[float]) -> None:
+    history = [{"validation_accuracy": value} for value in values]
+    for plot in (
+        plots.curve_plot(history, "by epoch", {"validation_accuracy": "second"}),
+        plots.overlaid_plot("validation_accuracy", {"A": values}, "by epoch"),
+    ):
+        ticks = [float(tick) for tick in re.findall(r">([-\u2212\d.]+)%<", plot)]
+        assert len(ticks) > 1
+        assert 0 <= min(ticks) <= 100 * min(values) + 1e-9
+        assert 100 * max(values) - 10 < max(ticks) <= 100
 
 
 def test_a_total_alone_makes_no_section_of_stages(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def clean(
 ) -> None:
     """Remove old runs and versions, and what dead jobs left; never what is in production or a way back to."""
     from flows import cache_folder
-    from flows.steps.clean import removable, remove, told
+    from flows.steps.clean import removable, remove, summed_up
 
     found = removable(registry, runs, cache_folder(), keep, days)
     table = listing("size", "what", "path")
@@ -33,4 +33,4 @@ def clean(
         table.add_row(size(each.bytes), each.what, escape(str(each.path)))
     Console().print(table)
     gone = found if dry_run else [each for each in found if remove(each)]
-    typer.echo(told(gone, dry_run))
+    typer.echo(summed_up(gone, dry_run))

@@ -76,6 +76,7 @@ def score(
 ) -> None:
     """Score files with the model of a run; what is already scored is left as it is."""
     said = locals()  # the options, before anything else has a name
+    from flows import REPORT
     from flows.outputs import DRIFT
     from flows.parameters import Execution, Selection
 
@@ -123,6 +124,7 @@ def score(
         ("time", f"{done.seconds:.1f} s"),
     )
     typer.echo(f"Scores: {output}")
+    typer.echo(f"Report: {output.rstrip('/')}/{REPORT}")
 
 
 def _show_plan(plan: "Plan", output: str) -> None:

@@ -22,7 +22,7 @@ def serve(
         typer.Option(
             min=1,
             max=65534,
-            help="Of Prefect; the runs are shown at the next one.",
+            help="Of Prefect; the runs and reports are shown at the next one.",
             envvar="RNNFAST_PORT",
         ),
     ] = 4200,

@@ -25,6 +25,7 @@ def check_drift(
     rejected: int,
     limits: Limits,
     outputs: Outputs,
+    runs: tuple[str, ...] = (),
 ) -> list[Check]:
     """Writes `drift.json` beside the scores.
 
@@ -35,6 +36,7 @@ def check_drift(
         rejected: how many could not be.
         limits: the rules.
         outputs: where the scores are.
+        runs: whose rows they are, where runs add to a folder; else none.
 
     Returns:
         The checks. Without a profile, in the run of an earlier version, there are none of drift.
@@ -60,6 +62,7 @@ def check_drift(
         if name in profile.training.features:
             found.append(check(limits, "outside", name, feature.outside))
     content = {
+        **({"runs": runs} if runs else {}),
         "status": worst(found),
         "rows": rows,
         "rejected": rejected,

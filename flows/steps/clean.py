@@ -46,7 +46,7 @@ def clean_up(
     return found if dry_run else [each for each in found if remove(each)]
 
 
-def told(gone: Sequence[Removable], dry_run: bool) -> str:
+def summed_up(gone: Sequence[Removable], dry_run: bool) -> str:
     """What was removed, or would be, in a line."""
     does = "Would remove" if dry_run else "Removed"
     return f"{does} {len(gone):,} folders and files, {size(sum(each.bytes for each in gone))}"

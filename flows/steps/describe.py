@@ -6,11 +6,9 @@ from flows.outputs import DRIFT
 from flows.steps.check_data import CHECKS
 from flows.steps.evaluate import read_json, write_json
 from rnnfast.attribution import word_effects
-from rnnfast.profiles import Profile
+from rnnfast.profiles import Profile, quantiles
 from rnnfast.scoring import Scorer, load_scorer
 from rnnfast.word_map import word_map
-
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
 def describe(parts: Path, run: Path) -> Path:
@@ -39,14 +37,6 @@ def describe(parts: Path, run: Path) -> Path:
     metrics["drift"] = read_json(run / "scores" / DRIFT)
     profile = Profile.load(run)
     if profile is not None:
-        metrics["profile"] = {
-            name: {
-                "low": histogram.low,
-                **{f"{share:.0%}": histogram.quantile(share) for share in QUANTILES},
-                "high": histogram.high,
-            }
-            for name, histogram in profile.training.features.items()
-            if histogram.total
-        }
+        metrics["profile"] = quantiles(profile.training.features)
     write_json(path, metrics)
     return path

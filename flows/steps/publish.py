@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from flows import REPORT
 from flows.errors import InputError
 from flows.locks import locked
 from flows.unfinished import at_end
 from rnnfast.report import write_report
 from rnnfast.scoring import CONFIG
 
-REPORT = "report.html"
 PARTS = "parts"  # what only the steps need; gone when the run is published
 
 

@@ -14,8 +14,9 @@ from flows.parameters import Execution, Selection
 from flows.progress import rows_bar
 from flows.steps.check_drift import check_drift
 from flows.steps.checks import report_checks
+from flows.steps.report_scores import parameters, report_scores
 from flows.steps.score_new import require_ledger, score_new
-from flows.steps.scoring_job import Job, Judge, Summary, progress_apart, scoring_job
+from flows.steps.scoring_job import Job, Judge, Judged, Summary, progress_apart, scoring_job
 from flows.storage import File, base_folder, common_folder, find
 from flows.unfinished import at_end
 from rnnfast.checks import Limits, Status, worst
@@ -58,6 +59,7 @@ def score_files(
     selection: Selection = EVERYTHING,
     limits: Limits = LIMITS,
     gate: bool = False,
+    report: bool = True,
 ) -> Summary:
     """Scores the files that an address names, all or those that are selected, and holds their rows against training.
 
@@ -78,6 +80,7 @@ def score_files(
         selection: of the files.
         limits: the rules for the rows.
         gate: whether a rule that fails is an error.
+        report: whether a page tells of it; the scores that a training leaves have a place in its own report.
 
     Raises:
         GateError: a rule fails, and `gate`.
@@ -86,8 +89,14 @@ def score_files(
     """
     job = scoring_job(model, columns, output, every, time_column, group_column, execution)
 
-    def judge(tally: Tally, rejected: int) -> Status:
-        checks = check_drift(model, job.scorer, tally, rejected, limits, job.outputs)
+    def judge(judged: Judged) -> Status:
+        started = perf_counter()
+        counted = judged.tally, judged.rejected
+        checks = check_drift(model, job.scorer, *counted, limits, job.outputs, judged.runs)
+        if report:
+            seconds = {"shards": judged.seconds, "checks": perf_counter() - started}
+            given = parameters(pattern, execution, selection, limits, gate)
+            report_scores(model, job, judged, seconds, given, gate)
         report_checks(checks, gate)
         return worst(checks)
 
@@ -157,7 +166,9 @@ def _run(job: Job, files: list[File], inside: int, execution: Execution, judge: 
             others,
             MANIFEST,
         )
-    summary.checks = judge(tally, summary.rejected)
+    seconds = perf_counter() - started
+    summary.checks = judge(Judged(summary, records, seconds, tally, summary.rejected))
+    summary.judged = True
     outputs.succeed()
     summary.seconds = perf_counter() - started
     return summary

@@ -28,10 +28,9 @@ from flows.outputs import Outputs, Record
 from flows.parameters import Execution
 from flows.progress import rows_bar
 from flows.steps.score_reviews import Done
-from flows.steps.scoring_job import FilesWork, Job, Judge, Summary
+from flows.steps.scoring_job import FilesWork, Job, Judge, Judged, Summary
 from flows.storage import File, Folder
 from flows.unfinished import at_end
-from rnnfast.checks import Status
 from rnnfast.drift import Tally
 
 logger = logging.getLogger(__name__)
@@ -76,6 +75,9 @@ def score_new(
         logger.info("%s", told)
         unaccepted = ledger.unaccepted
         if not (found.taken or found.repeated or found.replaced or ledger.left or unaccepted):
+            if ledger.done:
+                # The last run may have been killed before it said so, or the files gone that it could not read.
+                outputs.succeed()
             return Summary(nothing=told)
         outputs.begin()
         run = _begun(model, found, outputs, ledger)
@@ -90,8 +92,14 @@ def score_new(
         else:
             ledger.forget([run])
         ledger.forget(ledger.left)
+        seconds = perf_counter() - started
         # Before files that failed are: these fail again in the next run, these rows are not scored again.
-        summary.checks = _judged(outputs, [*unaccepted, done], judge)
+        tally, rejected, judged = _counted(outputs, [*unaccepted, done])
+        if judged:
+            own = [record for record in records if record.input not in failed]
+            rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
+            summary.checks = judge(rows)
+            summary.judged = True
         if has_entries or unaccepted:
             ledger.write(replace(done, accepted=True))
         if failed:
@@ -168,18 +176,20 @@ def _done(run: Run, records: list[Record], failed: dict[str, str]) -> Run:
     )
 
 
-def _judged(outputs: Outputs, runs: list[Run], judge: Judge) -> Status:
-    """How the checks end of the rows that runs have added, those with the model of the last one."""
+def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, ...]]:
+    """What was counted of the rows that runs have added with the model of the last one, and how many were rejected.
+
+    And the ids of these runs, without those that took no file.
+    """
     own = [run for run in runs if run.model == runs[-1].model]
     # Files whose content changes may have the same first shards; those that went with the old content are not found.
     keys = {key for run in own for entry in run.files for key in entry.shards}
     found = [each for key in sorted(keys) if (each := outputs.find(key))]
-    if not found:
-        return "passed"
     tally = Tally()
     for _, counted in found:
         tally.include(counted)
-    return judge(tally, sum(record.rejected for record, _ in found))
+    rejected = sum(record.rejected for record, _ in found)
+    return tally, rejected, tuple(run.id for run in own if run.files)
 
 
 def _remove_left(outputs: Outputs, ledger: Ledger, taken: set[Entry]) -> None:

@@ -2,9 +2,9 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -32,9 +32,6 @@ from rnnfast.scoring import CONFIG, RunFolderError, Scorer, SensorScorer, load_s
 
 FORMAT = 4  # of the output; part of a shard's key
 
-Judge = Callable[[Tally, int], Status]
-"""How the worst check of rows ends, from what was counted of them and how many were rejected; raises GateError where
-that ends the job."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +41,8 @@ class Summary:
     """What scoring did, in shards and rows; `seconds` are those of scoring alone, `files` those that were taken.
 
     `checks` says how the worst check of the rows ended, `nothing` why there was nothing to do, where that is so.
+    `read` counts the rows of the input that were read to be scored, `judged` says whether `drift.json` and the report
+    are of this run.
     """
 
     files: int = 0
@@ -51,6 +50,8 @@ class Summary:
     skipped: int = 0
     rows: int = 0
     rejected: int = 0
+    read: int = 0
+    judged: bool = False
     checks: Status = "passed"
     seconds: float = 0.0
     nothing: str = ""
@@ -61,7 +62,35 @@ class Summary:
         self.skipped += done.was_done
         self.rows += done.record.rows
         self.rejected += done.record.rejected
+        self.read += 0 if done.was_done else done.record.input_rows
         return done.record
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a run hands over to be judged when its shards are done.
+
+    Attributes:
+        summary: what it did.
+        records: of its shards.
+        seconds: that they took.
+        tally: what was counted of the rows that are judged.
+        rejected: how many rows beside these could not be used.
+        runs: where runs add to a folder, those whose rows are judged, by their ids in its ledger.
+        failed: files that could not be read, with the reason.
+    """
+
+    summary: Summary
+    records: Sequence[Record]
+    seconds: float
+    tally: Tally
+    rejected: int
+    runs: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+Judge = Callable[[Judged], Status]
+"""How the worst check of the rows ends; raises GateError where that ends the job."""
 
 
 class FilesWork(Work[Any, Done], Protocol):

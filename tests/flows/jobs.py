@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows import REPORT
+from flows.outputs import DRIFT, MANIFEST
 from flows.parameters import Execution
 from flows.steps.score import score_files
 from rnnfast.models import ModelConfig, build_model
@@ -160,11 +162,11 @@ class Running:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """All files below a folder."""
+    """All files below a folder, but for the report, which tells how long a run took."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != REPORT
     }
 
 
@@ -172,7 +174,7 @@ def records(output: Path) -> dict[Path, int]:
     """The records of the shards that are done, and when they were written, in nanoseconds."""
     found = {}
     for path in output.glob("*.json"):
-        if path.name != "manifest.json":
+        if path.name not in (MANIFEST, DRIFT):
             found[path] = path.stat().st_mtime_ns
     return found
 

@@ -9,6 +9,8 @@ import pytest
 from flows import artifacts, events
 from flows.steps.publish import dated
 from flows.steps.register import Registered
+from flows.steps.score import score_files
+from flows.storage import Folder
 from rnnfast.report import write_report
 
 RUN = json.loads((Path(__file__).parents[1] / "report_run.json").read_text())
@@ -45,13 +47,37 @@ def test_figures_are_in_columns_by_part() -> None:
 
 def test_where_a_report_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    report = tmp_path / "runs/a/report.html"
+
+    def where(folder: str) -> str:
+        return artifacts.where(Folder.at(folder, "--output"))
+
     monkeypatch.delenv(artifacts.ADDRESS, raising=False)
-    assert artifacts.where(report) == f"`{report}`"
+    assert where("runs/a") == f"`{tmp_path}/runs/a/report.html`"
     monkeypatch.setenv(artifacts.ADDRESS, "http://127.0.0.1:1")
-    assert "(http://127.0.0.1:1/a/report.html)" in artifacts.where(report)
-    elsewhere = tmp_path / "report.html"
-    assert artifacts.where(elsewhere) == f"`{elsewhere}`"
+    assert "(http://127.0.0.1:1/runs/a/report.html)" in where("runs/a")
+    assert "(http://127.0.0.1:1/scores/a%20b/report.html)" in where("scores/a b")
+    for elsewhere in ("other", "runs/../other", str(tmp_path.parent)):
+        assert "http" not in where(elsewhere)
+    bucket = "s3://key:secret@bucket/scores?endpoint_override=127.0.0.1:1"
+    assert where(bucket) == "`s3://bucket/scores/report.html`"
+
+
+def test_the_report_of_scores_is_shown(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text("text\ngood\nbad\n")
+    score_files(run_dir, str(tmp_path / "in.csv"), None, tmp_path / "out")
+    shown: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        artifacts, "create_markdown_artifact", lambda text, key, _: shown.append((key, text))
+    )
+    artifacts.show_scoring_report(str(tmp_path / "out"))
+    [(key, text)] = shown
+    assert key == "score-report"
+    assert (
+        text.count("(data:image/svg+xml;base64,") == 2
+    )  # scores and time, without a profile no drift
+    assert f"`{tmp_path}/out/report.html`" in text
 
 
 def test_a_run_does_not_depend_on_what_is_shown(

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs import content as everything
 
 from flows.datasets.readers import Columns
 from flows.errors import InputError
@@ -63,14 +64,6 @@ def test_bad_rows_go_to_a_side_file(run_dir: Path, inputs: Path, tmp_path: Path)
         {"input": "a/x.csv", "row": 2, "reason": "the text is not UTF-8"},
         {"input": "b/x.csv", "row": 2, "reason": "the text is missing"},
     ]
-
-
-def everything(output: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(output)): path.read_bytes()
-        for path in output.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("lost", ["parquet", "json", "both"])

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from jobs import content
 from typer.testing import Result
 
 from flows.datasets.partitions import partition_of
@@ -56,12 +57,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The days' 25 KB are three partitions of two parts each day."""
     monkeypatch.setattr(partition_step, "PARTITION_BYTES", 10_000)
     monkeypatch.setattr(partition_step, "PART_ROWS", 100)
-
-
-def content(output: Path) -> dict[str, bytes]:
-    return {
-        str(p.relative_to(output)): p.read_bytes() for p in sorted(output.rglob("*")) if p.is_file()
-    }
 
 
 def rows(output: Path) -> pa.Table:

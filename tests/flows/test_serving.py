@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pyarrow.parquet as pq
 import pytest
@@ -68,7 +69,7 @@ def test_a_schedule_fires_and_trains(served: Served, trained: dict[str, Any]) ->
     assert by_figure["accuracy"]["test"] == pytest.approx(metrics["test"]["accuracy"], rel=1e-4)
     text = shown["reviews-report"]["data"]
     assert text.count("(data:image/svg+xml;base64,") >= 3
-    assert f"http://127.0.0.1:{served.port + 1}/{run.name}/report.html" in text
+    assert f"http://127.0.0.1:{served.port + 1}/runs/{run.name}/report.html" in text
 
 
 def test_what_is_scheduled(served: Served) -> None:
@@ -94,10 +95,20 @@ def test_what_is_new_is_scored_with_what_was_promoted(
     served.wait(lambda: "rnnfast.model.promoted reviews: " in served.said(), 20)
     first = served.wait(lambda: served.runs("score-reviews"))[0]
     assert served.scored() == Counter(f"first.csv-{i}" for i in range(30))
-    counts = json.loads(artifacts(served, first)["score-figures"]["data"])
+    shown = artifacts(served, first)
+    counts = json.loads(shown["score-figures"]["data"])
     assert {line["what"]: line["count"] for line in counts}["rows scored"] == 30
+    text = shown["score-report"]["data"]
+    assert text.count("(data:image/svg+xml;base64,") == 3  # scores, drift, time
+    report = f"http://127.0.0.1:{served.port + 1}/scores/reviews/report.html"
+    assert report in text
+    with urlopen(report) as answer:
+        assert (
+            "<strong>30</strong> scores written with reviews, version 1." in answer.read().decode()
+        )
     nothing = served.wait(lambda: served.runs("score-reviews")[1:])[0]
     assert nothing["state"]["message"]
+    assert "score-report" not in artifacts(served, nothing)
     assert served.scored().total() == 30
 
 
@@ -121,7 +132,7 @@ def test_sensors_are_trained_and_scored(served: Served) -> None:
     served.put_file(Path("sensors/new.csv"), readings(range(600, 640)))
     served.run("score-sensors")
     files = [*(served.folder / "scores/sensors").glob("*.parquet")]
-    assert sum(pq.read_metadata(file).num_rows for file in files) == 1  # the last window's forecast
+    assert sum(pq.read_metadata(file).num_rows for file in files) == 2  # ahead of the last reading
 
 
 def test_automations_that_are_up_to_date_stay_as_they_are(served: Served) -> None:
@@ -157,7 +168,7 @@ def test_a_notification_is_sent(served: Served) -> None:
                 json_data={"subject": "{{subject}}", "body": "{{body}}"},
             ).save("local")
             put_automations(client, notification_block(client, "custom-webhook/local"))
-        (served.folder / "inbox/sensors/new.csv").write_text("neither,time\n1,2\n")
+        served.put_file(Path("sensors/other.csv"), "time,neither\n2026-03-01,2\n")
         id = served.start("score-sensors")
         served.wait(lambda: served.state(id) == "FAILED")
         told = received.get(timeout=60)
@@ -191,6 +202,16 @@ def test_what_is_to_be_seen(served: Served, trained: dict[str, Any], tmp_path: P
         assert run.name in report
         assert page.evaluate("document.querySelectorAll('table').length") >= 2
         page.screenshot(SCREENSHOTS / "report.png")
+        scored = artifacts(served, served.wait(lambda: served.runs("score-reviews"))[0])
+        page.open(f"{address}/artifacts/artifact/{scored['score-report']['id']}", until=drawn)
+        page.screenshot(SCREENSHOTS / "scores.png")
+        report = page.evaluate(
+            "[...document.links].find(e => e.href.endsWith('/report.html')).href"
+        )
+        page.open(report, until="document.querySelectorAll('svg[role=img]').length == 3")
+        assert "/scores/reviews/" in report
+        assert "scores written with reviews, version 1." in page.evaluate(TEXT)
+        page.screenshot(SCREENSHOTS / "scores-report.png")
         away = [
             url
             for url in page.asked
