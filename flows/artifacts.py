@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows import REPORT
 from flows.showing import ADDRESS, place
+from flows.steps.clean import Removable, summed_up
 from flows.steps.scoring_job import Summary
 from flows.storage import Folder, told
 
@@ -72,6 +73,18 @@ def show_scoring(done: Summary, output: str, drift: Mapping[str, Any] | None) ->
                 for each in drift["checks"]
             ]
             create_table_artifact(checks, "score-drift", f"Checks: {drift['status']}")
+
+    _shown(show)
+
+
+def show_cleaning(removed: Sequence[Removable], dry_run: bool) -> None:
+    """Shows what was removed, or would be."""
+
+    def show() -> None:
+        rows = [
+            {"what": each.what, "path": str(each.path), "bytes": each.bytes} for each in removed
+        ]
+        create_table_artifact(rows, "clean-removed", summed_up(removed, dry_run))
 
     _shown(show)
 

@@ -30,6 +30,7 @@ LONGEST = {
     "reviews": timedelta(hours=24),
     "sensors": timedelta(hours=24),
     "score": timedelta(hours=6),
+    "clean": timedelta(hours=1),
 }
 TOLD = {
     "failure": {f"{RUN}.Failed", f"{RUN}.TimedOut", f"{RUN}.Crashed"},
@@ -38,7 +39,7 @@ TOLD = {
 }
 
 
-def put_automations(client: SyncPrefectClient, block: UUID | None) -> None:
+def put_automations(client: SyncPrefectClient, block: UUID | None) -> list[str]:
     """Creates the automations, or brings those that there are up to date.
 
     One that is up to date is left alone: by a change Prefect forgets which runs it waits for.
@@ -46,15 +47,20 @@ def put_automations(client: SyncPrefectClient, block: UUID | None) -> None:
     Args:
         client: of the server.
         block: the document of the block that sends notifications; without one nothing is sent.
+
+    Returns:
+        The names of all of them.
     """
-    for wanted in _automations(block):
+    automations = _automations(block)
+    for wanted in automations:
         known = client.read_automations_by_name(wanted.name)
         if known and _content(known[0]) == _content(wanted):
             continue
-        # Not `update_automation`: it leaves out what is a default, such as the type of an action, which then is another.
+        # Not `update_automation`: it leaves out what is a default, such as an action's type, which then is another.
         for each in known:
             client.delete_automation(each.id)
         client.create_automation(wanted)
+    return [each.name for each in automations]
 
 
 def notification_block(client: SyncPrefectClient, name: str) -> UUID:
@@ -74,7 +80,8 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
     """What it says, without the names that the server has given to its parts."""
-    said = automation.model_dump(mode="json", include=set(AutomationCore.model_fields))
+    # Not as JSON, in which a set of events is a list whose order is not always the same.
+    said = automation.model_dump(include=set(AutomationCore.model_fields))
     return said | {"trigger": {k: v for k, v in said["trigger"].items() if k != "id"}}
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from subprocess import Popen
-from typing import Annotated, Any, Never
+from typing import Any, Never
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -26,13 +26,11 @@ import typer
 import yaml
 
 from flows import cache_folder
-from flows.command_line import clear_errors
 from flows.errors import FlowError, InputError
 from flows.interrupt import children, end_processes
 from flows.showing import ADDRESS, HOST, shown
 from flows.unfinished import at_end
 
-SCHEDULES = Path(__file__).with_name("prefect.yaml")
 STARTING = 180.0  # seconds within which the server has to answer
 PAUSE = 5.0  # seconds before a process that died is started again
 GRACE = 10.0  # seconds for runs to end when they are told to
@@ -47,55 +45,42 @@ os.execv(sys.argv[2], sys.argv[2:])"""
 logger = logging.getLogger(__name__)
 
 
-def serve(
-    folder: Annotated[
-        Path, typer.Option(help="Where inbox, runs, models and scores are; it must exist.")
-    ] = Path("."),
-    schedules: Annotated[
-        Path, typer.Option(help="What runs when: flows/prefect.yaml or a copy of it.")
-    ] = SCHEDULES,
-    port: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=65534,
-            help="Of Prefect; the runs and reports are shown at the next one.",
-            envvar="RNNFAST_PORT",
-        ),
-    ] = 4200,
-    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time.")] = 2,
-    notify: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TYPE/NAME",
-            help="Block of the server that is told of failure, drift and promotion.",
-            envvar="RNNFAST_NOTIFY",
-        ),
-    ] = None,
-) -> None:
-    """Run the flows by their schedules, with Prefect's server, its UI and a worker, until Ctrl-C."""
-    with clear_errors():
-        schedules = schedules.absolute()
-        pools = _pools(schedules)
-        _require_free(port)
-        _require_free(port + 1)
-        os.chdir(folder)
-        os.environ.update(_environment(port))
-        # Runs that lose the worker become children of this process, and are found at the end.
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        kept: list[Kept] = []
-        with at_end(partial(_end_all, kept)), shown(Path(), port + 1):
-            kept.append(Kept("server", _server(port)))
-            kept[0].wait_until_it_answers(port)
-            # Imported here, when the environment is settled that Prefect reads.
-            from flows.deployment import crash_what_died, deploy
+def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | None) -> Never:
+    """Runs the flows by their schedules until a signal comes.
 
-            crash_what_died(pools)
-            deploy(schedules, pools, notify)
-            kept += [Kept("worker", _worker(pool, runs)) for pool in pools]
-            threading.Thread(target=_print_events, daemon=True).start()
-            typer.echo(f"Prefect: http://{HOST}:{port}  runs: http://{HOST}:{port + 1}")
-            _keep(kept)
+    Args:
+        folder: where inbox, runs, models and scores are; it must exist.
+        schedules: a file of deployments, flows/prefect.yaml or a copy of it.
+        port: of Prefect's server; the runs and reports are shown at the next one.
+        runs: at a time.
+        notify: a block of the server as TYPE/NAME, which is told of failure, drift and promotion.
+
+    Raises:
+        FlowError: the server does not answer, or does not take the deployments.
+        InputError: the schedules are none, a port is not free, or there is no such block.
+        OSError: there is no such folder or file.
+    """
+    schedules = schedules.absolute()
+    pools = _pools(schedules)
+    _require_free(port)
+    _require_free(port + 1)
+    os.chdir(folder)
+    os.environ.update(_environment(port))
+    # Runs that lose the worker become children of this process, and are found at the end.
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    kept: list[Kept] = []
+    with at_end(partial(_end_all, kept)), shown(Path(), port + 1):
+        kept.append(Kept("server", _server(port)))
+        kept[0].wait_until_it_answers(port)
+        # Imported here, when the environment is settled that Prefect reads.
+        from flows.deployment import crash_what_died, deploy
+
+        crash_what_died(pools)
+        deploy(schedules, pools, notify)
+        kept += [Kept("worker", _worker(pool, runs)) for pool in pools]
+        threading.Thread(target=_print_events, daemon=True).start()
+        typer.echo(f"Prefect: http://{HOST}:{port}  runs: http://{HOST}:{port + 1}")
+        _keep(kept)
 
 
 class Kept:

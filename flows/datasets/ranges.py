@@ -1,6 +1,7 @@
 """Cuts files into ranges of rows that can be read each without the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 
 import pyarrow.parquet as pq
@@ -9,6 +10,34 @@ from flows.datasets.files import whole_file
 from flows.datasets.readers import RowRange, open_parquet
 from flows.storage import File, blocks
 from rnnfast._text import RowEnds
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Some rows of a file, and what the file is called: its place below the folder that all are in."""
+
+    file: File
+    name: str
+    rows: RowRange
+
+    def __str__(self) -> str:
+        return f"rows {self.rows.start + 1:,} to {self.rows.stop:,} of {self.file}"
+
+
+def file_rows(
+    files: Iterable[File], inside: int, most_rows: int, most_bytes: int
+) -> Iterator[FileRows]:
+    """The rows of files in ranges, as `row_ranges` has them, each as soon as it is known.
+
+    Args:
+        files: are known by their place below the folder that all are in, so that moving them all changes no name.
+        inside: how many letters of a path are those of that folder.
+        most_rows: of a range.
+        most_bytes: of a range, unpacked.
+    """
+    for file in files:
+        for rows in row_ranges(file, most_rows, most_bytes):
+            yield FileRows(file, file.path[inside:], rows)
 
 
 def row_ranges(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange]:

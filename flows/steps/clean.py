@@ -6,7 +6,7 @@ and what is not is nobody's.
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from flows.errors import InputError
 from flows.locks import locked
 from flows.registry import Model, models
 from flows.steps.publish import partial_runs, remove_run, sweep_run
+from flows.wording import size
 from rnnfast.scoring import CONFIG
 
 DAY = 24 * 3600  # seconds
@@ -37,6 +38,20 @@ class Removable:
     remove: Callable[[], bool]
 
 
+def clean_up(
+    registry: Path, runs: Path, cache: Path, keep: int, days: float, dry_run: bool
+) -> list[Removable]:
+    """Removes what can go, and returns what went, or would have; see `removable`."""
+    found = removable(registry, runs, cache, keep, days)
+    return found if dry_run else [each for each in found if remove(each)]
+
+
+def summed_up(gone: Sequence[Removable], dry_run: bool) -> str:
+    """What was removed, or would be, in a line."""
+    does = "Would remove" if dry_run else "Removed"
+    return f"{does} {len(gone):,} folders and files, {size(sum(each.bytes for each in gone))}"
+
+
 def removable(registry: Path, runs: Path, cache: Path, keep: int, days: float) -> list[Removable]:
     """What can go.
 
@@ -50,10 +65,12 @@ def removable(registry: Path, runs: Path, cache: Path, keep: int, days: float) -
         days: age of what a job that was killed could go on with.
 
     Raises:
-        InputError: `keep` is less than 1.
+        InputError: `keep` is less than 1, or `days` less than 0.
     """
     if keep < 1:
         raise InputError(f"--keep must be at least 1, got: {keep}")
+    if not days >= 0:
+        raise InputError(f"--days must be at least 0, got: {days}")
     found = models(registry) if registry.is_dir() else []
     return [
         *(each for model in found for each in _versions(model, keep)),

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.datasets.partitions import is_written, read_partition, read_rejected, write_part
-from flows.datasets.ranges import row_ranges
-from flows.datasets.readers import Rejected, RowRange
+from flows.datasets.ranges import FileRows, file_rows
+from flows.datasets.readers import Rejected
 from flows.datasets.series_files import SeriesColumns, read_readings
 from flows.errors import InputError
 from flows.executors import Executor
@@ -161,17 +161,12 @@ class Parted:
         return [row for key in keys for row in read_rejected(self.folder, key)]
 
 
-class Part(NamedTuple):
-    """Some rows of a file: which part of the input they are, the key of their partitions, and the file's name."""
+@dataclass(frozen=True)
+class Part(FileRows):
+    """Some rows of a file: which part of the input they are, and the key of their partitions."""
 
     number: int
     key: str
-    file: File
-    name: str
-    rows: RowRange
-
-    def __str__(self) -> str:
-        return f"rows {self.rows.start + 1:,} to {self.rows.stop:,} of {self.file}"
 
 
 @dataclass(frozen=True)
@@ -271,7 +266,7 @@ def _parted(
         ):
             parts.append(part)
             advance(part.rows.stop - part.rows.start, part.rows.size)
-    keys = [part.key for part in sorted(parts)]
+    keys = [part.key for part in sorted(parts, key=lambda part: part.number)]
     _keep(folder, set(keys))
     logger.info("readings: %d partitions of %d ranges of rows", count, len(keys))
     return Parted(folder, tuple(keys), columns, count, size // count)
@@ -279,13 +274,10 @@ def _parted(
 
 def _parts(files: list[File], inside: int, outputs: Outputs, count: int) -> Iterator[Part]:
     """The parts of the input, each as soon as it is known."""
-    number = 0
-    for file in files:
-        for rows in row_ranges(file, PART_ROWS, PART_BYTES):
-            name = file.path[inside:]
-            key = outputs.key("part", name, rows, file.size, file.modified, count)
-            yield Part(number, key, file, name, rows)
-            number += 1
+    for number, each in enumerate(file_rows(files, inside, PART_ROWS, PART_BYTES)):
+        file, name, rows = each.file, each.name, each.rows
+        key = outputs.key("part", name, rows, file.size, file.modified, count)
+        yield Part(file, name, rows, number, key)
 
 
 def _keep(folder: Folder, keys: set[str]) -> None:

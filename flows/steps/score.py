@@ -16,7 +16,7 @@ from flows.steps.check_drift import check_drift
 from flows.steps.checks import report_checks
 from flows.steps.report_scores import parameters, report_scores
 from flows.steps.score_new import require_ledger, score_new
-from flows.steps.scoring_job import Job, Judge, Judged, Summary, scoring_job
+from flows.steps.scoring_job import Job, Judge, Judged, Summary, progress_apart, scoring_job
 from flows.storage import File, base_folder, common_folder, find
 from flows.unfinished import at_end
 from rnnfast.checks import Limits, Status, worst
@@ -110,19 +110,8 @@ def score_files(
     return _run(job, files, inside, execution, judge)
 
 
-def plan_files(
-    model: Path,
-    pattern: str,
-    columns: Columns | None,
-    output: Path | str,
-    every: int | None = None,
-    time_column: str | None = None,
-    group_column: str | None = None,
-    execution: Execution = EXECUTION,
-    selection: Selection = EVERYTHING,
-) -> Plan:
-    """What `score_files` would do; reads the files, and writes nothing."""
-    job = scoring_job(model, columns, output, every, time_column, group_column, execution)
+def plan_files(job: Job, pattern: str, selection: Selection = EVERYTHING) -> Plan:
+    """What `score_files` would do for a job; reads the files, and writes nothing."""
     files, inside = _found(job, pattern, selection)
     if not selection.new:
         return Plan(files, *job.progress(files, inside))
@@ -130,11 +119,8 @@ def plan_files(
     require_ledger(job.outputs, ledger)
     found = arrivals(files, inside, ledger, selection.settle)
     new = [file for file, _ in found.taken]
-    with job.apart(inside) as work:
-        done = [
-            work.find(shard) is not None for file in new for shard in job.shards_of(file, inside)
-        ]
-    return Plan(new, len(done), sum(done), len(found.repeated), len(found.waiting))
+    progress = progress_apart(job, new, inside)
+    return Plan(new, *progress, len(found.repeated), len(found.waiting))
 
 
 def _found(job: Job, pattern: str, selection: Selection) -> tuple[list[File], int]:

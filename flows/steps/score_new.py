@@ -11,6 +11,7 @@ together with its own, until they are accepted, or another model scores what is 
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +19,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from flows.datasets.ranges import FileRows
 from flows.errors import InputError
 from flows.incoming import Arrivals, arrivals
 from flows.ledger import Entry, Ledger, Run, with_shards
@@ -25,9 +27,9 @@ from flows.locks import locked
 from flows.outputs import Outputs, Record
 from flows.parameters import Execution
 from flows.progress import rows_bar
-from flows.steps.score_reviews import Done, Shard
+from flows.steps.score_reviews import Done
 from flows.steps.scoring_job import FilesWork, Job, Judge, Judged, Summary
-from flows.storage import File
+from flows.storage import File, Folder
 from flows.unfinished import at_end
 from rnnfast.drift import Tally
 
@@ -62,40 +64,69 @@ def score_new(
         InputError: the output folder was filled without a ledger, or a new file cannot be read.
     """
     outputs = job.outputs
-    folder = outputs.folder
-    with at_end(outputs.end):
-        folder.make()
-        if not folder.is_local:
-            return _score_alone(job, model, files, inside, execution, settle, judge)
-        with locked(Path(folder.path), wait=False) as free:
-            if not free:
-                return Summary(nothing=f"another run adds to {folder}")
-            return _score_alone(job, model, files, inside, execution, settle, judge)
+    with at_end(outputs.end), _alone(outputs.folder) as is_alone:
+        if not is_alone:
+            return Summary(nothing=f"another run adds to {outputs.folder}")
+        started = perf_counter()
+        ledger = Ledger.of(outputs.folder)
+        require_ledger(outputs, ledger)
+        found = arrivals(files, inside, ledger, settle)
+        told = _told(found, len(files))
+        logger.info("%s", told)
+        unaccepted = ledger.unaccepted
+        if not (found.taken or found.repeated or found.replaced or ledger.left or unaccepted):
+            if ledger.done:
+                # The last run may have been killed before it said so, or the files gone that it could not read.
+                outputs.succeed()
+            return Summary(nothing=told)
+        outputs.begin()
+        run = _begun(model, found, outputs, ledger)
+        summary = Summary(files=len(run.files))
+        new = [file for file, _ in found.taken]
+        records, failed = _scored(job, new, inside, execution, summary)
+        done = _done(run, [record for record in records if record.input not in failed], failed)
+        _remove_stale(outputs, ledger, done, records)
+        has_entries = bool(done.files or done.repeated or done.replaced)
+        if has_entries:
+            ledger.write(done)
+        else:
+            ledger.forget([run])
+        ledger.forget(ledger.left)
+        seconds = perf_counter() - started
+        # Before files that failed are: these fail again in the next run, these rows are not scored again.
+        tally, rejected, judged = _counted(outputs, [*unaccepted, done])
+        if judged:
+            own = [record for record in records if record.input not in failed]
+            rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
+            summary.checks = judge(rows)
+            summary.judged = True
+        if has_entries or unaccepted:
+            ledger.write(replace(done, accepted=True))
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise InputError(
+                f"--input must hold files that can be read, {len(failed)} of {len(run.files)} new ones cannot, "
+                f"the others are scored; {name}: {reason}"
+            )
+        outputs.succeed()
+        summary.seconds = perf_counter() - started
+        summary.nothing = "" if run.files else told
+        return summary
 
 
-def _score_alone(
-    job: Job,
-    model: str,
-    files: list[File],
-    inside: int,
-    execution: Execution,
-    settle: float,
-    judge: Judge,
-) -> Summary:
-    started = perf_counter()
-    outputs = job.outputs
-    ledger = Ledger.of(outputs.folder)
-    require_ledger(outputs, ledger)
-    found = arrivals(files, inside, ledger, settle)
-    told = _told(found, len(files))
-    logger.info("%s", told)
-    unaccepted = ledger.unaccepted
-    if not (found.taken or found.repeated or found.replaced or ledger.left or unaccepted):
-        if ledger.done:
-            # The last run may have been killed before it said so, or the files gone that it could not read.
-            outputs.succeed()
-        return Summary(nothing=told)
-    outputs.begin()
+@contextmanager
+def _alone(folder: Folder) -> Iterator[bool]:
+    """Makes the folder, and yields whether no other run of this machine adds to it while the block lasts."""
+    folder.make()
+    if not folder.is_local:
+        yield True
+        return
+    with locked(Path(folder.path), wait=False) as free:
+        yield free
+
+
+def _begun(model: str, found: Arrivals, outputs: Outputs, ledger: Ledger) -> Run:
+    """A run on what was found, in the ledger; what killed runs have left is put right before."""
     ledger.folder.sweep()
     ledger.merge()
     entries = tuple(entry for _, entry in found.taken)
@@ -110,36 +141,7 @@ def _score_alone(
         replaced=tuple(found.replaced),
     )
     ledger.write(run)
-    summary = Summary(files=len(entries))
-    records, failed = _scored(job, [file for file, _ in found.taken], inside, execution, summary)
-    done = _done(run, [record for record in records if record.input not in failed], failed)
-    _remove_stale(outputs, ledger, done, records)
-    has_entries = bool(done.files or done.repeated or done.replaced)
-    if has_entries:
-        ledger.write(done)
-    else:
-        ledger.forget([run])
-    ledger.forget(ledger.left)
-    seconds = perf_counter() - started
-    # Before files that failed are: these fail again in the next run, these rows are not scored again.
-    tally, rejected, judged = _counted(outputs, [*unaccepted, done])
-    if judged:
-        own = [record for record in records if record.input not in failed]
-        rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
-        summary.checks = judge(rows)
-        summary.judged = True
-    if has_entries or unaccepted:
-        ledger.write(replace(done, accepted=True))
-    if failed:
-        name, reason = next(iter(failed.items()))
-        raise InputError(
-            f"--input must hold files that can be read, {len(failed)} of {len(entries)} new ones cannot, "
-            f"the others are scored; {name}: {reason}"
-        )
-    outputs.succeed()
-    summary.seconds = perf_counter() - started
-    summary.nothing = "" if entries else told
-    return summary
+    return run
 
 
 def _scored(
@@ -236,7 +238,7 @@ class Failed:
     reason: str
 
 
-def _planned(job: Job, files: list[File], inside: int) -> Iterator[Shard | File | Failed]:
+def _planned(job: Job, files: list[File], inside: int) -> Iterator[FileRows | File | Failed]:
     """The shards of files, and those of them that have none since they cannot be read."""
     for file in files:
         try:
@@ -252,14 +254,14 @@ class _Sparing:
     work: FilesWork
     inside: int
 
-    def start(self, threads: int) -> Callable[[Shard | File | Failed], Done | Failed]:
+    def start(self, threads: int) -> Callable[[FileRows | File | Failed], Done | Failed]:
         return partial(self._do, self.work.start(threads))
 
-    def _do(self, do: Callable[[Any], Done], item: Shard | File | Failed) -> Done | Failed:
+    def _do(self, do: Callable[[Any], Done], item: FileRows | File | Failed) -> Done | Failed:
         if isinstance(item, Failed):
             return item
         try:
             return do(item)
         except InputError as error:
-            file = item.file if isinstance(item, Shard) else item
+            file = item.file if isinstance(item, FileRows) else item
             return Failed(file.path[self.inside :], str(error))

@@ -1,6 +1,6 @@
 """Scores reviews: a shard is a range of the rows of a file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,11 @@ import pyarrow as pa
 import torch
 
 from flows.datasets.files import read_batches
-from flows.datasets.ranges import row_ranges
-from flows.datasets.readers import Columns, Rejected, RowRange
+from flows.datasets.ranges import FileRows
+from flows.datasets.readers import Columns, Rejected
 from flows.errors import InputError
 from flows.executors import AHEAD
 from flows.outputs import Outputs, Record, content_digest
-from flows.storage import File
 from rnnfast.drift import Tally
 from rnnfast.profiles import tally_ids, tally_scores
 from rnnfast.scoring import Scorer
@@ -25,18 +24,6 @@ SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.s
 SHARD_BYTES = 64 << 20  # of a shard's rows in their file, unpacked, at the most
 BASE_MEMORY = 350 << 20  # bytes: Python, torch and Arrow
 SHARD_MEMORY = 3 * SHARD_BYTES  # the file's bytes, the columns, and what is made of them on the way
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some rows of a file, and what the file is called: its place below the folder that all are in."""
-
-    file: File
-    name: str
-    rows: RowRange
-
-    def __str__(self) -> str:
-        return f"rows {self.rows.start + 1:,} to {self.rows.stop:,} of {self.file}"
 
 
 @dataclass(frozen=True)
@@ -62,20 +49,6 @@ def reviews_memory(scorer: Scorer) -> int:
     return BASE_MEMORY + 2 * weights + AHEAD * SHARD_MEMORY
 
 
-def plan_reviews(files: list[File], inside: int, shard_rows: int) -> Iterator[Shard]:
-    """The shards of files, each as soon as it is known.
-
-    Args:
-        files: are known by their place below the folder that all are in, so that moving them all changes neither
-            ids nor keys.
-        inside: how many letters of a path are those of that folder.
-        shard_rows: at the most.
-    """
-    for file in files:
-        for rows in row_ranges(file, shard_rows, SHARD_BYTES):
-            yield Shard(file, file.path[inside:], rows)
-
-
 @dataclass(frozen=True)
 class ReviewsWork:
     """What a worker does with a shard: reads it, and scores and writes it unless that was done before.
@@ -92,7 +65,7 @@ class ReviewsWork:
     columns: Columns
     outputs: Outputs
 
-    def start(self, threads: int) -> Callable[[Shard], Done]:
+    def start(self, threads: int) -> Callable[[FileRows], Done]:
         """Loads the model."""
         torch.set_num_threads(threads)
         scorer = Scorer.load(self.model)
@@ -102,15 +75,15 @@ class ReviewsWork:
             )
         return partial(self._do, scorer, Lock())
 
-    def find(self, shard: Shard) -> tuple[Record, Tally] | None:
+    def find(self, shard: FileRows) -> tuple[Record, Tally] | None:
         """The record of a shard that is done, and what was counted of its rows."""
         return self.outputs.find(self._key(shard, content_digest(*_read(shard, self.columns))))
 
-    def _key(self, shard: Shard, digest: str) -> str:
+    def _key(self, shard: FileRows, digest: str) -> str:
         stem = shard.file.name.split(".")[0]
         return self.outputs.key(stem, shard.name, shard.rows.start, digest)
 
-    def _do(self, scorer: Scorer, computing: Lock, shard: Shard) -> Done:
+    def _do(self, scorer: Scorer, computing: Lock, shard: FileRows) -> Done:
         table, rejected = _read(shard, self.columns)
         digest = content_digest(table, rejected)
         key = self._key(shard, digest)
@@ -136,7 +109,7 @@ class ReviewsWork:
         return Done(record, tally, False, shard.rows.size)
 
 
-def _read(shard: Shard, columns: Columns) -> tuple[pa.Table, list[Rejected]]:
+def _read(shard: FileRows, columns: Columns) -> tuple[pa.Table, list[Rejected]]:
     """The rows of a shard: columns id and text, and those that cannot be scored."""
     tables = [pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())})]
     rejected: list[Rejected] = []

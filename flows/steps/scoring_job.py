@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import rnnfast
+from flows.datasets.ranges import FileRows, file_rows
 from flows.datasets.readers import READERS, Columns
 from flows.datasets.series_files import KINDS, SeriesColumns
 from flows.errors import InputError
@@ -22,7 +23,7 @@ from flows.registry import Model, models
 from flows.steps import score_readings, score_reviews
 from flows.steps.partition import Shard, Whole, partition_count, partitioned
 from flows.steps.score_readings import ReadingsFilesWork, ReadingsWork, output_schema
-from flows.steps.score_reviews import SCORES, Done, ReviewsWork, plan_reviews
+from flows.steps.score_reviews import SCORES, SHARD_BYTES, Done, ReviewsWork
 from flows.storage import File, Folder
 from flows.unfinished import at_end
 from rnnfast.checks import Status
@@ -136,6 +137,15 @@ class Job(Protocol):
         """How many shards all files have as one input, and how many are done; None where only the work tells."""
 
 
+def progress_apart(job: Job, files: list[File], inside: int) -> tuple[int, int]:
+    """How many shards files have that are taken each by itself, and how many are done."""
+    with job.apart(inside) as work:
+        done = [
+            work.find(shard) is not None for file in files for shard in job.shards_of(file, inside)
+        ]
+    return len(done), sum(done)
+
+
 @dataclass(frozen=True)
 class ReviewsJob:
     """The scoring of reviews, of which each has its score whatever is beside it."""
@@ -154,25 +164,19 @@ class ReviewsJob:
     @contextmanager
     def together(
         self, files: list[File], inside: int, executor: Executor
-    ) -> Iterator[tuple[ReviewsWork, Iterable[score_reviews.Shard]]]:
+    ) -> Iterator[tuple[ReviewsWork, Iterable[FileRows]]]:
         with self.apart(inside) as work:
-            yield work, plan_reviews(files, inside, self.shard_rows)
+            yield work, file_rows(files, inside, self.shard_rows, SHARD_BYTES)
 
     @contextmanager
     def apart(self, inside: int) -> Iterator[ReviewsWork]:
         yield ReviewsWork(self.model, self.scorer.digest, self.columns, self.outputs)
 
-    def shards_of(self, file: File, inside: int) -> Iterable[score_reviews.Shard]:
-        return plan_reviews([file], inside, self.shard_rows)
+    def shards_of(self, file: File, inside: int) -> Iterable[FileRows]:
+        return file_rows([file], inside, self.shard_rows, SHARD_BYTES)
 
     def progress(self, files: list[File], inside: int) -> tuple[int, int]:
-        with self.apart(inside) as work:
-            done = [
-                work.find(shard) is not None
-                for file in files
-                for shard in self.shards_of(file, inside)
-            ]
-        return len(done), sum(done)
+        return progress_apart(self, files, inside)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What can go goes, and nothing else."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -122,3 +123,26 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert listed(tmp_path) == {}
     with pytest.raises(InputError, match="--keep must be at least 1, got: 0"):
         listed(tmp_path, keep=0)
+    with pytest.raises(InputError, match=r"--days must be at least 0, got: -0\.5"):
+        listed(tmp_path, days=-0.5)
+
+
+def test_the_flow_shows_what_it_has_removed(server: None, root: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.clean import clean as flow
+
+    places = {"registry": root / "models", "runs": root / "runs", "cache": root / "cache"}
+    assert flow(**places, keep=1, dry_run=True) == [root / "runs/c"]
+    assert (root / "runs/c").is_dir()
+    assert flow(**places, keep=1) == [root / "runs/c"]
+    assert names(root / "runs") == ["a", "b", "d"]
+    assert flow(**places, keep=1) == []
+    with get_client(sync_client=True) as client:
+        found = [each for each in client.read_artifacts() if each.key == "clean-removed"]
+    row = {"what": "run", "path": str(root / "runs/c"), "bytes": 10}
+    assert {each.description: json.loads(each.data) for each in found} == {
+        "Would remove 1 folders and files, 10 bytes": [row],
+        "Removed 1 folders and files, 10 bytes": [row],
+        "Removed 0 folders and files, 0 bytes": [],
+    }

@@ -23,12 +23,12 @@ from flows.locks import locked
 from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
 from flows.steps import partition, score_new
-from flows.steps.score import plan_files, score_files
-from flows.steps.scoring_job import Summary
+from flows.steps.score import Plan, plan_files, score_files
+from flows.steps.scoring_job import Summary, scoring_job
 from flows.storage import Folder
 from rnnfast.scoring import Scorer
 
-ALONE, NEW = Execution(workers=1), Selection(new=True, settle=0)
+ALONE, ALL, NEW = Execution(workers=1), Selection(), Selection(new=True, settle=0)
 Score = Callable[..., Summary]
 
 
@@ -68,6 +68,14 @@ def ids(name: str, count: int) -> Counter[str]:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def plan(
+    model: Path, folder: Path, selection: Selection = ALL, execution: Execution = ALONE
+) -> Plan:
+    """What scoring the folder `in` into `out` would do."""
+    job = scoring_job(model, None, folder / "out", None, None, None, execution)
+    return plan_files(job, str(folder / "in"), selection)
 
 
 def test_what_is_new_is_added(score: Score, tmp_path: Path) -> None:
@@ -288,19 +296,18 @@ def test_a_plan_of_readings(
     forecaster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readings(tmp_path, "a", "b")
-    places = (forecaster, str(tmp_path / "in"), None, tmp_path / "out")
     before = tree(tmp_path)
-    for selection, expected in ((Selection(), (1, 0)), (NEW, (2, 0))):
-        plan = plan_files(*places, selection=selection)
-        assert (plan.shards, plan.done) == expected
-        assert len(plan.files) == 2
+    for selection, expected in ((ALL, (1, 0)), (NEW, (2, 0))):
+        planned = plan(forecaster, tmp_path, selection)
+        assert (planned.shards, planned.done) == expected
+        assert len(planned.files) == 2
     with monkeypatch.context() as patch:
         patch.setattr(partition, "PARTITION_BYTES", 1000)
-        plan = plan_files(*places)
-        assert (plan.shards > 1, plan.done) == (True, None)
+        planned = plan(forecaster, tmp_path)
+        assert (planned.shards > 1, planned.done) == (True, None)
     assert tree(tmp_path) == before
-    score_files(*places, execution=ALONE)
-    assert plan_files(*places).done == 1
+    score_files(forecaster, str(tmp_path / "in"), None, tmp_path / "out", execution=ALONE)
+    assert plan(forecaster, tmp_path).done == 1
 
 
 def test_backfill(score: Score, tmp_path: Path) -> None:
@@ -323,13 +330,12 @@ def test_backfill(score: Score, tmp_path: Path) -> None:
 
 
 def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> None:
-    plan = partial(plan_files, run_dir, str(tmp_path / "in"), None, tmp_path / "out",
-                   execution=Execution(workers=1, shard_rows=2))  # fmt: skip
+    planning = partial(plan, run_dir, tmp_path, execution=Execution(workers=1, shard_rows=2))
     put(tmp_path, "a.csv", "good", "bad", "good")
     put(tmp_path, "b.csv", "bad", modified=time.time())
     new = Selection(new=True)
     before = tree(tmp_path)
-    planned = plan(selection=new)
+    planned = planning(new)
     assert ([file.name for file in planned.files], planned.shards, planned.done) == (
         ["a.csv"],
         2,
@@ -339,8 +345,8 @@ def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> 
     assert tree(tmp_path) == before
     score(selection=new)
     before = tree(tmp_path)
-    assert plan(selection=new).files == []
-    everything = plan()
+    assert planning(new).files == []
+    everything = planning()
     assert ([file.name for file in everything.files], everything.shards, everything.done) == (
         ["a.csv", "b.csv"],
         3,

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from flows.automations import notification_block, put_automations
+from flows.commands.serve import SCHEDULES
 from flows.registry import Model
-from flows.serving import SCHEDULES
 from tests.flows.browser import TEXT, browser
 from tests.flows.served import Served, readings, served_in
 
@@ -74,11 +74,18 @@ def test_a_schedule_fires_and_trains(served: Served, trained: dict[str, Any]) ->
 
 def test_what_is_scheduled(served: Served) -> None:
     found = {each["name"]: each for each in served.ask("deployments/filter")}
-    assert sorted(found) == ["score-reviews", "score-sensors", "train-reviews", "train-sensors"]
+    names = ["clean", "score-reviews", "score-sensors", "train-reviews", "train-sensors"]
+    assert sorted(found) == names
     for each in found.values():
         assert each["global_concurrency_limit"]["limit"] == 1
         assert each["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
         assert each["work_pool_name"] == "rnnfast"
+
+
+def test_what_nobody_needs_is_looked_for(served: Served) -> None:
+    served.run("clean")
+    shown = artifacts(served, served.runs("clean")[0])
+    assert shown["clean-removed"]["description"] == "Removed 0 folders and files, 0 bytes"
 
 
 def test_what_is_new_is_scored_with_what_was_promoted(
@@ -132,7 +139,7 @@ def test_automations_that_are_up_to_date_stay_as_they_are(served: Served) -> Non
     before = served.ask("automations/filter")
     with served.client() as client:
         put_automations(client, None)
-    assert len(before) == 8
+    assert len(before) == 9
     assert served.ask("automations/filter") == before
 
 

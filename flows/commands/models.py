@@ -8,39 +8,37 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows.command_line import clear_errors, listing, pairs
+from flows.commands import options
+from flows.commands.terminal import listing, pairs
 from flows.errors import InputError
 
 if TYPE_CHECKING:
     from flows.registry import Model
 
 Name = Annotated[str, typer.Argument(help="Of the model.")]
-Registry = Annotated[Path, typer.Option(help="Folder of the registry.")]
-DryRun = Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")]
 
 app = typer.Typer(help="The models of a registry, and which version of each is in production.")
 
 
 @app.command("list")
-def list_models(registry: Registry = Path("models")) -> None:
+def list_models(registry: options.RegistryFolder = Path("models")) -> None:
     """List the versions of all models."""
-    with clear_errors():
-        from flows.registry import models
+    from flows.registry import models
 
-        table = listing("model", "version", "status", "registered", "test", "why")
-        for model in models(registry):
-            standing = model.standing()
-            for number in model.numbers():
-                record = model.record(number)
-                table.add_row(
-                    escape(model.name),
-                    str(number),
-                    standing.status(number),
-                    record["registered"],
-                    _figure(record["metrics"]),
-                    escape(standing.reason(number)),
-                )
-        Console().print(table)
+    table = listing("model", "version", "status", "registered", "test", "why")
+    for model in models(registry):
+        standing = model.standing()
+        for number in model.numbers():
+            record = model.record(number)
+            table.add_row(
+                escape(model.name),
+                str(number),
+                standing.status(number),
+                record["registered"],
+                _figure(record["metrics"]),
+                escape(standing.reason(number)),
+            )
+    Console().print(table)
 
 
 @app.command()
@@ -49,25 +47,24 @@ def show(
     version: Annotated[
         int | None, typer.Argument(help="By default the one in production, else the last.")
     ] = None,
-    registry: Registry = Path("models"),
+    registry: options.RegistryFolder = Path("models"),
 ) -> None:
     """Show the lineage of a version, and when it was in production and why."""
-    with clear_errors():
-        model = _named(registry, name)
-        standing = model.standing()
-        number = version or standing.production or model.numbers()[-1]
-        record = model.record(number)
-        pairs(
-            ("version", f"{number} of {model.name}"),
-            ("folder", str(model.path(number))),
-            ("status", standing.status(number)),
-            ("why", standing.reason(number)),
-            *((key, _plain(value)) for key, value in record.items()),
-        )
-        for each in standing.promotions:
-            if each.version == number:
-                instead = f"instead of version {each.replaced}" if each.replaced else "as the first"
-                typer.echo(f"In production from {each.at} {instead}: {each.reason}")
+    model = _named(registry, name)
+    standing = model.standing()
+    number = version or standing.production or model.numbers()[-1]
+    record = model.record(number)
+    pairs(
+        ("version", f"{number} of {model.name}"),
+        ("folder", str(model.path(number))),
+        ("status", standing.status(number)),
+        ("why", standing.reason(number)),
+        *((key, _plain(value)) for key, value in record.items()),
+    )
+    for each in standing.promotions:
+        if each.version == number:
+            instead = f"instead of version {each.replaced}" if each.replaced else "as the first"
+            typer.echo(f"In production from {each.at} {instead}: {each.reason}")
 
 
 @app.command()
@@ -75,34 +72,32 @@ def promote(
     name: Name,
     version: Annotated[int, typer.Argument(help="To put into production.")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "by hand",
-    registry: Registry = Path("models"),
-    dry_run: DryRun = False,
+    registry: options.RegistryFolder = Path("models"),
+    dry_run: options.DryRun = False,
 ) -> None:
     """Put a version into production, whatever its figures are."""
-    with clear_errors():
-        model = _named(registry, name)
-        model.record(version)
-        _replace(model, version, reason, back=False, dry_run=dry_run)
+    model = _named(registry, name)
+    model.record(version)
+    _replace(model, version, reason, back=False, dry_run=dry_run)
 
 
 @app.command()
 def rollback(
     name: Name,
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "rolled back",
-    registry: Registry = Path("models"),
-    dry_run: DryRun = False,
+    registry: options.RegistryFolder = Path("models"),
+    dry_run: options.DryRun = False,
 ) -> None:
     """Go back to the version that was in production before."""
-    with clear_errors():
-        model = _named(registry, name)
-        before = model.way_back()
-        if before is None:
-            present = model.standing().production
-            raise InputError(
-                f"NAME must be of a model with an earlier version in production to go back to, "
-                f"{name!r} has {f'version {present} alone' if present else 'none'}"
-            )
-        _replace(model, before, reason, back=True, dry_run=dry_run)
+    model = _named(registry, name)
+    before = model.way_back()
+    if before is None:
+        present = model.standing().production
+        raise InputError(
+            f"NAME must be of a model with an earlier version in production to go back to, "
+            f"{name!r} has {f'version {present} alone' if present else 'none'}"
+        )
+    _replace(model, before, reason, back=True, dry_run=dry_run)
 
 
 def _named(registry: Path, name: str) -> "Model":

@@ -1,32 +1,33 @@
 """What the commands share: errors that whoever started the job can put right, and plain tables."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from flows.errors import FlowError
 from flows.progress import console
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turns what whoever started the job can put right into one message and exit code 2."""
-    try:
-        yield
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "-".join(map(str, problem["loc"])).replace("_", "-")
-            got = f"--{name}: {problem['msg']}, got {problem['input']!r}"
-            _complain(got if name else problem["msg"])
-        raise typer.Exit(2) from None
-    except (FlowError, OSError) as error:
-        _complain(_explained(error))
-        raise typer.Exit(2) from None
+class Commands(TyperGroup):
+    """Commands that end with one message and code 2 where whoever started the job can put something right."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            for problem in error.errors():
+                name = "-".join(map(str, problem["loc"])).replace("_", "-")
+                got = f"--{name}: {problem['msg']}, got {problem['input']!r}"
+                _complain(got if name else problem["msg"])
+            raise typer.Exit(2) from None
+        except (FlowError, OSError) as error:
+            _complain(_explained(error))
+            raise typer.Exit(2) from None
 
 
 def _explained(error: Exception) -> str:
@@ -55,13 +56,3 @@ def listing(*heads: str) -> Table:
     for head in heads:
         table.add_column(head, overflow="fold", no_wrap=head != heads[-1])
     return table
-
-
-def size(count: int) -> str:
-    """Bytes for people to read."""
-    value, unit = float(count), "bytes"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
