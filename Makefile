@@ -22,7 +22,7 @@ demo: env
 	$(BIN)/python -m flows reviews --dataset sample --yardstick --output runs/demo --overwrite
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 soak: env
 	$(BIN)/python -m pytest -m soak -s

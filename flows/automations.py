@@ -131,7 +131,8 @@ def _when_absent(
     flow: str | None = None,
 ) -> AutomationCore:
     """Acts on a run for which none of the expected events comes in time."""
-    related = {"prefect.resource.role": "flow", "prefect.resource.name": flow} if flow else TAGGED
+    of_flow = {"prefect.resource.role": "flow", "prefect.resource.name": flow}
+    related = [TAGGED, of_flow] if flow else TAGGED
     trigger = EventTrigger(
         after=after,
         expect=expect,
