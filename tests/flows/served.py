@@ -106,9 +106,16 @@ class Served:
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """Asks for a run of a deployment, with these parameters in place of its own, and returns its id."""
-        found = self.ask("deployments/filter", deployments={"name": {"any_": [deployment]}})
-        path = f"deployments/{found[0]['id']}/create_flow_run"
+        path = f"deployments/{self._id(deployment)}/create_flow_run"
         return str(self.ask(path, parameters=parameters, state={"type": "SCHEDULED"})["id"])
+
+    def pause(self, deployment: str) -> None:
+        """Has its schedule start nothing more."""
+        self.ask(f"deployments/{self._id(deployment)}/pause_deployment")
+
+    def _id(self, deployment: str) -> str:
+        found = self.ask("deployments/filter", deployments={"name": {"any_": [deployment]}})
+        return str(found[0]["id"])
 
     def run(self, deployment: str) -> str:
         """Starts a run of a deployment, waits for its good end, and returns its id."""
@@ -151,7 +158,7 @@ class Served:
         assert isinstance(found, list)
         return found
 
-    def wait(self, until: Callable[[], Any], seconds: float = 150, every: float = 0.5) -> Any:
+    def wait(self, until: Callable[[], Any], seconds: float = 300, every: float = 0.5) -> Any:
         """What is true at last, asked at intervals of seconds."""
         end = time.monotonic() + seconds
         while not (found := until()):

@@ -34,8 +34,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def trained(served: Served) -> dict[str, Any]:
-    """The first training that a cron schedule has started and that is done."""
-    return dict(served.wait(lambda: served.runs("train-reviews"))[0])
+    """The first training that a cron schedule has started and that is done; it starts no other."""
+    first = served.wait(lambda: served.runs("train-reviews"))[0]
+    served.pause("train-reviews")
+    return dict(first)
 
 
 def first_run(served: Served) -> Path:
@@ -82,17 +84,11 @@ def test_what_is_scheduled(served: Served) -> None:
         assert each["work_pool_name"] == "rnnfast"
 
 
-def test_what_nobody_needs_is_looked_for(served: Served) -> None:
-    served.run("clean")
-    shown = artifacts(served, served.runs("clean")[0])
-    assert shown["clean-removed"]["description"] == "Removed 0 folders and files, 0 bytes"
-
-
 def test_what_is_new_is_scored_with_what_was_promoted(
     served: Served, trained: dict[str, Any]
 ) -> None:
     assert Model(served.folder / "models/reviews").standing().production == 1
-    served.wait(lambda: "rnnfast.model.promoted reviews: " in served.said(), 20)
+    served.wait(lambda: "rnnfast.model.promoted reviews: " in served.said())
     first = served.wait(lambda: served.runs("score-reviews"))[0]
     assert served.scored() == Counter(f"first.csv-{i}" for i in range(30))
     shown = artifacts(served, first)
@@ -110,6 +106,13 @@ def test_what_is_new_is_scored_with_what_was_promoted(
     assert nothing["state"]["message"]
     assert "score-report" not in artifacts(served, nothing)
     assert served.scored().total() == 30
+    served.pause("score-reviews")
+
+
+def test_what_nobody_needs_is_looked_for(served: Served) -> None:
+    served.run("clean")
+    shown = artifacts(served, served.runs("clean")[0])
+    assert shown["clean-removed"]["description"] == "Removed 0 folders and files, 0 bytes"
 
 
 def test_a_failure_is_told(served: Served) -> None:
@@ -119,11 +122,11 @@ def test_a_failure_is_told(served: Served) -> None:
     reason = failed["state"]["message"]
     assert "got: 'sensors'" in reason
     line = f"prefect.flow-run.Failed {failed['name']}: {reason}"
-    served.wait(lambda: line in served.said(), 20)
+    served.wait(lambda: line in served.said())
 
 
 def test_what_has_drifted_is_told(served: Served) -> None:
-    served.wait(lambda: "rnnfast.data.drifted scores/reviews: psi of words" in served.said(), 20)
+    served.wait(lambda: "rnnfast.data.drifted scores/reviews: psi of words" in served.said())
 
 
 def test_sensors_are_trained_and_scored(served: Served) -> None:
