@@ -1,0 +1,30 @@
+// cuda/sweep.h and the emulated device for ctypes: plain C names. Pointers are the host's.
+
+#include "cuda/sweep.h"
+#include "emulator.h"
+
+using namespace rnnfast::cuda;
+
+extern "C" {
+
+void set_device(int multiprocessors, int capability, int shared_bytes, int largest_cluster, uint64_t seed) {
+  emulator::device = {multiprocessors, capability, shared_bytes, largest_cluster};
+  emulator::seed = seed;
+}
+
+int64_t forward_workspace(const Forward* f) { return int64_t(workspace(*f)); }
+int64_t backward_workspace(const Backward* b) { return int64_t(workspace(*b)); }
+int forward_sweep(const Forward* f, void* memory) { return sweep(*f, memory, nullptr); }
+int backward_sweep(const Backward* b, void* memory) { return sweep(*b, memory, nullptr); }
+int fuses(int cell, int type, int64_t H, int64_t I) { return fuses_input(cell, static_cast<Type>(type), H, I); }
+
+int write_states_before(const Layer* layer, const Sequence<const void>* output, const Sequence<void>* before) {
+  return states_before(*layer, *output, *before, nullptr);
+}
+int make_again(const Forward* f, int64_t rows, const void* projected, const void* hidden, const void* cells,
+               const void* before, void* reserve) {
+  return remake(*f, rows, projected, hidden, cells, before, reserve, nullptr);
+}
+int put_lengths(const int32_t* from, int32_t* to, int64_t count) { return put(from, to, count, nullptr); }
+int put_places(const int64_t* from, int64_t* to, int64_t count) { return put(from, to, count, nullptr); }
+}
