@@ -72,7 +72,11 @@ class _Recurrent(nn.RNNBase):
         weights = self._weights()
         dtype = weights[0]["w_ih"].dtype
         if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):
-            # What a layer before this one made narrow; the kernels compute as the weights are.
+            if input.is_cuda and dtype != torch.float64:
+                # As torch.nn there: all of it in the narrow type.
+                dtype = torch.get_autocast_dtype("cuda")
+                weights = [{name: w.to(dtype) for name, w in each.items()} for each in weights]
+            # Else as the weights are, whatever a layer before this one made narrow.
             input = input.to(dtype)
             state = None if state is None else tuple(each.to(dtype) for each in state)
         if input.dtype != dtype:

@@ -23,13 +23,23 @@ _NUMBERS = {cell: number for number, cell in enumerate(CELLS)}
 COMPUTED_DTYPES = (torch.float32, torch.float64)
 """What the CPU computes in; float16 and bfloat16 are computed in float32 and rounded at the end."""
 
+_HAS_CUDA = torch._C._dispatch_has_kernel_for_dispatch_key("rnnfast::layer", "CUDA")
+"""Whether the extension was compiled with the kernels for GPUs."""
+
 _NARROW_DTYPES = (torch.float16, torch.bfloat16)
+
+_NARROW_DEVICES = ("cuda",)
+"""Those whose kernels take narrow numbers as they are, with sums in float32."""
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
     """The reason why the kernels cannot serve this device and dtype, or None if they can."""
-    if device.type not in ("cpu", "meta"):
-        return f"device must be cpu, got: {device.type} (torch.nn.RNN runs there)"
+    if device.type not in ("cpu", "cuda", "meta"):
+        return f"device must be cpu or cuda, got: {device.type} (torch.nn.RNN runs there)"
+    if device.type == "cuda" and not _HAS_CUDA:
+        return (
+            "device must be cpu, got: cuda (rnnfast was built without it; torch.nn.RNN runs there)"
+        )
     if dtype not in COMPUTED_DTYPES + _NARROW_DTYPES:
         return f"dtype must be float32, float64, float16 or bfloat16, got: {dtype}"
     return None
@@ -90,7 +100,7 @@ def layer(
     if cell not in CELLS:
         raise RuntimeError(f"rnnfast: cell must be one of {', '.join(CELLS)}, got: {cell}")
     tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
-    narrow = input.dtype in _NARROW_DTYPES
+    narrow = input.dtype in _NARROW_DTYPES and input.device.type not in _NARROW_DEVICES
     if narrow:
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
     transformed = _transformed()
@@ -100,7 +110,8 @@ def layer(
     )
     keep = (_KEEP_CELLS if recompute else _KEEP_ALL) if learns else _KEEP_NOTHING
     traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
+    tf32 = input.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep, tf32)
     if transformed:
         output, h_n, c_n, _ = _apply(_Layer, *arguments)
     elif traced:
@@ -235,6 +246,7 @@ def _layer_fake(
     batch_first: bool,
     reverse: bool,
     keep: int,
+    tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # What mixes the meta device with another one comes here as well.
     for name, tensor in (
@@ -251,7 +263,9 @@ def _layer_fake(
                 f"rnnfast: {name} must be on {input.device} as input is, got: {tensor.device}"
             )
     for name, tensor in (("lengths", lengths), ("batch_sizes", batch_sizes)):
-        if tensor is not None and tensor.device.type not in ("cpu", input.device.type):
+        # With the input on the meta device nobody reads them.
+        allowed = ("cpu", "meta") if input.device.type == "meta" else ("cpu",)
+        if tensor is not None and tensor.device.type not in allowed:
             raise RuntimeError(f"rnnfast: {name} must be on the CPU, got: {tensor.device}")
     hidden = w_hh.shape[0] // tuple(CELLS.values())[cell]
     steps = input.shape[:-1]
@@ -285,6 +299,7 @@ def _layer_backward_fake(
     batch_first: bool,
     reverse: bool,
     input_gradient: bool,
+    tf32: bool = False,
 ) -> tuple[Tensor, ...]:
     def like(tensor: Tensor | None) -> Tensor:
         return input.new_empty(0 if tensor is None else tensor.shape)
@@ -324,7 +339,7 @@ def _pooled_fake(
     return mean, maximum, last, table.new_empty(0 if word_weights is None else rows)
 
 
-_LAYER = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep")
+_LAYER = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep", "tf32")
 _BACKWARD = (
     "cell",
     *transforms.COTANGENTS,
@@ -333,6 +348,7 @@ _BACKWARD = (
     "reserve",
     *transforms.OPTIONS,
     "input_gradient",
+    "tf32",
 )
 """The arguments of the operators, by name."""
 
@@ -390,7 +406,13 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
 def _below_autograd(operator: Any, *arguments: Any) -> Any:
     """Calls an operator without the detour, in Python, by which torch.library finds its autograd formula."""
     with torch._C._AutoDispatchBelowAutograd():
-        return operator(*arguments)
+        try:
+            return operator(*arguments)
+        except RuntimeError as error:
+            # Torch's stable interface, through which the kernels allocate, hands on no types of exceptions.
+            if "out of memory" in str(error):
+                raise torch.OutOfMemoryError(str(error)) from None
+            raise
 
 
 class _EagerLayer(torch.autograd.Function):

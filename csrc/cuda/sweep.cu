@@ -33,6 +33,38 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <typename Element>
+__global__ void __launch_bounds__(kThreads)
+    write_without_padding(Layer layer, int64_t width, Sequence<const void> from, Sequence<void> to) {
+  typedef typename SumOf<Element>::Type Sum;
+  const int64_t i = global_thread(), n = i / width, k = i % width;
+  if (n >= layer.N) return;
+  const int64_t length = length_of(layer, n), end = layer.first_row ? length : layer.T;
+  for (int64_t t = blockIdx.y; t < end; t += gridDim.y)
+    vector_at<Element>(to, layer.first_row, t, n)[k] =
+        t < length ? vector_at<const Element>(from, layer.first_row, t, n)[k] : from_sum<Element>(Sum(0));
+}
+
+template <typename Cell, typename Element>
+__global__ void __launch_bounds__(kThreads)
+    write_outputs(Layer layer, Sequence<const void> reserve, Sequence<void> output) {
+  typedef typename SumOf<Element>::Type Sum;
+  const int64_t H = layer.H, i = global_thread(), n = i / H, u = i % H;
+  if (n >= layer.N) return;
+  const int64_t length = length_of(layer, n), end = layer.first_row ? length : layer.T;
+  for (int64_t t = blockIdx.y; t < end; t += gridDim.y) {
+    Sum h = 0;
+    if (t < length) {
+      const Element* from = vector_at<const Element>(reserve, layer.first_row, t, n) + u;
+      Sum saved[Cell::saved];
+      RNNFAST_UNROLL
+      for (int k = 0; k < Cell::saved; ++k) saved[k] = to_sum(from[k * H]);
+      h = Cell::output(saved);
+    }
+    vector_at<Element>(output, layer.first_row, t, n)[u] = from_sum<Element>(h);
+  }
+}
+
 template <typename Cell, typename Element>
 __global__ void __launch_bounds__(kThreads)
     make_again(Forward f, int64_t rows, const void* projected, const void* hidden, const void* cells,
@@ -52,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
     if (from_x >= 0) sums[s] += x[from_x * H] + (b_ih ? to_sum(b_ih[from_x * H + u]) : 0);
     if (from_h >= 0) sums[s] += h[from_h * H] + (b_hh ? to_sum(b_hh[from_h * H + u]) : 0);
   }
-  Cell::forward(sums, to_sum(static_cast<const Element*>(before)[i]), c, saved);
+  Cell::forward(sums, before ? to_sum(static_cast<const Element*>(before)[i]) : 0, c, saved);
   auto* to = static_cast<Element*>(reserve) + row * Cell::saved * H + u;
   RNNFAST_UNROLL
   for (int k = 0; k < Cell::saved; ++k) to[k * H] = from_sum<Element>(saved[k]);
@@ -85,6 +117,14 @@ cudaError_t put_numbers(const Number* host, Number* device, int64_t count, cudaS
   return cudaSuccess;
 }
 
+/// A thread for every number of a vector of every batch row, which goes through the time steps of its blockIdx.y.
+Shape over_time(const Layer& layer, int64_t width) {
+  constexpr int64_t most = 65535;  // that a grid holds in its second dimension
+  dim3 grid = blocks_for(layer.N * width, kThreads);
+  grid.y = unsigned(layer.T < most ? layer.T : most);
+  return {grid, dim3(kThreads)};
+}
+
 bool is_empty(const Layer& layer) { return layer.N == 0 || layer.H == 0; }
 
 }  // namespace
@@ -104,11 +144,29 @@ cudaError_t sweep(const Backward& b, void* workspace, cudaStream_t stream) {
 
 cudaError_t states_before(const Layer& layer, Sequence<const void> output, Sequence<void> before, cudaStream_t stream) {
   if (is_empty(layer)) return cudaSuccess;
-  constexpr int64_t most = 65535;  // that a grid holds in its second dimension
-  dim3 grid = blocks_for(layer.N * layer.H, kThreads);
-  grid.y = unsigned(layer.T < most ? layer.T : most);
   return with_type(layer.type, [&](auto element) {
-    return launch(write_states_before<decltype(element)>, {grid, dim3(kThreads)}, stream, layer, output, before);
+    return launch(write_states_before<decltype(element)>, over_time(layer, layer.H), stream, layer, output, before);
+  });
+}
+
+cudaError_t without_padding(const Layer& layer, int64_t width, Sequence<const void> from, Sequence<void> to,
+                            cudaStream_t stream) {
+  if (layer.N == 0 || width == 0) return cudaSuccess;
+  return with_type(layer.type, [&](auto element) {
+    return launch(write_without_padding<decltype(element)>, over_time(layer, width), stream, layer, width, from, to);
+  });
+}
+
+cudaError_t outputs(const Layer& layer, Sequence<const void> reserve, Sequence<void> output, cudaStream_t stream) {
+  if (is_empty(layer)) return cudaSuccess;
+  return with_type(layer.type, [&](auto element) {
+    return with_cell(layer.cell, [&](auto cell) {
+      typedef decltype(cell) Cell;
+      if constexpr (Cell::has_c)
+        return launch(write_outputs<Cell, decltype(element)>, over_time(layer, layer.H), stream, layer, reserve,
+                      output);
+      return cudaErrorInvalidValue;
+    });
   });
 }
 

@@ -85,7 +85,8 @@ cudaError_t without_padding(const Layer&, int64_t width, Sequence<const void> fr
 cudaError_t outputs(const Layer&, Sequence<const void> reserve, Sequence<void> output, cudaStream_t);
 
 /// What keep = all would have kept, for all steps at once, from the sums' two parts without bias.
-/// rows: of the flat arrays; cells: [rows, H], null for cells without a cell state; reserve: [rows, saved*H].
+/// rows: of the flat arrays; cells: [rows, H], null for cells without a cell state; reserve: [rows, saved*H];
+/// before: [rows, H], null with a projection behind the cell, whose hidden state is not H wide.
 cudaError_t remake(const Forward&, int64_t rows, const void* projected, const void* hidden, const void* cells,
                    const void* before, void* reserve, cudaStream_t);
 
