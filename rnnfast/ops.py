@@ -1,7 +1,7 @@
 """The recurrent layer as an operator of torch: the only caller of ``torch.ops.rnnfast``.
 
-One call is one layer in one direction. The kernels are in ``csrc``; this file adds what tracing and differentiation
-need. It leaves stacking, directions and dropout to :mod:`rnnfast.layers`.
+One call is one layer in one direction, on the CPU or on an NVIDIA GPU. The kernels are in ``csrc``; this file adds what
+tracing and differentiation need. It leaves stacking, directions and dropout to :mod:`rnnfast.layers`.
 """
 
 from functools import partial
@@ -69,8 +69,8 @@ def layer(
 
     Args:
         cell: one of :data:`CELLS`.
-        input: (T, N, I), or (N, T, I) with ``batch_first``, or (rows, I) with ``batch_sizes``. Any strides will do;
-            if the last dimension is not contiguous they cost a copy.
+        input: (T, N, I), or (N, T, I) with ``batch_first``, or (rows, I) with ``batch_sizes``. Any strides will do; they
+            cost a copy if the last dimension is not contiguous, and on a GPU also if the other two do not fold into one.
         h0: (N, P), the hidden state before the first step.
         w_ih: (G*H, I), the gates in torch's order.
         w_hh: (G*H, P).
@@ -84,7 +84,8 @@ def layer(
         batch_first: the batch is the first dimension of input and output.
         reverse: from the last true step to the first.
         recompute: keep no gates of a GRU or LSTM for the backward pass, which makes them again from the output (and an
-            LSTM's cell states): less memory for a longer training step, with the same result to the last bit.
+            LSTM's cell states): less memory for a longer training step, with the same result, on the CPU to the last
+            bit.
 
     Returns:
         The hidden states, shaped like the input with P in the place of I, and the last one of each row, (N, P); for an
@@ -93,6 +94,8 @@ def layer(
 
     Raises:
         RuntimeError: an argument has the wrong shape, dtype or device, or a length is out of range.
+        torch.OutOfMemoryError: the GPU has no room for what the layer computes. Inside of torch.compile and torch.func
+            that is a RuntimeError with the same words.
     """
     reason = why_not(input.device, input.dtype)
     if reason is not None:
@@ -110,7 +113,7 @@ def layer(
     )
     keep = (_KEEP_CELLS if recompute else _KEEP_ALL) if learns else _KEEP_NOTHING
     traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    tf32 = input.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    tf32 = input.is_cuda and _allows_tf32()
     arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep, tf32)
     if transformed:
         output, h_n, c_n, _ = _apply(_Layer, *arguments)
@@ -389,6 +392,12 @@ def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]
 
 
 torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_remember_layer)
+
+
+@torch.compiler.assume_constant_result
+def _allows_tf32() -> bool:
+    """What torch's switch says, in whichever of its ways it was set; torch.compile compiles again when it changes."""
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
 def _transformed() -> bool:
