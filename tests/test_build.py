@@ -113,6 +113,16 @@ def test_setup_says_in_one_sentence_what_is_wrong(change: dict[str, str], messag
     assert message in line
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_needs_a_gpu_says_so_in_one_sentence() -> None:
+    """The programs behind `make bench-cuda` and `make sanitize-cuda`."""
+    for program in (["-m", "benchmarks.cuda"], ["tests/sanitized.py"]):
+        result = run(sys.executable, *program, PYTHONPATH=str(ROOT))
+        assert result.returncode != 0
+        (line,) = result.stderr.strip().splitlines()
+        assert "needs an NVIDIA GPU" in line
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "package"),
     [("CXX", "no-such-compiler", "g++"), ("PYTHON", "no-such-python", "python3")],
