@@ -43,14 +43,6 @@ __device__ bool any_row_at(const Layer& layer, int64_t row0, int64_t t) {
   return false;
 }
 
-/// Writes zeros past the end of a row, unless there is no room for them.
-template <typename Element, typename Void>
-__device__ void clear(const Layer& layer, const Sequence<Void>& sequence, int64_t t, const Place& at, int vectors) {
-  if (!sequence.data || layer.first_row) return;
-  auto* to = vector_at<Element>(sequence, nullptr, t, at.n);
-  for (int k = 0; k < vectors; ++k) to[k * layer.H + at.u] = from_sum<Element>(typename SumOf<Element>::Type(0));
-}
-
 template <typename Cell, typename Element>
 __global__ void __launch_bounds__(kThreads)
     forward_step(Forward f, typename SumOf<Element>::Type* cell_states, int64_t t) {
@@ -91,9 +83,10 @@ __global__ void __launch_bounds__(kThreads)
   }
   if (at.n >= f.N || at.u >= H) return;
   if (t >= length) {
-    clear<Element>(f, f.output, t, at, 1);
-    clear<Element>(f, f.reserve, t, at, Cell::saved);
-    clear<Element>(f, f.cells, t, at, 1);
+    if (f.first_row) return;
+    clear<Element>(f.output, t, at.n, at.u, H, 1);
+    clear<Element>(f.reserve, t, at.n, at.u, H, Cell::saved);
+    clear<Element>(f.cells, t, at.n, at.u, H, 1);
     return;
   }
 
@@ -179,7 +172,10 @@ __global__ void __launch_bounds__(kThreads) backward_step(Backward b, typename S
     if (Cell::has_c) static_cast<Element*>(b.grad_c0)[state] = from_sum<Element>(grad_cells[state]);
     return;
   }
-  if (t >= length) return clear<Element>(b, b.dz, t, at, Cell::slots);
+  if (t >= length) {
+    if (!b.first_row) clear<Element>(b.dz, t, at.n, at.u, H, Cell::slots);
+    return;
+  }
 
   const bool begins = t == first_step(b, length), ends = t == last_step(b, length);
   const int64_t before = step_before(b, t);

@@ -4,7 +4,7 @@
 // reverse, at its own last one.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/cell.h"
 #include "cuda/sweep.h"
 
 namespace rnnfast::cuda {
@@ -31,5 +31,29 @@ __device__ __forceinline__ int64_t last_step(const Layer& layer, int64_t length)
 }
 __device__ __forceinline__ int64_t step_before(const Layer& layer, int64_t t) { return layer.reverse ? t + 1 : t - 1; }
 __device__ __forceinline__ int64_t step_after(const Layer& layer, int64_t t) { return layer.reverse ? t - 1 : t + 1; }
+
+/// A sequence's vectors of one time step, where sizes and strides have 32 bits: one multiplication finds a number.
+template <typename Element>
+struct Vectors {
+  Element* first;  // of batch row 0
+  int row_stride;
+
+  template <typename Void>
+  __device__ __forceinline__ Vectors(const Sequence<Void>& sequence, const int64_t* first_row, int t)
+      : first(static_cast<Element*>(sequence.data) +
+              (first_row ? first_row[t] * sequence.row_stride : t * sequence.time_stride)),
+        row_stride(int(sequence.row_stride)) {}
+
+  __device__ __forceinline__ Element* at(int n, int unit) const { return first + int64_t(n) * row_stride + unit; }
+};
+
+/// Writes zeros to hidden unit u of some vectors side by side, if there is such a sequence, which is not packed.
+template <typename Element, typename Void>
+__device__ __forceinline__ void clear(const Sequence<Void>& sequence, int64_t t, int64_t n, int64_t u, int64_t H,
+                                      int vectors) {
+  if (!sequence.data) return;
+  auto* to = vector_at<Element>(sequence, nullptr, t, n);
+  for (int k = 0; k < vectors; ++k) to[k * H + u] = from_sum<Element>(typename SumOf<Element>::Type(0));
+}
 
 }  // namespace rnnfast::cuda

@@ -48,7 +48,7 @@ inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaS
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = emulator::device.number;
   return cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
@@ -127,5 +127,13 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
       launch.cooperative = attribute.val.cooperative;
   }
   emulator::run(launch, [&] { kernel(arguments...); });
+  return cudaSuccess;
+}
+
+template <typename Kernel>
+cudaError_t cudaOccupancyMaxActiveClusters(int* count, Kernel*, const cudaLaunchConfig_t* config) {
+  const int blocks = int(config->attrs->val.clusterDim.x);
+  if (blocks > emulator::device.largest_cluster) return cudaErrorInvalidValue;
+  *count = emulator::device.multiprocessors / blocks;
   return cudaSuccess;
 }

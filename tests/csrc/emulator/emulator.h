@@ -21,12 +21,14 @@ struct Index {
   unsigned x, y, z;
 };
 
-/// What the device is said to have. Tests change it, so that the same layer is planned in another way.
+/// What the device is said to have. Tests change it, so that the same layer is planned in another way; each of them is
+/// a device of its own to those who remember what they asked.
 struct Device {
   int multiprocessors = 132;
   int capability = 90;
   int shared_bytes = 227 << 10;  // that one block may have
   int largest_cluster = 16;      // blocks
+  int number = 0;
 };
 
 extern Device device;

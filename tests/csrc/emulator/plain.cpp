@@ -1,5 +1,6 @@
 // cuda/sweep.h and the emulated device for ctypes: plain C names. Pointers are the host's.
 
+#include "cuda/resident.h"
 #include "cuda/sweep.h"
 #include "emulator.h"
 
@@ -8,7 +9,8 @@ using namespace rnnfast::cuda;
 extern "C" {
 
 void set_device(int multiprocessors, int capability, int shared_bytes, int largest_cluster, uint64_t seed) {
-  emulator::device = {multiprocessors, capability, shared_bytes, largest_cluster};
+  const int number = emulator::device.number + 1;
+  emulator::device = {multiprocessors, capability, shared_bytes, largest_cluster, number};
   emulator::seed = seed;
 }
 
@@ -17,6 +19,18 @@ int64_t backward_workspace(const Backward* b) { return int64_t(workspace(*b)); }
 int forward_sweep(const Forward* f, void* memory) { return sweep(*f, memory, nullptr); }
 int backward_sweep(const Backward* b, void* memory) { return sweep(*b, memory, nullptr); }
 int fuses(int cell, int type, int64_t H, int64_t I) { return fuses_input(cell, static_cast<Type>(type), H, I); }
+
+/// exchange, blocks, units, columns, shared_bytes; all -1 where the simple path does it.
+void forward_plan(const Forward* f, int* to) {
+  const Plan plan = resident_plan(*f);
+  const int found[] = {int(plan.exchange), plan.blocks, plan.units, plan.columns, plan.shared_bytes};
+  for (int i = 0; i < 5; ++i) to[i] = plan.exists() ? found[i] : -1;
+}
+void backward_plan(const Backward* b, int* to) {
+  const Plan plan = resident_plan(*b);
+  const int found[] = {int(plan.exchange), plan.blocks, plan.units, plan.columns, plan.shared_bytes};
+  for (int i = 0; i < 5; ++i) to[i] = plan.exists() ? found[i] : -1;
+}
 
 int write_states_before(const Layer* layer, const Sequence<const void>* output, const Sequence<void>* before) {
   return states_before(*layer, *output, *before, nullptr);
