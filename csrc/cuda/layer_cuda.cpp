@@ -50,6 +50,7 @@ constexpr Cell kFacts[] = {RNNFAST_CELLS(RNNFAST_FACTS)};
 #undef RNNFAST_FACTS
 
 void check(cudaError_t error) {
+  if (error != cudaSuccess) cudaGetLastError();  // said here, so it is not to be found by whoever asks next
   STD_TORCH_CHECK(error == cudaSuccess, "rnnfast: CUDA error: ", cudaGetErrorString(error));
 }
 
