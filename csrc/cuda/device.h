@@ -8,8 +8,9 @@
 
 #include <cstdint>
 
+#define RNNFAST_PRAGMA(text) _Pragma(#text)
 #define RNNFAST_UNROLL _Pragma("unroll")
-#define RNNFAST_ROLLED _Pragma("unroll 1")
+#define RNNFAST_UNROLL_BY(count) RNNFAST_PRAGMA(unroll count)
 
 namespace rnnfast::cuda {
 

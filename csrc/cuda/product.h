@@ -15,9 +15,24 @@
 
 namespace rnnfast::cuda {
 
-/// Weights of a lane: two tiles of 16 rows, rows lane / 4 and lane / 4 + 8 of each.
+/// Weights of a lane: of two tiles of 16 rows the rows lane / 4 (upper) and lane / 4 + 8 (lower), of which it has a
+/// chunk each. They lie as the instruction takes them, so that what is loaded needs no move: for either half of the
+/// chunks upper, lower, upper, lower.
 struct Fragment {
-  Chunk chunk[2][2];
+  Chunk part[2][2];
+
+  __device__ __forceinline__ void set(int tile, const Chunk& upper, const Chunk& lower) {
+    RNNFAST_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t *from_upper = upper.word + half * 2, *from_lower = lower.word + half * 2;
+      part[tile][half] = {{from_upper[0], from_lower[0], from_upper[1], from_lower[1]}};
+    }
+  }
+
+  /// The k-th word of a row's chunk.
+  __device__ __forceinline__ uint32_t word(int tile, bool lower, int k) const {
+    return part[tile][k / 2].word[k % 2 * 2 + lower];
+  }
 };
 
 /// Of a warp: rows lane / 4 (0, 1) and lane / 4 + 8 (2, 3), columns lane % 4 * 2 and the next, of two tiles of rows.
@@ -66,12 +81,11 @@ struct MatrixUnits {
     for (int column_tile = 0; column_tile < kColumnTiles; ++column_tile) {
       const Chunk& other = operand.chunk[column_tile];
       RNNFAST_UNROLL
-      for (int half = 0; half < 2; ++half) RNNFAST_UNROLL
-      for (int tile = 0; tile < 2; ++tile) {
-        const Chunk &upper = weights.chunk[tile][0], &lower = weights.chunk[tile][1];
-        const uint32_t a[4] = {upper.word[half * 2], lower.word[half * 2], upper.word[half * 2 + 1],
-                               lower.word[half * 2 + 1]};
-        multiply_add(sums.value[tile][column_tile], a, other.word[half * 2], other.word[half * 2 + 1], Element{});
+      for (int half = 0; half < 2; ++half) {
+        RNNFAST_UNROLL
+        for (int tile = 0; tile < 2; ++tile)
+          multiply_add(sums.value[tile][column_tile], weights.part[tile][half].word, other.word[half * 2],
+                       other.word[half * 2 + 1], Element{});
       }
     }
   }
@@ -111,7 +125,7 @@ struct ScalarUnits {
       for (int k = 0; k < 4; ++k) RNNFAST_UNROLL
       for (int tile = 0; tile < 2; ++tile) RNNFAST_UNROLL
       for (int half = 0; half < 2; ++half)
-        sums[tile][half][column] += float_of(weights.chunk[tile][half].word[k]) * float_of(operand.word[k]);
+        sums[tile][half][column] += float_of(weights.word(tile, half, k)) * float_of(operand.word[k]);
     }
   }
 
@@ -168,7 +182,7 @@ class Weights {
           continue;
         }
         RNNFAST_UNROLL
-        for (int part = 0; part < 4; ++part, to += 32) *to = fragment.chunk[part / 2][part % 2];
+        for (int part = 0; part < 4; ++part, to += 32) *to = fragment.part[part / 2][part % 2];
       }
   }
 
@@ -186,10 +200,11 @@ class Weights {
         units.add(kept_, operand, depth_bytes, count_, lane);
         i = Units::kKept;
       }
+      RNNFAST_UNROLL_BY(Units::kScalar ? 1 : 2)
       for (; i < count_; ++i) {
         Fragment fragment;
         RNNFAST_UNROLL
-        for (int part = 0; part < 4; ++part, from += 32) fragment.chunk[part / 2][part % 2] = *from;
+        for (int part = 0; part < 4; ++part, from += 32) fragment.part[part / 2][part % 2] = *from;
         units.add(fragment, operand + i * depth_bytes, lane);
       }
       each(group * kFragmentRows, units.total());
@@ -205,9 +220,10 @@ class Weights {
     const int lane = int(threadIdx.x) % 32, row = row_group * kFragmentRows + lane / 4;
     Fragment fragment;
     RNNFAST_UNROLL
-    for (int tile = 0; tile < 2; ++tile) RNNFAST_UNROLL
-    for (int half = 0; half < 2; ++half)
-      fragment.chunk[tile][half] = chunk(row + tile * 16 + half * 8, (depth_block * 4 + lane % 4) * numbers);
+    for (int tile = 0; tile < 2; ++tile) {
+      const int k = (depth_block * 4 + lane % 4) * numbers;
+      fragment.set(tile, chunk(row + tile * 16, k), chunk(row + tile * 16 + 8, k));
+    }
     return fragment;
   }
 

@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
         const int at = pairs.unit(j) * plan.columns + column, stride = plan.units * plan.columns;
         if (plan.exchange == Exchange::kGrid) {
           const float* from = in_memory() + (int64_t(step & 1) * plan.blocks + group.rank) * plan.step_numbers + at;
-          RNNFAST_ROLLED
+          RNNFAST_UNROLL_BY(1)
           for (int block = 0; block < plan.blocks; ++block) dh += load_fresh(from + int64_t(block) * stride);
         } else {
           const float* from = received + (step & 1) * plan.step_numbers + at;

@@ -51,7 +51,7 @@ __device__ __forceinline__ void send_states(const Plan& plan, const Group& group
     if (first == 0) *to = chunk;
     return;
   }
-  RNNFAST_ROLLED
+  RNNFAST_UNROLL_BY(1)
   for (int rank = first; rank < plan.blocks; rank += numbers) send(rank, to, chunk, group.barrier(step));
 }
 
@@ -130,27 +130,26 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
     group.renew();
     renew(lane);
     // 3. The input's part of the sums; it has the time of the product to get here. The step after finds it in the L2
-    // cache: padded vectors stand one step apart, so one knows where.
+    // cache: padded vectors stand one step apart, so one knows where. Eight lanes share a sector of each gate's row, so
+    // each of them fetches that of one gate.
     const int t = f.reverse ? steps - 1 - step : step;
     const Vectors<const float> projected(f.projected, f.first_row, t);
-    const int64_t ahead = f.reverse ? -f.projected.time_stride : f.projected.time_stride;
-    const bool fetches = !f.first_row && lane % kUnitStep == 0 && step + 1 < steps;
+    const int ahead = int(f.reverse ? -f.projected.time_stride : f.projected.time_stride);
+    const bool fetches = !f.first_row && lane % kUnitStep < Cell::gates && step + 1 < steps;
     RNNFAST_UNROLL
     for (int j = 0; j < kPairs; ++j) {
       if (t >= length[j]) continue;
       const float* from = projected.at(first_row() + pairs.column(j), first_unit() + pairs.unit(j));
       RNNFAST_UNROLL
       for (int s = 0; s < Cell::sums; ++s)
-        if (tables.x_gate[s] >= 0) {
-          x[j][s] = from[tables.x_gate[s] * H];
-          if (fetches) prefetch(from + tables.x_gate[s] * H + ahead);
-        }
+        if (tables.x_gate[s] >= 0) x[j][s] = from[tables.x_gate[s] * H];
+      if (fetches) prefetch(from + int64_t(lane % kUnitStep * H) + ahead);
     }
 
     // 4. The states of the step before are there.
     if (step > 0) group.wait(step);
     if (plan.exchange == Exchange::kGrid && step > 0) {
-      RNNFAST_ROLLED
+      RNNFAST_UNROLL_BY(1)
       for (int i = thread; i < plan.operand_bytes / kChunkBytes; i += kSweepThreads)
         reinterpret_cast<Chunk*>(operand)[i] =
             load_fresh(in_memory() + (step & 1) * (plan.operand_bytes / kChunkBytes) + i);
@@ -184,7 +183,7 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
           sums[s] = biases[s * plan.units + pairs.unit(j)];
           if (tables.x_gate[s] >= 0) sums[s] += x[j][s];
         }
-        RNNFAST_ROLLED
+        RNNFAST_UNROLL_BY(2)
         for (int part = 0; part < plan.depth_warps; ++part, from += plan.columns * plan.sums_stride) RNNFAST_UNROLL
         for (int s = 0; s < Cell::sums; ++s)
           if (tables.h_gate[s] >= 0) sums[s] += from[tables.h_gate[s] * plan.units];

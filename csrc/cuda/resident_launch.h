@@ -9,7 +9,7 @@ namespace rnnfast::cuda {
 
 /// Units of a batch row that one thread may have: their sums wait in registers.
 template <typename Cell>
-inline constexpr int pairs_of = 2;
+inline constexpr int pairs_of = Cell::sums > 1 ? 2 : 3;
 
 /// The current device.
 cudaError_t find_gpu(Gpu&);
@@ -28,7 +28,7 @@ auto with_units(const Layer& layer, int columns, const Each& each) {
 inline bool is_small(int64_t number) { return number <= INT32_MAX; }
 template <typename Void>
 bool is_small(const Sequence<Void>& sequence) {
-  return is_small(sequence.row_stride);
+  return is_small(sequence.row_stride) && is_small(sequence.time_stride);
 }
 
 /// The plan for a layer whose sequences are small.

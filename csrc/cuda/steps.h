@@ -41,7 +41,7 @@ struct Vectors {
   template <typename Void>
   __device__ __forceinline__ Vectors(const Sequence<Void>& sequence, const int64_t* first_row, int t)
       : first(static_cast<Element*>(sequence.data) +
-              (first_row ? first_row[t] * sequence.row_stride : t * sequence.time_stride)),
+              (first_row ? first_row[t] * sequence.row_stride : int64_t(t) * int(sequence.time_stride))),
         row_stride(int(sequence.row_stride)) {}
 
   __device__ __forceinline__ Element* at(int n, int unit) const { return first + int64_t(n) * row_stride + unit; }

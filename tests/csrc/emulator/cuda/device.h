@@ -8,7 +8,7 @@
 #include <cstring>
 
 #define RNNFAST_UNROLL
-#define RNNFAST_ROLLED
+#define RNNFAST_UNROLL_BY(count)
 
 namespace rnnfast::cuda {
 
