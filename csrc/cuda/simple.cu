@@ -44,7 +44,7 @@ __device__ bool any_row_at(const Layer& layer, int64_t row0, int64_t t) {
 }
 
 template <typename Cell, typename Element>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     forward_step(Forward f, typename SumOf<Element>::Type* cell_states, int64_t t) {
   typedef typename SumOf<Element>::Type Sum;
   constexpr Tables<Cell> tables;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreads)
 /// Of the step t, or, if there is none after it (t < 0), of the states before the first one.
 /// mixes, grad_cells: [N, H], what the step after this one left: the direct part of the gradient of h, that of c.
 template <typename Cell, typename Element>
-__global__ void __launch_bounds__(kThreads) backward_step(Backward b, typename SumOf<Element>::Type* mixes,
+__global__ void __launch_bounds__(kThreads, 2) backward_step(Backward b, typename SumOf<Element>::Type* mixes,
                                                           typename SumOf<Element>::Type* grad_cells, int64_t t) {
   typedef typename SumOf<Element>::Type Sum;
   constexpr Tables<Cell> tables;
