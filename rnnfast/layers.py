@@ -152,8 +152,8 @@ class RNN(_Recurrent):
     """A stack of Elman layers, ``h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)``: a drop-in for :class:`torch.nn.RNN`.
 
     Same arguments, same parameters under the same names, same results; see there. Beside that, ``forward`` takes
-    ``lengths``, which makes padding free without packing. float16 and bfloat16 are computed in float32 on the CPU; a GPU
-    multiplies them as they are, with sums in float32.
+    ``lengths``, which makes padding free without packing. float16 and bfloat16 are computed in float32 on the CPU; a
+    GPU multiplies them as they are, with sums in float32.
 
     Args:
         input_size: features of a time step, I.

@@ -69,8 +69,9 @@ def layer(
 
     Args:
         cell: one of :data:`CELLS`.
-        input: (T, N, I), or (N, T, I) with ``batch_first``, or (rows, I) with ``batch_sizes``. Any strides will do; they
-            cost a copy if the last dimension is not contiguous, and on a GPU also if the other two do not fold into one.
+        input: (T, N, I), or (N, T, I) with ``batch_first``, or (rows, I) with ``batch_sizes``. Any strides will do;
+            they cost a copy if the last dimension is not contiguous, and on a GPU also if the others do not fold into
+            one.
         h0: (N, P), the hidden state before the first step.
         w_ih: (G*H, I), the gates in torch's order.
         w_hh: (G*H, P).
