@@ -109,7 +109,7 @@ struct MatrixUnits {
 struct ScalarUnits {
   typedef float Element;
   static constexpr int kColumnTiles = 1;
-  static constexpr int kKept = 3;
+  static constexpr int kKept = 2;
   static constexpr bool kScalar = true;
 
   static __device__ __forceinline__ float rounded(float x) { return x; }

@@ -75,6 +75,11 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
         pairs.column(j) < plan.columns && n < b.N && first_unit() + pairs.unit(j) < H ? int(length_of(b, n)) : 0;
     mix[j] = dc[j] = 0;
   }
+  const auto time_of = [&](int step) {
+    const int some = step < steps ? step : steps - 1;
+    return b.reverse ? some : steps - 1 - some;
+  };
+  int next_row = packed_row(b, time_of(0)), after_row = packed_row(b, time_of(1));
   group.open();
 
   for (int step = 0; step <= steps; ++step) {
@@ -82,14 +87,16 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
     renew(lane);
     group.renew();
     // 3. What the cell needs beside them is on its way while the parts of the gradient of h_t arrive.
-    const int t = b.reverse ? step : steps - 1 - step;
+    const int t = time_of(step);
+    const Moment now{t, next_row};
+    next_row = after_row;
+    after_row = packed_row(b, time_of(step + 2));
     Loaded<Cell, Element> loaded[kPairs];
     if (step < steps) {
-      const int before = int(step_before(b, t));
-      // A step that no row has before it is not read, but its vectors must have a place.
-      const int exists = before < 0 || before >= steps ? t : before;
-      const Vectors<const Element> grad_output(b.grad_output, b.first_row, t), reserve(b.reserve, b.first_row, t),
-          hidden(b.output, b.first_row, Cell::mixes_h ? exists : t), reserve_before(b.reserve, b.first_row, exists);
+      // The next step of this sweep is the one before in the order of the layer.
+      const Moment next{time_of(step + 1), next_row};
+      const Vectors<const Element> grad_output(b, b.grad_output, now), reserve(b, b.reserve, now),
+          hidden(b, b.output, Cell::mixes_h ? next : now), reserve_before(b, b.reserve, next);
       RNNFAST_UNROLL
       for (int j = 0; j < kPairs; ++j) {
         if (t >= length[j]) continue;
@@ -118,7 +125,7 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
 
     // 4. The cell backward, one unit of one row after another.
     char* const operand = operands + (step & 1) * plan.operand_bytes;
-    const Vectors<Element> gradients(b.dz, b.first_row, step < steps ? t : 0);
+    const Vectors<Element> gradients(b, b.dz, now);
     RNNFAST_UNROLL
     for (int j = 0; j < kPairs; ++j) {
       const int column = pairs.column(j), n = first_row() + column, unit = first_unit() + pairs.unit(j);

@@ -123,6 +123,11 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
     h[j] = f.h0 && length[j] ? to_sum(static_cast<const Element*>(f.h0)[state]) : 0;
     c[j] = Cell::has_c && length[j] ? to_sum(static_cast<const Element*>(f.c0)[state]) : 0;
   }
+  const auto time_of = [&](int step) {
+    const int some = step < steps ? step : steps - 1;
+    return f.reverse ? steps - 1 - some : some;
+  };
+  int next_row = packed_row(f, time_of(0));
   group.open();
 
   for (int step = 0; step < steps; ++step) {
@@ -132,8 +137,10 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
     // 3. The input's part of the sums; it has the time of the product to get here. The step after finds it in the L2
     // cache: padded vectors stand one step apart, so one knows where. Eight lanes share a sector of each gate's row, so
     // each of them fetches that of one gate.
-    const int t = f.reverse ? steps - 1 - step : step;
-    const Vectors<const float> projected(f.projected, f.first_row, t);
+    const int t = time_of(step);
+    const Moment now{t, next_row};
+    next_row = packed_row(f, time_of(step + 1));
+    const Vectors<const float> projected(f, f.projected, now);
     const int ahead = int(f.reverse ? -f.projected.time_stride : f.projected.time_stride);
     const bool fetches = !f.first_row && lane % kUnitStep < Cell::gates && step + 1 < steps;
     RNNFAST_UNROLL
@@ -170,7 +177,7 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
     __syncthreads();
 
     // 6. The cell, one unit of one row after another.
-    const Vectors<Element> output(f.output, f.first_row, t), reserve(f.reserve, f.first_row, t);
+    const Vectors<Element> output(f, f.output, now), reserve(f, f.reserve, now), cells(f, f.cells, now);
     RNNFAST_UNROLL
     for (int j = 0; j < kPairs; ++j) {
       const int column = pairs.column(j), n = first_row() + column, unit = first_unit() + pairs.unit(j);
@@ -195,7 +202,7 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
           RNNFAST_UNROLL
           for (int k = 0; k < Cell::saved; ++k) to[k * H] = from_sum<Element>(saved[k]);
         }
-        if (Cell::has_c && f.cells.data) vector_at<Element>(f.cells, f.first_row, t, n)[unit] = from_sum<Element>(c[j]);
+        if (Cell::has_c && f.cells.data) *cells.at(n, unit) = from_sum<Element>(c[j]);
         if (t == last_step(f, length[j])) {
           static_cast<Element*>(f.h_n)[int64_t(n) * H + unit] = made;
           if (Cell::has_c) static_cast<Element*>(f.c_n)[int64_t(n) * H + unit] = from_sum<Element>(c[j]);

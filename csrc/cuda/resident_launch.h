@@ -34,7 +34,7 @@ bool is_small(const Sequence<Void>& sequence) {
 /// The plan for a layer whose sequences are small.
 inline Plan plan_of(const Layer& layer, bool backward) {
   Gpu gpu;
-  if (layer.type == Type::kFloat64 || !is_small(layer.T) || !is_small(layer.N) || !is_small(layer.H * 5)) return {};
+  if (layer.type == Type::kFloat64 || !is_small(layer.T * layer.N) || !is_small(layer.H * 5)) return {};
   if (find_gpu(gpu) != cudaSuccess) return {};
   Problem problem = {};
   problem.backward = backward;

@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 /// mixes, grad_cells: [N, H], what the step after this one left: the direct part of the gradient of h, that of c.
 template <typename Cell, typename Element>
 __global__ void __launch_bounds__(kThreads, 2) backward_step(Backward b, typename SumOf<Element>::Type* mixes,
-                                                          typename SumOf<Element>::Type* grad_cells, int64_t t) {
+                                                             typename SumOf<Element>::Type* grad_cells, int64_t t) {
   typedef typename SumOf<Element>::Type Sum;
   constexpr Tables<Cell> tables;
   const Place at;

@@ -32,6 +32,16 @@ __device__ __forceinline__ int64_t last_step(const Layer& layer, int64_t length)
 __device__ __forceinline__ int64_t step_before(const Layer& layer, int64_t t) { return layer.reverse ? t + 1 : t - 1; }
 __device__ __forceinline__ int64_t step_after(const Layer& layer, int64_t t) { return layer.reverse ? t - 1 : t + 1; }
 
+/// A time step and, where the sequences are packed, the row at which it begins. What tells it is in memory, so it is
+/// asked for ahead of time.
+struct Moment {
+  int t, row;
+};
+
+__device__ __forceinline__ int packed_row(const Layer& layer, int t) {
+  return layer.first_row ? int(layer.first_row[t]) : 0;
+}
+
 /// A sequence's vectors of one time step, where sizes and strides have 32 bits: one multiplication finds a number.
 template <typename Element>
 struct Vectors {
@@ -39,9 +49,10 @@ struct Vectors {
   int row_stride;
 
   template <typename Void>
-  __device__ __forceinline__ Vectors(const Sequence<Void>& sequence, const int64_t* first_row, int t)
+  __device__ __forceinline__ Vectors(const Layer& layer, const Sequence<Void>& sequence, const Moment& moment)
       : first(static_cast<Element*>(sequence.data) +
-              (first_row ? first_row[t] * sequence.row_stride : int64_t(t) * int(sequence.time_stride))),
+              int64_t(layer.first_row ? moment.row : moment.t) *
+                  int(layer.first_row ? sequence.row_stride : sequence.time_stride)),
         row_stride(int(sequence.row_stride)) {}
 
   __device__ __forceinline__ Element* at(int n, int unit) const { return first + int64_t(n) * row_stride + unit; }
