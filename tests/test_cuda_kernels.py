@@ -43,9 +43,9 @@ LAYER = (
 class Forward(ctypes.Structure):
     _fields_ = (
         *LAYER,
-        *(("projected", Sequence), ("input", Sequence), ("w_ih", c_void_p), ("I", c_int64)),
-        *(("b_ih", c_void_p), ("b_hh", c_void_p), ("output", Sequence), ("h_n", c_void_p)),
-        *(("c_n", c_void_p), ("reserve", Sequence), ("cells", Sequence)),
+        *(("projected", Sequence), ("b_ih", c_void_p), ("b_hh", c_void_p)),
+        *(("output", Sequence), ("h_n", c_void_p), ("c_n", c_void_p)),
+        *(("reserve", Sequence), ("cells", Sequence)),
     )
 
 
@@ -188,21 +188,18 @@ def kernel_results(
     def some(made: bool, width: int) -> Tensor | None:
         return arrays.empty(width, dtype) if made else None
 
-    fused = bool(kernels.fuses(layer[0], layer[1], c_int64(H), c_int64(case.I)))
     x, w_ih, w_hh = given["input"], given["w_ih"], given["w_hh"]
     assert x is not None
     assert w_ih is not None
     assert w_hh is not None
     projected = arrays.place((x.double() @ w_ih.double().T).to(sum_dtype))
-    input = arrays.place(x)
     output = arrays.empty(H, dtype)
     reserve = some(saved > 0 and not case.cells_only, saved * H)
     cells = some(lstm and case.cells_only, H)
     h_n, c_n = nan(case.N, H, dtype=dtype), nan(case.N, H, dtype=dtype) if lstm else None
     forward = Forward(
         *layer,
-        *(Sequence() if fused else arrays.sequence(projected), arrays.sequence(input)),
-        *(address(w_ih), case.I, address(given["b_ih"]), address(given["b_hh"])),
+        *(arrays.sequence(projected), address(given["b_ih"]), address(given["b_hh"])),
         *(arrays.sequence(output), address(h_n), address(c_n)),
         *(arrays.sequence(reserve), arrays.sequence(cells)),
     )
@@ -372,6 +369,7 @@ class Plan:
     units: int
     columns: int
     shared_bytes: int
+    clocks: int  # of a time step, estimated
 
 
 def plan(
@@ -383,7 +381,7 @@ def plan(
     backward: bool = False,
 ) -> Plan | None:
     """How the device would sweep such a layer; None: by the simple path."""
-    kernels, made = on(device), (c_int * 5)()
+    kernels, made = on(device), (c_int * 6)()
     dtype, tf32 = NUMBERS[numbers]
     direction = (Backward if backward else Forward)()
     direction.cell, direction.type = CELLS.index(cell), TYPES.index(dtype)

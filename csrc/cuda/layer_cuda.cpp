@@ -328,18 +328,12 @@ FourTensors forward(Call& call, int64_t keep) {
   Forward f{};
   static_cast<Layer&>(f) = call.layer();
   const Tensor input = call.input_matrix(), hidden = call.matrix(output, a.P);
-  OptionalTensor projected, kept_rows, m;
-  if (!a.w_hr && fuses_input(f.cell, f.type, a.H, a.I)) {
-    f.input = call.sequence<const void>(input);
-    f.w_ih = Call::data(a.w_ih);
-    f.I = a.I;
-  } else {
-    projected = call.product(input, transposed(a.w_ih), call.sums);
-    f.projected = call.sequence<const void>(*projected);
-  }
+  OptionalTensor kept_rows, m;
+  const Tensor projected = call.product(input, transposed(a.w_ih), call.sums);
+  f.projected = call.sequence<const void>(projected);
   if (a.w_hr) {
     const Tensor first = call.places(true), from_h0 = call.product(a.h0, transposed(a.w_hh), call.sums);
-    cuda::call("aten::index_copy_", "", *projected, int64_t(0), first, plus(take(*projected, first), from_h0));
+    cuda::call("aten::index_copy_", "", projected, int64_t(0), first, plus(take(projected, first), from_h0));
     m = call.empty({call.steps, a.H});
   }
   const Tensor m_n = a.w_hr ? call.empty({a.layout.N, a.H}) : h_n;

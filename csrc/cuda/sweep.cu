@@ -156,8 +156,6 @@ cudaError_t sweep(const Backward& b, void* workspace, cudaStream_t stream) {
   return sweep_by_plan(b, workspace, stream);
 }
 
-bool fuses_input(int, Type, int64_t, int64_t) { return false; }
-
 cudaError_t states_before(const Layer& layer, Sequence<const void> output, Sequence<void> before, cudaStream_t stream) {
   if (is_empty(layer)) return cudaSuccess;
   return with_type(layer.type, [&](auto element) {

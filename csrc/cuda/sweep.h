@@ -37,18 +37,14 @@ struct Layer {
 };
 
 struct Forward : Layer {
-  // Either the input's part of the sums, W_ih x_t without bias, or, where fuses_input() says so, the input itself.
-  Sequence<const void> projected;  // G*H sums
-  Sequence<const void> input;      // I wide
-  const void* w_ih;                // [G*H, I]
-  int64_t I;
-  const void* b_ih;        // [G*H], null without bias
-  const void* b_hh;        // [G*H], null without bias
-  Sequence<void> output;   // H wide; zero past a row's length
-  void* h_n;               // [N, H]
-  void* c_n;               // [N, H], null for cells without a cell state
-  Sequence<void> reserve;  // saved*H wide: what the backward pass needs beside the output; null where it is not kept
-  Sequence<void> cells;    // H wide: the cell states alone, if the rest is to be made again; else null
+  Sequence<const void> projected;  // G*H sums wide: the input's part of them, W_ih x_t without bias
+  const void* b_ih;                // [G*H], null without bias
+  const void* b_hh;                // [G*H], null without bias
+  Sequence<void> output;           // H wide; zero past a row's length
+  void* h_n;                       // [N, H]
+  void* c_n;                       // [N, H], null for cells without a cell state
+  Sequence<void> reserve;          // saved*H wide: what the backward pass needs beside the output; null: not kept
+  Sequence<void> cells;            // H wide: the cell states alone, if the rest is to be made again; else null
 };
 
 struct Backward : Layer {
@@ -61,9 +57,6 @@ struct Backward : Layer {
   void* grad_h0;                     // [N, H]
   void* grad_c0;                     // [N, H], null for cells without a cell state
 };
-
-/// Whether the forward sweep makes the input's part of the sums by itself.
-bool fuses_input(int cell, Type type, int64_t H, int64_t I);
 
 /// Bytes of device memory that a sweep needs for itself, aligned to 256; its content does not matter.
 size_t workspace(const Forward&);

@@ -18,19 +18,14 @@ int64_t forward_workspace(const Forward* f) { return int64_t(workspace(*f)); }
 int64_t backward_workspace(const Backward* b) { return int64_t(workspace(*b)); }
 int forward_sweep(const Forward* f, void* memory) { return sweep(*f, memory, nullptr); }
 int backward_sweep(const Backward* b, void* memory) { return sweep(*b, memory, nullptr); }
-int fuses(int cell, int type, int64_t H, int64_t I) { return fuses_input(cell, static_cast<Type>(type), H, I); }
 
-/// exchange, blocks, units, columns, shared_bytes; all -1 where the simple path does it.
-void forward_plan(const Forward* f, int* to) {
-  const Plan plan = resident_plan(*f);
-  const int found[] = {int(plan.exchange), plan.blocks, plan.units, plan.columns, plan.shared_bytes};
-  for (int i = 0; i < 5; ++i) to[i] = plan.exists() ? found[i] : -1;
+/// exchange, blocks, units, columns, shared_bytes, clocks of a time step; all -1 where the simple path does it.
+static void tell(const Plan& plan, int* to) {
+  const int found[] = {int(plan.exchange), plan.blocks, plan.units, plan.columns, plan.shared_bytes, int(plan.clocks)};
+  for (int i = 0; i < 6; ++i) to[i] = plan.exists() ? found[i] : -1;
 }
-void backward_plan(const Backward* b, int* to) {
-  const Plan plan = resident_plan(*b);
-  const int found[] = {int(plan.exchange), plan.blocks, plan.units, plan.columns, plan.shared_bytes};
-  for (int i = 0; i < 5; ++i) to[i] = plan.exists() ? found[i] : -1;
-}
+void forward_plan(const Forward* f, int* to) { tell(resident_plan(*f), to); }
+void backward_plan(const Backward* b, int* to) { tell(resident_plan(*b), to); }
 
 int write_states_before(const Layer* layer, const Sequence<const void>* output, const Sequence<void>* before) {
   return states_before(*layer, *output, *before, nullptr);
