@@ -4,9 +4,11 @@ The emulator of ``tests/csrc/emulator`` runs the very kernels, and the binding o
 they compute, not how fast. What only a GPU has, such as streams and graphs, is tested on a GPU alone.
 """
 
+import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import emulated
@@ -33,8 +35,8 @@ only_on_a_gpu = pytest.mark.skipif(not GPU, reason="needs a GPU and rnnfast buil
 
 
 @pytest.fixture(scope="session")
-def emulated_ops() -> Any:
-    """The operators over emulated kernels, as ``torch.ops.rnnfast_emulated``."""
+def emulated_gpu() -> Iterator[SimpleNamespace]:
+    """The operators over emulated kernels, which are ``torch.ops.rnnfast_emulated``, and the library they are in."""
     define = torch.library.Library("rnnfast_emulated", "DEF")
     for name in ("layer", "layer_backward"):
         schema = str(getattr(torch.ops.rnnfast, name).default._schema)
@@ -46,13 +48,15 @@ def emulated_ops() -> Any:
     flags = (
         "-DRNNFAST_EMULATED",
         "-DTORCH_TARGET_VERSION=0x020b000000000000",
-        "-fvisibility=hidden",
+        "-Wno-attributes",  # torch's classes are hidden, ours in a library of its own need not be
         *("-isystem", str(folder / "include")),
         *(f"-L{folder / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"),
     )
-    sources = (ROOT / "csrc/cuda/layer_cuda.cpp", ROOT / "csrc/arguments.cpp")
-    torch.ops.load_library(str(emulated.library("binding", *sources, flags=flags)))
-    yield torch.ops.rnnfast_emulated
+    sources = [ROOT / "csrc/cuda/layer_cuda.cpp", ROOT / "csrc/arguments.cpp"]
+    sources += [emulated.EMULATOR / "plain.cpp"]
+    library = str(emulated.library("binding", *sources, flags=flags))
+    torch.ops.load_library(library)
+    yield SimpleNamespace(ops=torch.ops.rnnfast_emulated, library=ctypes.CDLL(library))
     define._destroy()
     products._destroy()
 
@@ -62,8 +66,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     """Where the tensors are to be; with the emulator, ``rnnfast`` uses its operators until the test ends."""
     if request.param == "cuda":
         return torch.device("cuda")
-    made = request.getfixturevalue("emulated_ops")
-    monkeypatch.setattr(torch.ops, "rnnfast", made)
+    monkeypatch.setattr(torch.ops, "rnnfast", request.getfixturevalue("emulated_gpu").ops)
     monkeypatch.setattr(ops, "_NARROW_DEVICES", ("cpu",))
     return torch.device("cpu")
 
@@ -191,6 +194,38 @@ def test_outputs_and_gradients_are_those_of_the_reference(
     check_against_the_reference(
         device, cell, (6, 5, 7, 13), dtype, projection=projection, **KINDS[kind]
     )
+
+
+GPUS = {
+    "old": (132, 75, 227 << 10, 1),
+    "large": (1000, 90, 227 << 10, 1),
+    "of small clusters": (6, 90, 64 << 10, 3),
+    "of little shared memory": (40, 80, 28 << 10, 1),
+}
+"""Multiprocessors, compute capability, shared memory of a block, blocks of a cluster: they are why a layer is swept in
+one or another of the ways of ``csrc/cuda/plan.h``."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("cell", "projection"), CASES)
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("device", ["emulated"], indirect=True)
+def test_every_gpu_gives_the_same(
+    device: torch.device,
+    emulated_gpu: SimpleNamespace,
+    gpu: str,
+    cell: str,
+    projection: int,
+    dtype: torch.dtype,
+) -> None:
+    set_device, seed = emulated_gpu.library.set_device, ctypes.c_uint64(1)
+    set_device(*GPUS[gpu], seed)
+    try:
+        check_against_the_reference(
+            device, cell, (2, 3, 5, 75), dtype, projection=projection, lengths=True
+        )
+    finally:
+        set_device(132, 90, 227 << 10, 16, seed)  # as it was
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (2, 3, 40, 33), (4, 18, 3, 65)], ids=str)

@@ -328,7 +328,7 @@ FourTensors forward(Call& call, int64_t keep) {
   Forward f{};
   static_cast<Layer&>(f) = call.layer();
   const Tensor input = call.input_matrix(), hidden = call.matrix(output, a.P);
-  OptionalTensor kept_rows, m;
+  OptionalTensor m;
   const Tensor projected = call.product(input, transposed(a.w_ih), call.sums);
   f.projected = call.sequence<const void>(projected);
   if (a.w_hr) {
