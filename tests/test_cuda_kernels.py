@@ -458,3 +458,53 @@ def test_nothing_to_do(N: int, H: int) -> None:  # noqa: N803
     case = Case("gru", torch.float32, T=2, N=N, H=H)
     results = kernel_results(case, random_arguments(case), Device())
     assert results["output"].shape == (2, N, H)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "numbers", "N", "H", "exchange"),
+    [
+        ("rnn_tanh", "bfloat16", 32, 64, "block"),
+        ("lstm", "bfloat16", 32, 64, "block"),
+        ("rnn_tanh", "bfloat16", 64, 256, "cluster"),
+        ("lstm", "float16", 64, 256, "cluster"),
+        ("lstm", "float32", 64, 256, "cluster"),
+        ("lstm", "float16", 16, 768, "cluster"),
+        ("lstm", "bfloat16", 128, 512, "cluster"),
+        ("lstm", "float32", 16, 768, "grid"),
+        ("gru", "float32", 64, 1024, "grid"),
+        ("lstm", "bfloat16", 8, 8192, None),
+    ],
+)
+def test_where_the_weights_are_on_an_h200(
+    cell: str,
+    numbers: str,
+    N: int,  # noqa: N803
+    H: int,  # noqa: N803
+    exchange: str | None,
+    backward: bool,
+) -> None:
+    device = Device()
+    made = plan(cell, numbers, N, H, device, backward)
+    assert (made and made.exchange) == exchange
+    if made is not None:
+        assert made.blocks * made.units >= H
+        assert (made.blocks - 1) * made.units < H
+        assert made.shared_bytes <= device.shared_bytes
+        assert made.blocks <= {"block": 1, "cluster": 16, "grid": 132}[made.exchange]
+
+
+def test_no_cluster_where_there_are_none() -> None:
+    for numbers in NUMBERS:
+        made = plan("lstm", numbers, 64, 256, Device(capability=80, shared_bytes=163 << 10))
+        assert made is not None
+        assert made.exchange == "grid"
+    assert plan("lstm", "float16", 64, 64, SIMPLE) is None
+
+
+def test_strides_beyond_32_bits_take_the_simple_path() -> None:
+    kernels, made = on(Device()), (c_int * 6)()
+    layer = Forward(cell=0, type=0, T=100, N=4, H=32)
+    layer.projected.row_stride = 2**31
+    kernels.forward_plan(ctypes.byref(layer), made)
+    assert set(made) == {-1}

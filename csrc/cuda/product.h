@@ -122,10 +122,11 @@ struct ScalarUnits {
     for (int column = 0; column < kColumnStep; ++column) {
       const Chunk operand = *(reinterpret_cast<const Chunk*>(depth_block) + column * 4 + lane % 4);
       RNNFAST_UNROLL
-      for (int k = 0; k < 4; ++k) RNNFAST_UNROLL
-      for (int tile = 0; tile < 2; ++tile) RNNFAST_UNROLL
-      for (int half = 0; half < 2; ++half)
-        sums[tile][half][column] += float_of(weights.word(tile, half, k)) * float_of(operand.word[k]);
+      for (int k = 0; k < 4; ++k) {
+        RNNFAST_UNROLL
+        for (int row = 0; row < 4; ++row)
+          sums[row / 2][row % 2][column] += float_of(weights.word(row / 2, row % 2, k)) * float_of(operand.word[k]);
+      }
     }
   }
 
@@ -142,17 +143,16 @@ struct ScalarUnits {
     const bool odd = lane & 1, upper = lane & 2;
     Sums<1> result;
     RNNFAST_UNROLL
-    for (int tile = 0; tile < 2; ++tile) RNNFAST_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const float (&own)[kColumnStep] = sums[tile][half];
+    for (int row = 0; row < 4; ++row) {
+      const float (&own)[kColumnStep] = sums[row / 2][row % 2];
       float four[4], two[2];
       RNNFAST_UNROLL
       for (int i = 0; i < 4; ++i)
         four[i] = (upper ? own[4 + i] : own[i]) + of_neighbour(upper ? own[i] : own[4 + i], 2);
       RNNFAST_UNROLL
       for (int i = 0; i < 2; ++i) two[i] = (odd ? four[2 + i] : four[i]) + of_neighbour(odd ? four[i] : four[2 + i], 1);
-      result.value[tile][0][half * 2] = two[0];
-      result.value[tile][0][half * 2 + 1] = two[1];
+      result.value[row / 2][0][row % 2 * 2] = two[0];
+      result.value[row / 2][0][row % 2 * 2 + 1] = two[1];
     }
     return result;
   }

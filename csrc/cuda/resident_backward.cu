@@ -207,9 +207,9 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
   }
 
   // 6. Zeros past the end of each row.
-  if (!b.first_row) RNNFAST_UNROLL
+  RNNFAST_UNROLL
   for (int j = 0; j < kPairs; ++j)
-    for (int64_t t = length[j]; length[j] && t < b.T; ++t)
+    for (int64_t t = length[j]; !b.first_row && length[j] && t < b.T; ++t)
       clear<Element>(b.dz, t, first_row() + pairs.column(j), first_unit() + pairs.unit(j), H, Cell::slots);
   group.close();
 }

@@ -88,13 +88,16 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
     return Units::rounded(packed(numbers));
   });
   const auto *b_ih = static_cast<const Element*>(f.b_ih), *b_hh = static_cast<const Element*>(f.b_hh);
-  for (int i = thread; i < plan.units; i += kSweepThreads) RNNFAST_UNROLL
-  for (int s = 0; s < Cell::sums; ++s) {
-    const int x = tables.x_gate[s], h = tables.h_gate[s];
-    float bias = 0;
-    if (b_ih && x >= 0 && first_unit() + i < H) bias += to_sum(b_ih[x * H + first_unit() + i]);
-    if (b_hh && h >= 0 && first_unit() + i < H) bias += to_sum(b_hh[h * H + first_unit() + i]);
-    biases[s * plan.units + i] = bias;
+  for (int i = thread; i < plan.units; i += kSweepThreads) {
+    const int unit = first_unit() + i;
+    RNNFAST_UNROLL
+    for (int s = 0; s < Cell::sums; ++s) {
+      const int x = tables.x_gate[s], h = tables.h_gate[s];
+      float bias = 0;
+      if (b_ih && x >= 0 && unit < H) bias += to_sum(b_ih[x * H + unit]);
+      if (b_hh && h >= 0 && unit < H) bias += to_sum(b_hh[h * H + unit]);
+      biases[s * plan.units + i] = bias;
+    }
   }
 
   // 2. The states before the first step, of all units, and zeros past the last one.
@@ -168,11 +171,13 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
     weights.multiply(operand + buffer * plan.operand_bytes, [&](int row, const Sums<Units::kColumnTiles>& sums) {
       float* to = received + weights.depth_warp() * plan.columns * plan.sums_stride + row + lane / 4;
       RNNFAST_UNROLL
-      for (int tile = 0; tile < 2; ++tile) RNNFAST_UNROLL
-      for (int column_tile = 0; column_tile < Units::kColumnTiles; ++column_tile) RNNFAST_UNROLL
-      for (int i = 0; i < 4; ++i)
-        to[(column_tile * kColumnStep + lane % 4 * 2 + i % 2) * plan.sums_stride + tile * 16 + i / 2 * 8] =
-            sums.value[tile][column_tile][i];
+      for (int column_tile = 0; column_tile < Units::kColumnTiles; ++column_tile) {
+        RNNFAST_UNROLL
+        for (int i = 0; i < 8; ++i) {
+          const int tile = i / 4, lower = i / 2 % 2, column = column_tile * kColumnStep + lane % 4 * 2 + i % 2;
+          to[column * plan.sums_stride + tile * 16 + lower * 8] = sums.value[tile][column_tile][i % 4];
+        }
+      }
     });
     __syncthreads();
 
@@ -191,9 +196,11 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
           if (tables.x_gate[s] >= 0) sums[s] += x[j][s];
         }
         RNNFAST_UNROLL_BY(2)
-        for (int part = 0; part < plan.depth_warps; ++part, from += plan.columns * plan.sums_stride) RNNFAST_UNROLL
-        for (int s = 0; s < Cell::sums; ++s)
-          if (tables.h_gate[s] >= 0) sums[s] += from[tables.h_gate[s] * plan.units];
+        for (int part = 0; part < plan.depth_warps; ++part, from += plan.columns * plan.sums_stride) {
+          RNNFAST_UNROLL
+          for (int s = 0; s < Cell::sums; ++s)
+            if (tables.h_gate[s] >= 0) sums[s] += from[tables.h_gate[s] * plan.units];
+        }
         h[j] = Cell::forward(sums, h[j], c[j], saved);
         const Element made = from_sum<Element>(h[j]);
         *output.at(n, unit) = made;
@@ -215,9 +222,9 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
   }
 
   // 7. Zeros past the end of each row.
-  if (!f.first_row) RNNFAST_UNROLL
+  RNNFAST_UNROLL
   for (int j = 0; j < kPairs; ++j)
-    for (int64_t t = length[j]; length[j] && t < f.T; ++t) {
+    for (int64_t t = length[j]; !f.first_row && length[j] && t < f.T; ++t) {
       const int n = first_row() + pairs.column(j), unit = first_unit() + pairs.unit(j);
       clear<Element>(f.output, t, n, unit, H, 1);
       clear<Element>(f.reserve, t, n, unit, H, Cell::saved);
