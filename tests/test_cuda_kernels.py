@@ -465,7 +465,7 @@ def test_nothing_to_do(N: int, H: int) -> None:  # noqa: N803
     ("cell", "numbers", "N", "H", "exchange"),
     [
         ("rnn_tanh", "bfloat16", 32, 64, "block"),
-        ("lstm", "bfloat16", 32, 64, "block"),
+        ("lstm", "bfloat16", 32, 64, "cluster"),
         ("rnn_tanh", "bfloat16", 64, 256, "cluster"),
         ("lstm", "float16", 64, 256, "cluster"),
         ("lstm", "float32", 64, 256, "cluster"),

@@ -85,7 +85,9 @@ constexpr int64_t parts_of(int64_t size, int64_t part) { return (size + part - 1
 constexpr double kMatrixClocks = 6.4;    // of a fragment of 32 rows by 8 columns: four mma.sync m16n8k16, of two halves
 constexpr double kFmaPerClock = 128;     // of one multiprocessor, fp32
 constexpr double kSharedPerClock = 128;  // bytes
-constexpr double kBlockStep = 250;       // of a time step beside the product: barriers, element-wise part
+constexpr double kBlockStep = 100;       // barriers of a time step
+constexpr double kElements = 100;        // of the element-wise part, by the number of its instructions,
+constexpr double kElementSums = 75;      // and for each sum of the cell
 constexpr double kClusterStep = 700;     // what is sent to other blocks of a cluster takes so long to arrive
 constexpr double kClusterBlock = 12;     // and longer for each block
 constexpr double kGridStep = 3000;       // by way of the L2 cache, with a barrier
@@ -159,7 +161,8 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int bl
       (double(plan.stored) * kFragmentBytes + double(plan.rounds) * plan.depth_each * column_tiles * 512);
   double clocks = arithmetic / busy;
   if (bytes / kSharedPerClock > clocks) clocks = bytes / kSharedPerClock;
-  clocks += kBlockStep;
+  // The element-wise part keeps the schedulers busy, four warps at a time.
+  clocks += kBlockStep + (kElements + kElementSums * p.sums) * double(parts_of(int64_t(units) * columns, 4 * 32));
   if (exchange == Exchange::kCluster) clocks += kClusterStep + kClusterBlock * blocks;
   if (exchange == Exchange::kGrid) clocks += kGridStep;
   plan.clocks = clocks * double(parts_of(plan.tiles, at_once));
