@@ -68,16 +68,18 @@ __device__ __forceinline__ float float_of(uint32_t bits) { return __uint_as_floa
 __device__ __forceinline__ uint32_t bits_of(Half x) { return __half_as_ushort(x); }
 __device__ __forceinline__ uint32_t bits_of(BFloat16 x) { return __bfloat16_as_ushort(x); }
 
+/// What the lane with this bit of its number the other way has.
+__device__ __forceinline__ uint32_t of_neighbour(uint32_t x, int bit) { return __shfl_xor_sync(~0u, x, bit); }
+__device__ __forceinline__ float of_neighbour(float x, int bit) { return __shfl_xor_sync(~0u, x, bit); }
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+
 /// The nearest number of TF32, which has 11 significant bits; ties away from zero.
 __device__ __forceinline__ float round_to_tf32(float x) {
   uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
   return float_of(bits);
 }
-
-/// What the lane with this bit of its number the other way has.
-__device__ __forceinline__ uint32_t of_neighbour(uint32_t x, int bit) { return __shfl_xor_sync(~0u, x, bit); }
-__device__ __forceinline__ float of_neighbour(float x, int bit) { return __shfl_xor_sync(~0u, x, bit); }
 
 // sum += A B for 16 rows and 8 columns. a: of rows lane / 4 and lane / 4 + 8, b: of column lane / 4; sum: of the same
 // rows, columns lane % 4 * 2 and the next. Along the depth a lane has what its a and b share.
@@ -98,6 +100,14 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const uint32_t (&a
       : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+#else  // no plan multiplies there
+
+__device__ __forceinline__ float round_to_tf32(float x) { return x; }
+template <typename Element>
+__device__ __forceinline__ void multiply_add(float (&)[4], const uint32_t (&)[4], uint32_t, uint32_t, Element) {}
+
+#endif
 
 /// Brings a number's line into the L2 cache.
 __device__ __forceinline__ void prefetch(const void* address) {

@@ -1,8 +1,8 @@
 // The blocks that sweep some batch rows together, and how they know that what was sent has arrived.
 //
-// Two buffers take turns, one step fills what the next reads. That is enough without a barrier of its own: a block can
-// send for the step after next only when it has all of the next, and so only after every warp of every block has
-// sent its part of that, with which it is done reading what was there before.
+// Two buffers take turns, one step fills what the next reads. That is enough without a barrier of the whole group: a
+// block sends for the step after next only when it has all of the next, to which every block has sent its part by then;
+// and a block sends only after a barrier of its own threads, behind which none of them still reads what is overwritten.
 //
 // In a cluster every store to another block counts its bytes at a barrier in that block's shared memory. So one message
 // carries numbers and signal at once, and nobody waits for a store to be acknowledged.

@@ -1,5 +1,6 @@
 // What the fast path asks of the device: how many clusters of each size it holds, once for each device.
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 
@@ -40,7 +41,12 @@ cudaError_t ask(int device, Gpu& gpu) {
     const cudaError_t error = cudaDeviceGetAttribute(value, attribute, device);
     if (error != cudaSuccess) return error;
   }
-  gpu.capability = major * 10 + minor;
+  // What the kernels were compiled for counts as well: what is older than the device lacks what they leave out below
+  // it.
+  cudaFuncAttributes compiled = {};
+  const cudaError_t found = cudaFuncGetAttributes(&compiled, whole_multiprocessor);
+  if (found != cudaSuccess) return found;
+  gpu.capability = std::min(major * 10 + minor, compiled.ptxVersion);
   gpu.clusters[1] = gpu.multiprocessors;
   if (gpu.capability < 90) return cudaSuccess;
   cudaError_t error =

@@ -91,6 +91,16 @@ cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
   return cudaSuccess;
 }
 
+struct cudaFuncAttributes {
+  int ptxVersion;
+};
+
+template <typename Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
+  attributes->ptxVersion = emulator::device.capability;
+  return cudaSuccess;
+}
+
 enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension, cudaLaunchAttributeCooperative };
 
 struct cudaLaunchAttribute {
