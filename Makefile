@@ -6,6 +6,8 @@
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
 # make bench-pipeline  the whole scoring job beside a usual script and fastText; likewise, and some 20 minutes
+# make bench-cuda  on an NVIDIA GPU: rnnfast beside torch.nn (cuDNN), some 10 minutes; OPTIONS=--help lists the rest
+# make sanitize-cuda  on an NVIDIA GPU: a short run of the kernels under compute-sanitizer
 # make env     the environment in .venv and the compiled extension, no more
 # make clean   takes away what the others made
 
@@ -15,7 +17,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak serve lint bench bench-text bench-pipeline env build tools clean
+.PHONY: demo test soak serve lint bench bench-text bench-pipeline bench-cuda sanitize-cuda env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -45,6 +47,19 @@ bench-text: build .venv-bench/installed
 
 bench-pipeline: build .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.pipeline $(OPTIONS)
+
+# The peer is torch itself, so the environment of the tests will do.
+bench-cuda: build
+	$(BIN)/python -m benchmarks.cuda $(OPTIONS)
+
+# Without torch's cache of memory, every tensor is an allocation whose bounds are watched.
+sanitize-cuda: build
+	@command -v compute-sanitizer >/dev/null || { echo "sanitize-cuda needs compute-sanitizer, a part of CUDA's toolkit" >&2; exit 1; }
+	@for tool in memcheck racecheck initcheck; do \
+	  echo "compute-sanitizer --tool $$tool"; \
+	  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --kernel-name kns=rnnfast --error-exitcode 1 \
+	    $(BIN)/python tests/sanitized.py || exit 1; \
+	done
 
 env: build
 

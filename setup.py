@@ -22,6 +22,10 @@ def with_cuda(nvcc_home: str | None, torch_cuda: str | None) -> bool:
     forced = os.environ.get("FORCE_CUDA")
     if forced not in (None, "0", "1"):
         raise SystemExit(f"FORCE_CUDA must be 0 or 1, got: {forced}")
+    if forced == "1" and not torch_cuda:
+        raise SystemExit(f"FORCE_CUDA=1 needs a torch with CUDA, got: {torch.__version__}")
+    if forced == "1" and not nvcc_home:
+        raise SystemExit("FORCE_CUDA=1 needs CUDA's compiler, nvcc: CUDA_HOME names its folder")
     return forced == "1" if forced else bool(nvcc_home and torch_cuda)
 
 
@@ -35,7 +39,9 @@ from torch.utils import cpp_extension  # noqa: E402
 
 ROOT = Path(__file__).parent
 CUDA_SOURCES = [*ROOT.glob("csrc/cuda/*.cpp"), *ROOT.glob("csrc/cuda/*.cu")]
-CUDA = with_cuda(cpp_extension.CUDA_HOME, torch.version.cuda) and bool(CUDA_SOURCES)
+CUDA = with_cuda(cpp_extension.CUDA_HOME, torch.version.cuda)
+# Ampere, Hopper, and by way of the latter's PTX whatever comes after; torch would take the GPUs of this machine alone.
+os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
 SOURCES = [
     *ROOT.glob("csrc/*.cpp"),
     *ROOT.glob("csrc/cpu/**/*.cpp"),
@@ -55,7 +61,7 @@ layers = (cpp_extension.CUDAExtension if CUDA else cpp_extension.CppExtension)(
     # Torch's stable ABI of 2.11, so that one build serves every torch from there on. No -march: each target states its
     # own instruction set, and the same file runs on an older machine.
     define_macros=[("TORCH_TARGET_VERSION", "0x020b000000000000")],
-    extra_compile_args={"cxx": FLAGS, "nvcc": ["-O3"]},
+    extra_compile_args={"cxx": [*FLAGS, "-std=c++20"], "nvcc": ["-O3", "-std=c++17"]},
     py_limited_api=True,
 )
 # Links nothing of torch; the headers of pybind11 come with it.

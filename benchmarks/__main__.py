@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import isolation, machine, memory, peers, recompute, results, rows, scaling, tables
-from benchmarks.cases import BATCH_1, GATES, GRID, MODES, Shape
+from benchmarks.cases import BATCH_1, GATES, GRID, MODES, Shape, shape_of
 from benchmarks.parity import MismatchError
 
 PARTS = ("rows", "scaling", "memory", "recompute")
@@ -133,7 +133,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--shapes",
         nargs="+",
-        type=_shape,
+        type=shape_of,
         metavar="T,N,I,H",
         help="default: the grid, and two of batch 1",
     )
@@ -169,13 +169,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     if not arguments:
         options.output = RESULTS
     return options
-
-
-def _shape(text: str) -> Shape:
-    sizes = text.split(",")
-    if len(sizes) != 4 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise argparse.ArgumentTypeError(f"must be T,N,I,H, four positive numbers, got: {text!r}")
-    return Shape(*map(int, sizes))
 
 
 if __name__ == "__main__":

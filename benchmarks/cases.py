@@ -1,5 +1,6 @@
 """What is measured: a cell, a mode and a shape; its work; and the tensors that every contender gets."""
 
+import argparse
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,14 @@ class Shape(NamedTuple):
 
     def __str__(self) -> str:
         return ", ".join(map(str, self))
+
+
+def shape_of(text: str) -> Shape:
+    """From an option's four numbers."""
+    sizes = text.split(",")
+    if len(sizes) != 4 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise argparse.ArgumentTypeError(f"must be T,N,I,H, four positive numbers, got: {text!r}")
+    return Shape(*map(int, sizes))
 
 
 GRID = tuple(

@@ -10,11 +10,17 @@ class MismatchError(Exception):
     """A peer's result is not ours: nothing is reported."""
 
 
-def check(case: object, peer: str, ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+def check(
+    case: object,
+    peer: str,
+    ours: dict[str, Tensor],
+    theirs: dict[str, Tensor],
+    bound: float = BOUND,
+) -> float:
     """The largest difference of all results, each as a share of its largest magnitude.
 
     Raises:
-        MismatchError: one is above :data:`BOUND` or not a number, or names or shapes of the results differ.
+        MismatchError: one is above the bound or not a number, or names or shapes of the results differ.
     """
     if ours.keys() != theirs.keys():
         raise MismatchError(f"{case}: {peer} must give {', '.join(ours)}, got: {', '.join(theirs)}")
@@ -25,9 +31,9 @@ def check(case: object, peer: str, ours: dict[str, Tensor], theirs: dict[str, Te
                 f"{case}: {name} of {peer} must have the shape {tuple(ours[name].shape)}, got: {tuple(right.shape)}"
             )
         error = float((ours[name] - right).abs().max() / right.abs().max().clamp(min=1e-30))
-        if not error <= BOUND:  # so that NaN fails too
+        if not error <= bound:  # so that NaN fails too
             raise MismatchError(
-                f"{case}: {name} of rnnfast and of {peer} must differ by at most {BOUND:g} "
+                f"{case}: {name} of rnnfast and of {peer} must differ by at most {bound:g} "
                 f"of its largest magnitude, got: {error:.3g}"
             )
         worst = max(worst, error)

@@ -25,8 +25,14 @@ class Timing:
     rounds: int
 
 
+Call = Callable[[], object]
+
+
 def interleaved(
-    calls: Sequence[Callable[[], object]], rounds: int | None = None, seconds: float = 2.0
+    calls: Sequence[Call],
+    rounds: int | None = None,
+    seconds: float = 2.0,
+    clock: Callable[[Call, int], float] | None = None,
 ) -> list[Timing]:
     """Times the calls in turn, each once a round (short ones in a burst); all must have run before.
 
@@ -34,10 +40,12 @@ def interleaved(
         calls: what to time.
         rounds: at least 2; None: as many as fit into `seconds`, within :data:`LEAST` and :data:`MOST`.
         seconds: that all the rounds together should take.
+        clock: the seconds of a call that is made so many times, of each time; None: on the clock of the host.
     """
     if rounds is not None and rounds < 2:
         raise ValueError(f"rounds must be at least 2, got: {rounds}")
-    expected = [_seconds(call, 1) for call in calls]
+    clock = clock or _seconds
+    expected = [clock(call, 1) for call in calls]
     bursts = [math.ceil(BURST / once) if once < BURST else 0 for once in expected]
     if rounds is None:
         least = LEAST_LONG if max(expected) > LONG else LEAST
@@ -51,13 +59,13 @@ def interleaved(
             for call, burst, found in zip(calls, bursts, times, strict=True):
                 if burst:
                     call()
-                found.append(_seconds(call, max(1, burst)))
+                found.append(clock(call, max(1, burst)))
     finally:
         gc.enable()
     return [_summary(found) for found in times]
 
 
-def _seconds(call: Callable[[], object], repeats: int) -> float:
+def _seconds(call: Call, repeats: int) -> float:
     start = perf_counter()
     for _ in range(repeats):
         call()

@@ -11,12 +11,12 @@
 STABLE_TORCH_LIBRARY(rnnfast, m) {
   m.def(
       "layer(int cell, Tensor input, Tensor h0, Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, "
-      "Tensor? w_hr, Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, int keep) "
+      "Tensor? w_hr, Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, int keep, bool tf32=False) "
       "-> (Tensor output, Tensor h_n, Tensor c_n, Tensor reserve)");
   m.def(
       "layer_backward(int cell, Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor input, Tensor h0, "
       "Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, Tensor output, Tensor reserve, "
-      "Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool input_gradient) "
+      "Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool input_gradient, bool tf32=False) "
       "-> (Tensor grad_input, Tensor grad_h0, Tensor grad_c0, Tensor grad_w_ih, Tensor grad_w_hh, Tensor grad_b_ih, "
       "Tensor grad_b_hh, Tensor grad_w_hr)");
   m.def(

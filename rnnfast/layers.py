@@ -72,7 +72,11 @@ class _Recurrent(nn.RNNBase):
         weights = self._weights()
         dtype = weights[0]["w_ih"].dtype
         if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):
-            # What a layer before this one made narrow; the kernels compute as the weights are.
+            if input.is_cuda and dtype != torch.float64:
+                # As torch.nn there: all of it in the narrow type.
+                dtype = torch.get_autocast_dtype("cuda")
+                weights = [{name: w.to(dtype) for name, w in each.items()} for each in weights]
+            # Else as the weights are, whatever a layer before this one made narrow.
             input = input.to(dtype)
             state = None if state is None else tuple(each.to(dtype) for each in state)
         if input.dtype != dtype:
@@ -148,7 +152,8 @@ class RNN(_Recurrent):
     """A stack of Elman layers, ``h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)``: a drop-in for :class:`torch.nn.RNN`.
 
     Same arguments, same parameters under the same names, same results; see there. Beside that, ``forward`` takes
-    ``lengths``, which makes padding free without packing. float16 and bfloat16 are computed in float32.
+    ``lengths``, which makes padding free without packing. float16 and bfloat16 are computed in float32 on the CPU; a
+    GPU multiplies them as they are, with sums in float32.
 
     Args:
         input_size: features of a time step, I.
@@ -224,7 +229,7 @@ class GRU(_Recurrent):
         dropout: probability of zeroing an output between layers, in training.
         bidirectional: a second set of layers runs from the last step to the first.
         recompute: keep no gates for the backward pass, which makes them again: less memory for a training step that
-            takes up to a third longer, with the same result to the last bit.
+            takes up to a third longer (on the CPU), with the same result, on the CPU to the last bit.
     """
 
     def __init__(
@@ -279,7 +284,7 @@ class LSTM(_Recurrent):
         bidirectional: a second set of layers runs from the last step to the first.
         proj_size: features of the hidden state behind a projection of its own, below H; 0: there is none.
         recompute: keep no gates for the backward pass, which makes them again: less memory for a training step that
-            takes up to a third longer, with the same result to the last bit.
+            takes up to a third longer (on the CPU), with the same result, on the CPU to the last bit.
     """
 
     def __init__(

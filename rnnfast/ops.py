@@ -1,7 +1,7 @@
 """The recurrent layer as an operator of torch: the only caller of ``torch.ops.rnnfast``.
 
-One call is one layer in one direction. The kernels are in ``csrc``; this file adds what tracing and differentiation
-need. It leaves stacking, directions and dropout to :mod:`rnnfast.layers`.
+One call is one layer in one direction, on the CPU or on an NVIDIA GPU. The kernels are in ``csrc``; this file adds what
+tracing and differentiation need. It leaves stacking, directions and dropout to :mod:`rnnfast.layers`.
 """
 
 from functools import partial
@@ -23,13 +23,23 @@ _NUMBERS = {cell: number for number, cell in enumerate(CELLS)}
 COMPUTED_DTYPES = (torch.float32, torch.float64)
 """What the CPU computes in; float16 and bfloat16 are computed in float32 and rounded at the end."""
 
+_HAS_CUDA = torch._C._dispatch_has_kernel_for_dispatch_key("rnnfast::layer", "CUDA")
+"""Whether the extension was compiled with the kernels for GPUs."""
+
 _NARROW_DTYPES = (torch.float16, torch.bfloat16)
+
+_NARROW_DEVICES = ("cuda",)
+"""Those whose kernels take narrow numbers as they are, with sums in float32."""
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
     """The reason why the kernels cannot serve this device and dtype, or None if they can."""
-    if device.type not in ("cpu", "meta"):
-        return f"device must be cpu, got: {device.type} (torch.nn.RNN runs there)"
+    if device.type not in ("cpu", "cuda", "meta"):
+        return f"device must be cpu or cuda, got: {device.type} (torch.nn.RNN runs there)"
+    if device.type == "cuda" and not _HAS_CUDA:
+        return (
+            "device must be cpu, got: cuda (rnnfast was built without it; torch.nn.RNN runs there)"
+        )
     if dtype not in COMPUTED_DTYPES + _NARROW_DTYPES:
         return f"dtype must be float32, float64, float16 or bfloat16, got: {dtype}"
     return None
@@ -60,7 +70,8 @@ def layer(
     Args:
         cell: one of :data:`CELLS`.
         input: (T, N, I), or (N, T, I) with ``batch_first``, or (rows, I) with ``batch_sizes``. Any strides will do;
-            if the last dimension is not contiguous they cost a copy.
+            they cost a copy if the last dimension is not contiguous, and on a GPU also if the others do not fold into
+            one.
         h0: (N, P), the hidden state before the first step.
         w_ih: (G*H, I), the gates in torch's order.
         w_hh: (G*H, P).
@@ -74,7 +85,8 @@ def layer(
         batch_first: the batch is the first dimension of input and output.
         reverse: from the last true step to the first.
         recompute: keep no gates of a GRU or LSTM for the backward pass, which makes them again from the output (and an
-            LSTM's cell states): less memory for a longer training step, with the same result to the last bit.
+            LSTM's cell states): less memory for a longer training step, with the same result, on the CPU to the last
+            bit.
 
     Returns:
         The hidden states, shaped like the input with P in the place of I, and the last one of each row, (N, P); for an
@@ -83,6 +95,8 @@ def layer(
 
     Raises:
         RuntimeError: an argument has the wrong shape, dtype or device, or a length is out of range.
+        torch.OutOfMemoryError: the GPU has no room for what the layer computes. Inside of torch.compile and torch.func
+            that is a RuntimeError with the same words.
     """
     reason = why_not(input.device, input.dtype)
     if reason is not None:
@@ -90,7 +104,7 @@ def layer(
     if cell not in CELLS:
         raise RuntimeError(f"rnnfast: cell must be one of {', '.join(CELLS)}, got: {cell}")
     tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
-    narrow = input.dtype in _NARROW_DTYPES
+    narrow = input.dtype in _NARROW_DTYPES and input.device.type not in _NARROW_DEVICES
     if narrow:
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
     transformed = _transformed()
@@ -100,7 +114,8 @@ def layer(
     )
     keep = (_KEEP_CELLS if recompute else _KEEP_ALL) if learns else _KEEP_NOTHING
     traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep)
+    tf32 = input.is_cuda and _allows_tf32()
+    arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep, tf32)
     if transformed:
         output, h_n, c_n, _ = _apply(_Layer, *arguments)
     elif traced:
@@ -235,6 +250,7 @@ def _layer_fake(
     batch_first: bool,
     reverse: bool,
     keep: int,
+    tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # What mixes the meta device with another one comes here as well.
     for name, tensor in (
@@ -251,7 +267,9 @@ def _layer_fake(
                 f"rnnfast: {name} must be on {input.device} as input is, got: {tensor.device}"
             )
     for name, tensor in (("lengths", lengths), ("batch_sizes", batch_sizes)):
-        if tensor is not None and tensor.device.type not in ("cpu", input.device.type):
+        # With the input on the meta device nobody reads them.
+        allowed = ("cpu", "meta") if input.device.type == "meta" else ("cpu",)
+        if tensor is not None and tensor.device.type not in allowed:
             raise RuntimeError(f"rnnfast: {name} must be on the CPU, got: {tensor.device}")
     hidden = w_hh.shape[0] // tuple(CELLS.values())[cell]
     steps = input.shape[:-1]
@@ -285,6 +303,7 @@ def _layer_backward_fake(
     batch_first: bool,
     reverse: bool,
     input_gradient: bool,
+    tf32: bool = False,
 ) -> tuple[Tensor, ...]:
     def like(tensor: Tensor | None) -> Tensor:
         return input.new_empty(0 if tensor is None else tensor.shape)
@@ -324,7 +343,7 @@ def _pooled_fake(
     return mean, maximum, last, table.new_empty(0 if word_weights is None else rows)
 
 
-_LAYER = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep")
+_LAYER = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep", "tf32")
 _BACKWARD = (
     "cell",
     *transforms.COTANGENTS,
@@ -333,6 +352,7 @@ _BACKWARD = (
     "reserve",
     *transforms.OPTIONS,
     "input_gradient",
+    "tf32",
 )
 """The arguments of the operators, by name."""
 
@@ -375,6 +395,12 @@ def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]
 torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_remember_layer)
 
 
+@torch.compiler.assume_constant_result
+def _allows_tf32() -> bool:
+    """What torch's switch says, in whichever of its ways it was set; torch.compile compiles again when it changes."""
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
 def _transformed() -> bool:
     """Whether torch.func or differentiation forward is at work: neither sees what torch.library registers."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
@@ -390,7 +416,13 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
 def _below_autograd(operator: Any, *arguments: Any) -> Any:
     """Calls an operator without the detour, in Python, by which torch.library finds its autograd formula."""
     with torch._C._AutoDispatchBelowAutograd():
-        return operator(*arguments)
+        try:
+            return operator(*arguments)
+        except RuntimeError as error:
+            # Torch's stable interface, through which the kernels allocate, hands on no types of exceptions.
+            if "out of memory" in str(error):
+                raise torch.OutOfMemoryError(str(error)) from None
+            raise
 
 
 class _EagerLayer(torch.autograd.Function):

@@ -64,7 +64,7 @@ def layer(
     weights = (w_ih, w_hh, b_ih, b_hh, w_hr)
     if batch_sizes is not None:
         there = torch.arange(int(batch_sizes[0])) < batch_sizes.unsqueeze(1)
-        places = there.nonzero(as_tuple=True)
+        places = there.to(input.device).nonzero(as_tuple=True)
         padded = input.new_zeros(*there.shape, input.shape[1]).index_put(places, input)
         output, *last = layer(
             cell, padded, h0, *weights, c0=c0, lengths=there.sum(0), reverse=reverse
@@ -78,7 +78,7 @@ def layer(
 
     steps = range(input.shape[0])
     if lengths is not None:
-        here = (torch.arange(len(steps)).unsqueeze(1) < lengths).unsqueeze(2)
+        here = (torch.arange(len(steps)).unsqueeze(1) < lengths).unsqueeze(2).to(input.device)
         input = torch.where(here, input, 0.0)
     x = input @ w_ih.T
     if b_ih is not None:

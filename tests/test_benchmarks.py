@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import bars, figures, isolation, memory, parity, peers, rows, scaling, timing
+from benchmarks import (
+    bars,
+    cuda,
+    figures,
+    isolation,
+    memory,
+    parity,
+    peers,
+    rows,
+    scaling,
+    timing,
+)
 from benchmarks.__main__ import main
 from benchmarks.cases import BATCH_1, GRID, MODES, Case, Shape, draw, operations
 from benchmarks.peers import torch_nn
@@ -268,3 +279,56 @@ def test_bad_options_are_told(
     with pytest.raises(SystemExit, match="2"):
         main(options)
     assert message in capsys.readouterr().err
+
+
+def on_the_host(case: Case) -> dict[str, Any]:
+    """A row of `benchmarks.cuda`, measured where no GPU is."""
+    return cuda.row(case, "fp32", torch.device("cpu"), 0.01, timing._seconds)
+
+
+def test_beside_cudnn_each_case_is_a_row_under_a_heading_of_its_file(tmp_path: Path) -> None:
+    found = [on_the_host(Case("GRU", mode, TINY)) for mode in MODES]
+    assert all(each["seconds"].keys() == {"rnnfast", "torch.nn", "product"} for each in found)
+    ceilings = {"operations": {"fp32": 1e9}, "bytes": 1e9}
+    versions = dict.fromkeys(("gpu", "torch", "cuda", "cudnn", "rnnfast"), "made up")
+    file = tmp_path / "cuda.md"
+    file.write_text(f"# Notes\n\nBy hand.\n\n{cuda.MEASURED}\n\nof another day\n")
+    cuda.write(cuda.markdown(versions | {"ceilings": ceilings, "rows": found}), file)
+    written = file.read_text()
+    assert written.startswith("# Notes\n\nBy hand.\n\n## Measured\n\nmade up; torch made up")
+    assert "of another day" not in written
+    assert written.count("| 7, 5, 3, 9 |") == len(MODES)
+    assert "fp32 packed-training: times torch.nn" in written
+
+
+def test_the_bars_beside_cudnn() -> None:
+    def made(mode: str, shape: Shape, precision: str, mine: float, other: float) -> dict[str, Any]:
+        seconds = {"rnnfast": mine, "torch.nn": other, "product": 1e-4}
+        names = {"cell": "LSTM", "mode": mode, "precision": precision}
+        return {**names, "shape": list(shape), "seconds": seconds}
+
+    steps = Shape(1000, 64, 9, 256)
+    rows_found = [
+        made("forward", steps, "bf16", 1e-3, 4e-3),
+        made("forward", Shape(1000, 65, 9, 256), "bf16", 2e-3, 2e-3),
+        made("forward", cuda.LONG, "fp16", 1.8e-3, 9e-3),
+        made("training", cuda.LONG, "fp16", 4.9e-3, 9e-3),
+    ]
+    assert [tuple(each) for each in cuda.verdicts({"rows": rows_found})] == [
+        ("bf16 forward: times torch.nn", "2.00", "2.00", True),
+        ("bf16 forward: times torch.nn, worst row", "1.00", "1.00", True),
+        ("bf16, H <= 256, N <= 64: a step of the sweep, the longest", "1.00 us", "0.90 us", True),
+        ("LSTM fp16 (1024, 16, 768, 768) forward", "1.90 ms", "1.80 ms", True),
+        ("LSTM fp16 (1024, 16, 768, 768) training", "4.90 ms", "4.90 ms", False),
+    ]
+
+
+def test_the_floor_is_the_larger_of_operations_and_bytes() -> None:
+    case = Case("RNN", "forward", TINY)
+    data = draw(case)
+    numbers = 7 * 5 * (3 + 9) + 9 * (3 + 9 + 2)
+    assert cuda.traffic(case, data, 2) == numbers * 2
+    assert cuda.traffic(Case("RNN", "training", TINY), data, 2) == 3 * numbers * 2
+    found = {"precision": "bf16", "operations": 50, "bytes": 60}
+    for rate, seconds in ((5, 10), (500, 6)):
+        assert cuda.floor(found, {"operations": {"bf16": rate}, "bytes": 10}) == seconds

@@ -9,10 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 import rnnfast
 
 ROOT = Path(__file__).parent.parent
+CUDA_HEADERS = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "include")
 OBJECTS = sorted((ROOT / "build").glob("*/csrc/cpu/targets/*.o"))
 
 
@@ -81,11 +83,27 @@ def test_a_target_hands_no_function_to_other_machines(path: Path) -> None:
     assert not [line for line in symbols if line.split()[-2] in "WVu"]
 
 
+@pytest.mark.skipif(not Path(CUDA_HEADERS, "cuda_runtime.h").exists(), reason="needs CUDA")
+def test_the_binding_compiles_against_the_headers_of_cuda() -> None:
+    """And of torch, whether that has CUDA or not."""
+    flags = ["-std=c++20", "-fsyntax-only", "-Wall", "-Werror", "-fvisibility=hidden"]
+    flags += ["-DTORCH_TARGET_VERSION=0x020b000000000000", "-Icsrc", "-isystem", str(CUDA_HEADERS)]
+    flags += ["-isystem", str(Path(torch.__file__).parent / "include")]
+    result = run("g++", *flags, "csrc/cuda/layer_cuda.cpp")
+    assert result.returncode == 0, result.stderr
+
+
+without_cuda = pytest.mark.skipif(torch.version.cuda is not None, reason="torch has CUDA")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"CXX": "no-such-compiler"}, "a C++ compiler (Debian package: g++)"),
         ({"FORCE_CUDA": "yes"}, "FORCE_CUDA must be 0 or 1, got: yes"),
+        pytest.param(
+            {"FORCE_CUDA": "1"}, "FORCE_CUDA=1 needs a torch with CUDA", marks=without_cuda
+        ),
     ],
 )
 def test_setup_says_in_one_sentence_what_is_wrong(change: dict[str, str], message: str) -> None:
@@ -93,6 +111,16 @@ def test_setup_says_in_one_sentence_what_is_wrong(change: dict[str, str], messag
     assert result.returncode != 0
     (line,) = result.stderr.strip().splitlines()
     assert message in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_needs_a_gpu_says_so_in_one_sentence() -> None:
+    """The programs behind `make bench-cuda` and `make sanitize-cuda`."""
+    for program in (["-m", "benchmarks.cuda"], ["tests/sanitized.py"]):
+        result = run(sys.executable, *program, PYTHONPATH=str(ROOT))
+        assert result.returncode != 0
+        (line,) = result.stderr.strip().splitlines()
+        assert "needs an NVIDIA GPU" in line
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@
 #include <chrono>
 #include <numeric>
 #include <string>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "cpu/blocks.h"
@@ -28,72 +28,17 @@ constexpr int64_t kLargeBlock = 1 << 19;
 constexpr double kStepGrain = 5e4;
 constexpr int64_t kLeastUnits = 64;
 
-/// Where the vectors of a sequence stand: (T, N, width), (N, T, width) or, packed, (rows, width).
-struct Layout {
-  int64_t T, N, rows;
-  bool batch_first;
-  std::vector<int64_t> lengths;    // [N], or empty if every row has T steps
-  std::vector<int64_t> first_row;  // packed: [T]; else empty
-  int64_t tokens = 0;              // time steps of all rows
+template <typename Real>
+Sequence<Real> sequence(const Layout& layout, const Tensor& tensor) {
+  auto* data = static_cast<Real*>(tensor.mutable_data_ptr());
+  if (layout.packed()) return {data, 0, tensor.stride(0), layout.first_row.data()};
+  return {data, tensor.stride(layout.batch_first ? 1 : 0), tensor.stride(layout.batch_first ? 0 : 1), nullptr};
+}
 
-  bool packed() const { return !first_row.empty(); }
-  const int64_t* length_data() const { return lengths.empty() ? nullptr : lengths.data(); }
-
-  std::vector<int64_t> sizes(int64_t width) const {
-    if (packed()) return {rows, width};
-    return batch_first ? std::vector<int64_t>{N, T, width} : std::vector<int64_t>{T, N, width};
-  }
-
-  Layout(const Tensor& input, const OptionalTensor& given_lengths, const OptionalTensor& batch_sizes, bool batch_first)
-      : batch_first(batch_first) {
-    STD_TORCH_CHECK(!given_lengths || !batch_sizes, "rnnfast: lengths and batch_sizes exclude each other");
-    const int64_t rank = batch_sizes ? 2 : 3;
-    STD_TORCH_CHECK(input.dim() == rank, "rnnfast: input must have ", rank, " dimensions, got: ", input.dim());
-    if (batch_sizes) {
-      const std::vector<int64_t> sizes = integers("batch_sizes", *batch_sizes);
-      T = static_cast<int64_t>(sizes.size());
-      STD_TORCH_CHECK(T > 0, "rnnfast: batch_sizes must not be empty");
-      N = sizes[0];
-      rows = input.size(0);
-      STD_TORCH_CHECK(N <= rows, "rnnfast: batch_sizes must add up to the rows of input (", rows,
-                      "), got: ", text(sizes));
-      lengths.assign(N > 0 ? N : 0, 0);
-      int64_t sum = 0;
-      for (int64_t t = 0; t < T; ++t) {
-        STD_TORCH_CHECK(sizes[t] >= 1 && sizes[t] <= (t ? sizes[t - 1] : N),
-                        "rnnfast: batch_sizes must be at least 1 and never rise, got: ", text(sizes));
-        first_row.push_back(sum);
-        sum += sizes[t];
-        for (int64_t n = 0; n < sizes[t]; ++n) ++lengths[n];
-      }
-      STD_TORCH_CHECK(sum == rows, "rnnfast: batch_sizes must add up to the rows of input (", rows, "), got: ", sum);
-      tokens = sum;
-      return;
-    }
-    T = input.size(batch_first ? 1 : 0);
-    N = input.size(batch_first ? 0 : 1);
-    rows = T * N;
-    tokens = rows;
-    STD_TORCH_CHECK(T > 0, "rnnfast: input must have at least one time step, got: 0");
-    if (!given_lengths) return;
-    lengths = integers("lengths", *given_lengths);
-    STD_TORCH_CHECK(static_cast<int64_t>(lengths.size()) == N, "rnnfast: lengths must have one entry for each of the ",
-                    N, " batch rows, got: ", lengths.size());
-    tokens = 0;
-    for (int64_t length : lengths) {
-      STD_TORCH_CHECK(length >= 1 && length <= T, "rnnfast: lengths must be between 1 and the number of time steps (",
-                      T, "), got: ", length);
-      tokens += length;
-    }
-  }
-
-  template <typename Real>
-  Sequence<Real> sequence(const Tensor& tensor) const {
-    auto* data = static_cast<Real*>(tensor.mutable_data_ptr());
-    if (packed()) return {data, 0, tensor.stride(0), first_row.data()};
-    return {data, tensor.stride(batch_first ? 1 : 0), tensor.stride(batch_first ? 0 : 1), nullptr};
-  }
-};
+template <typename Real>
+Sequence<Real> sequence(const Layout& layout, const OptionalTensor& tensor) {
+  return tensor ? sequence<Real>(layout, *tensor) : Sequence<Real>{};
+}
 
 /// Threads that sweep batch rows of their own, or, where there are fewer rows than threads, a team that shares the
 /// hidden units of every time step. elements: of all matrices of the layer; H: hidden units.
@@ -113,45 +58,14 @@ Tensor input_rows(const Tensor& input) {
   return input.stride(last) == 1 || input.size(last) == 1 ? input : torch::stable::contiguous(input);
 }
 
-/// The tensors of a layer, checked and contiguous; they live as long as the pointers into them.
+/// The layer and who computes it.
 template <typename Real>
-struct Arguments {
+struct Call : Arguments {
   const Kernels<Real>& kernels;
-  Layout layout;
-  Tensor input, h0, w_ih, w_hh;
-  OptionalTensor c0, b_ih, b_hh, w_hr;
-  int64_t G, I, H, P;
-  bool reverse;
+  Tensor rows;  // the input with a contiguous innermost dimension
 
-  Arguments(int64_t cell, const Tensor& input_, const Tensor& h0_, const OptionalTensor& c0_, const Tensor& w_ih_,
-            const Tensor& w_hh_, const OptionalTensor& b_ih_, const OptionalTensor& b_hh_, const OptionalTensor& w_hr_,
-            const OptionalTensor& lengths, const OptionalTensor& batch_sizes, bool batch_first, bool reverse)
-      : kernels(kernels_of<Real>(cell)),
-        layout(input_, lengths, batch_sizes, batch_first),
-        input(input_rows(input_)),
-        G(kernels.gates),
-        reverse(reverse) {
-    const ScalarType type = input.scalar_type();
-    I = input.size(input.dim() - 1);
-    STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
-    STD_TORCH_CHECK(w_hh_.size(0) % G == 0, "rnnfast: w_hh must have ", G, " rows for each hidden unit of a ",
-                    kCells[cell], ", got: ", w_hh_.size(0));
-    H = w_hh_.size(0) / G;
-    P = w_hr_ ? w_hh_.size(1) : H;
-    h0 = expect("h0", h0_, {layout.N, P}, type);
-    w_ih = expect("w_ih", w_ih_, {G * H, I}, type);
-    w_hh = expect("w_hh", w_hh_, {G * H, P}, type);
-    STD_TORCH_CHECK(c0_.has_value() == kernels.has_c, "rnnfast: c0 must ", kernels.has_c ? "be" : "not be",
-                    " given for the cell ", kCells[cell]);
-    STD_TORCH_CHECK(!w_hr_ || kernels.has_c, "rnnfast: w_hr must not be given for the cell ", kCells[cell]);
-    STD_TORCH_CHECK(b_ih_.has_value() == b_hh_.has_value(), "rnnfast: b_ih and b_hh must be given together");
-    if (c0_) c0 = expect("c0", *c0_, {layout.N, H}, type);
-    if (w_hr_) w_hr = expect("w_hr", *w_hr_, {P, H}, type);
-    if (b_ih_) {
-      b_ih = expect("b_ih", *b_ih_, {G * H}, type);
-      b_hh = expect("b_hh", *b_hh_, {G * H}, type);
-    }
-  }
+  Call(const Kernels<Real>& kernels, Arguments arguments)
+      : Arguments(std::move(arguments)), kernels(kernels), rows(input_rows(input)) {}
 
   Layer<Real> layer() const {
     return {layout.T,
@@ -165,7 +79,7 @@ struct Arguments {
             data<Real>(w_hr),
             data<Real>(b_ih),
             data<Real>(b_hh),
-            layout.sequence<const Real>(input),
+            sequence<const Real>(layout, rows),
             data<Real>(h0),
             data<Real>(c0)};
   }
@@ -182,29 +96,20 @@ struct Arguments {
   }
 };
 
-/// What the forward pass keeps for the backward pass, beside the output: all that it needs, or the cell states alone,
-/// from which it makes the rest again.
-constexpr int64_t kKeepNothing = 0, kKeepCells = 1, kKeepAll = 2;
-
-using FourTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-using EightTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
 template <typename Real>
-FourTensors forward(const Arguments<Real>& a, int64_t keep) {
+FourTensors forward(const Call<Real>& a, int64_t keep) {
   const Kernels<Real>& kernels = a.kernels;
-  const Layout& layout = a.layout;
-  STD_TORCH_CHECK(keep >= kKeepNothing && keep <= kKeepAll, "rnnfast: keep must be 0, 1 or 2, got: ", keep);
-  const bool all = keep == kKeepAll && kernels.saved > 0, cells = keep == kKeepCells && kernels.has_c;
-  Tensor output = a.empty(layout.sizes(a.P));
-  Tensor h_n = a.empty({layout.N, a.P});
-  Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{layout.N, a.H} : std::vector<int64_t>{0});
-  Tensor reserve = a.empty(all || cells ? layout.sizes((all ? kernels.saved : 1) * a.H) : std::vector<int64_t>{0});
+  const Kept kept(a, keep);
+  Tensor output = a.empty(a.layout.sizes(a.P));
+  Tensor h_n = a.empty({a.layout.N, a.P});
+  Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{a.layout.N, a.H} : std::vector<int64_t>{0});
+  Tensor reserve = a.empty(kept.sizes);
   const Forward<Real> f{a.layer(),
-                        layout.sequence<Real>(output),
+                        sequence<Real>(a.layout, output),
                         data<Real>(h_n),
                         data<Real>(c_n),
-                        all ? layout.sequence<Real>(reserve) : Sequence<Real>{},
-                        cells ? layout.sequence<Real>(reserve) : Sequence<Real>{}};
+                        kept.all ? sequence<Real>(a.layout, reserve) : Sequence<Real>{},
+                        kept.cells ? sequence<Real>(a.layout, reserve) : Sequence<Real>{}};
   run<Real>(a.plan(),
             {kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
              [&](Real* weights, int64_t part, int64_t parts) { kernels.pack_forward(f, weights, part, parts); },
@@ -215,26 +120,9 @@ FourTensors forward(const Arguments<Real>& a, int64_t keep) {
 }
 
 template <typename Real>
-EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Tensor& reserve_,
-                      const OptionalTensor& grad_output_, const OptionalTensor& grad_h_n_,
-                      const OptionalTensor& grad_c_n_, bool input_gradient) {
+EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradient) {
   const Kernels<Real>& kernels = a.kernels;
   const Layout& layout = a.layout;
-  const ScalarType type = a.input.scalar_type();
-  const Tensor output = expect("output", output_, layout.sizes(a.P), type);
-  OptionalTensor reserve, cells, grad_output, grad_h_n, grad_c_n;
-  // What is in the reserve says what was kept.
-  const std::vector<int64_t> all = layout.sizes(kernels.saved * a.H);
-  if (kernels.saved && sizes_of(reserve_) == all)
-    reserve = expect("reserve", reserve_, all, type);
-  else if (kernels.has_c)
-    cells = expect("reserve", reserve_, layout.sizes(a.H), type);
-  else
-    expect("reserve", reserve_, {0}, type);
-  if (grad_output_) grad_output = expect("grad_output", *grad_output_, layout.sizes(a.P), type);
-  if (grad_h_n_) grad_h_n = expect("grad_h_n", *grad_h_n_, {layout.N, a.P}, type);
-  if (grad_c_n_ && kernels.has_c) grad_c_n = expect("grad_c_n", *grad_c_n_, {layout.N, a.H}, type);
-
   const std::vector<int64_t> none{0};
   Tensor grad_input = a.empty(input_gradient ? layout.sizes(a.I) : none);
   Tensor grad_h0 = a.empty({layout.N, a.P});
@@ -242,17 +130,14 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
   Tensor grad_w_ih = a.empty({a.G * a.H, a.I}), grad_w_hh = a.empty({a.G * a.H, a.P});
   Tensor grad_w_hr = a.empty(a.w_hr ? std::vector<int64_t>{a.P, a.H} : none);
   Tensor grad_b_ih = a.empty({a.G * a.H}), grad_b_hh = a.empty({a.G * a.H});
-  const auto rows = [&](const OptionalTensor& tensor) {
-    return tensor ? layout.sequence<const Real>(*tensor) : Sequence<const Real>{};
-  };
   const Backward<Real> b{a.layer(),
-                         layout.sequence<const Real>(output),
-                         rows(reserve),
-                         rows(cells),
-                         rows(grad_output),
-                         data<Real>(grad_h_n),
-                         data<Real>(grad_c_n),
-                         input_gradient ? layout.sequence<Real>(grad_input) : Sequence<Real>{},
+                         sequence<const Real>(layout, given.output),
+                         sequence<const Real>(layout, given.reserve),
+                         sequence<const Real>(layout, given.cells),
+                         sequence<const Real>(layout, given.grad_output),
+                         data<Real>(given.grad_h_n),
+                         data<Real>(given.grad_c_n),
+                         input_gradient ? sequence<Real>(layout, grad_input) : Sequence<Real>{},
                          data<Real>(grad_h0),
                          data<Real>(grad_c0),
                          data<Real>(grad_w_ih),
@@ -273,13 +158,36 @@ EightTensors backward(const Arguments<Real>& a, const Tensor& output_, const Ten
   return {grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_w_hr};
 }
 
+template <typename Real>
+Call<Real> call(int64_t cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
+                const Tensor& w_hh, const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,
+                const OptionalTensor& lengths, const OptionalTensor& batch_sizes, bool batch_first, bool reverse) {
+  const Kernels<Real>& kernels = kernels_of<Real>(cell);
+  return {kernels,
+          {cell,
+           {kernels.gates, kernels.saved, kernels.has_c},
+           input,
+           h0,
+           c0,
+           w_ih,
+           w_hh,
+           b_ih,
+           b_hh,
+           w_hr,
+           lengths,
+           batch_sizes,
+           batch_first,
+           reverse}};
+}
+
 FourTensors layer(int64_t cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
                   const Tensor& w_hh, const OptionalTensor& b_ih, const OptionalTensor& b_hh,
                   const OptionalTensor& w_hr, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
-                  bool batch_first, bool reverse, int64_t keep) {
+                  bool batch_first, bool reverse, int64_t keep, bool /*tf32*/) {
   const auto run = [&](auto real) {
-    return forward<decltype(real)>(
-        {cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes, batch_first, reverse}, keep);
+    return forward(call<decltype(real)>(cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes,
+                                        batch_first, reverse),
+                   keep);
   };
   check_type(input.scalar_type());
   return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
@@ -290,11 +198,12 @@ EightTensors layer_backward(int64_t cell, const OptionalTensor& grad_output, con
                             const OptionalTensor& c0, const Tensor& w_ih, const Tensor& w_hh,
                             const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,
                             const Tensor& output, const Tensor& reserve, const OptionalTensor& lengths,
-                            const OptionalTensor& batch_sizes, bool batch_first, bool reverse, bool input_gradient) {
+                            const OptionalTensor& batch_sizes, bool batch_first, bool reverse, bool input_gradient,
+                            bool /*tf32*/) {
   const auto run = [&](auto real) {
-    return backward<decltype(real)>(
-        {cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes, batch_first, reverse}, output,
-        reserve, grad_output, grad_h_n, grad_c_n, input_gradient);
+    const auto a = call<decltype(real)>(cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes,
+                                        batch_first, reverse);
+    return backward(a, {a, output, reserve, grad_output, grad_h_n, grad_c_n}, input_gradient);
   };
   check_type(input.scalar_type());
   return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});

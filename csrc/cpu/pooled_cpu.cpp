@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cmath>
 #include <numeric>
-#include <tuple>
 #include <vector>
 
 #include "cpu/pass.h"
@@ -18,8 +17,6 @@
 
 namespace rnnfast::cpu {
 namespace {
-
-using FourTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 /// The first of the row's ids that is not a word, or -1.
 template <typename Id>
@@ -75,13 +72,12 @@ FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, con
                    const OptionalTensor& b_hh_, const OptionalTensor& word_weights_, bool distinct, bool padding_before,
                    bool reverse, bool with_mean, bool with_max, bool with_last) {
   const Kernels<Real>& kernels = kernels_of<Real>(cell);
-  const ScalarType type = table_.scalar_type();
   STD_TORCH_CHECK(ids_.dim() == 2, "rnnfast: ids must have 2 dimensions, got: ", ids_.dim());
   const bool wide = ids_.scalar_type() == ScalarType::Long;
   STD_TORCH_CHECK(wide || ids_.scalar_type() == ScalarType::Int,
                   "rnnfast: ids must be int32 or int64, got: ", ids_.scalar_type());
   const int64_t N = ids_.size(0), T = ids_.size(1), G = kernels.gates;
-  const Tensor ids = expect("ids", ids_, {N, T}, ids_.scalar_type(), "table");
+  const Tensor ids = torch::stable::contiguous(ids_);
   const std::vector<int64_t> lengths = integers("lengths", lengths_);
   STD_TORCH_CHECK(static_cast<int64_t>(lengths.size()) == N, "rnnfast: lengths must have one entry for each of the ", N,
                   " rows of ids, got: ", lengths.size());
@@ -90,16 +86,16 @@ FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, con
                     "), got: ", length);
   STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
   const int64_t H = w_hh_.size(1);
-  const Tensor w_hh = expect("w_hh", w_hh_, {G * H, H}, type, "table");
+  const Tensor w_hh = expect("w_hh", w_hh_, {G * H, H}, table_, "table");
   OptionalTensor b_hh;
-  if (b_hh_) b_hh = expect("b_hh", *b_hh_, {G * H}, type, "table");
+  if (b_hh_) b_hh = expect("b_hh", *b_hh_, {G * H}, table_, "table");
   STD_TORCH_CHECK(table_.dim() == 2, "rnnfast: table must have 2 dimensions, got: ", table_.dim());
   STD_TORCH_CHECK(table_.size(1) == G * H, "rnnfast: table must have as many columns as w_hh has rows (", G * H,
                   "), got: ", table_.size(1));
   const int64_t V = table_.size(0);
   const Tensor table = table_.stride(1) == 1 ? table_ : torch::stable::contiguous(table_);
   OptionalTensor word_weights;
-  if (word_weights_) word_weights = expect("word_weights", *word_weights_, {V}, type, "table");
+  if (word_weights_) word_weights = expect("word_weights", *word_weights_, {V}, table_, "table");
 
   const auto empty = [&](int64_t width) { return torch::stable::new_empty(table, {N, width}); };
   const Tensor mean = empty(with_mean ? H : 0), max = empty(with_max ? H : 0), last = empty(with_last ? H : 0);

@@ -1,0 +1,18 @@
+// The fast path: one launch for all time steps, with the weights in registers and shared memory. plan.h says what fits.
+#pragma once
+
+#include "cuda/plan.h"
+#include "cuda/sweep.h"
+
+namespace rnnfast::cuda {
+
+/// The plan for a sweep on the current device; it does not exist where the simple path must do.
+Plan resident_plan(const Forward&);
+Plan resident_plan(const Backward&);
+
+size_t resident_workspace(const Forward&, const Plan&);
+size_t resident_workspace(const Backward&, const Plan&);
+cudaError_t resident_sweep(const Forward&, const Plan&, void* workspace, cudaStream_t);
+cudaError_t resident_sweep(const Backward&, const Plan&, void* workspace, cudaStream_t);
+
+}  // namespace rnnfast::cuda
