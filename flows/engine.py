@@ -58,7 +58,7 @@ def record_crash(message: str) -> None:
     if context is None or context.flow_run is None:
         return
     # A client of its own: a signal may have come in the midst of a request of the run's.
-    with get_client({"timeout": 2}, sync_client=True) as client:
+    with get_client({"timeout": 6}, sync_client=True) as client:
         client.set_flow_run_state(context.flow_run.id, Crashed(message=message), force=True)
 
 

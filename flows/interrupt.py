@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # To the main thread, where handlers run: there was a SIGTERM.
 _FORWARDED = signal.SIGUSR1
 _LAST = b"\0"  # no signal's number
-PATIENCE = 3.0  # seconds for Prefect to take note, and for the processes to end of themselves
+PATIENCE = 8.0  # seconds for Prefect to take note, and for the processes to end of themselves
 
 
 @contextmanager
