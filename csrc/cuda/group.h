@@ -5,7 +5,9 @@
 // and a block sends only after a barrier of its own threads, behind which none of them still reads what is overwritten.
 //
 // In a cluster every store to another block counts its bytes at a barrier in that block's shared memory. So one message
-// carries numbers and signal at once, and nobody waits for a store to be acknowledged.
+// carries numbers and signal at once, and nobody waits for a store to be acknowledged. Through device memory every word
+// carries its step, to the same end; all threads of a block then bring what was sent into shared memory, where the rest
+// of a step finds it whatever way it came.
 #pragma once
 
 #include "cuda/device.h"
@@ -15,9 +17,9 @@ namespace rnnfast::cuda {
 
 class Group {
  public:
-  /// counters: one for each group of the launch, zero; kGrid alone.
-  __device__ __forceinline__ Group(const Plan& plan, unsigned* counters)
-      : rank(int(blockIdx.x) % plan.blocks), number(int(blockIdx.x) / plan.blocks), plan_(plan), counters_(counters) {}
+  /// letters: of kGrid alone, for each group of the launch as many as the plan says, zero.
+  __device__ __forceinline__ Group(const Plan& plan, Letter* letters)
+      : rank(int(blockIdx.x) % plan.blocks), number(int(blockIdx.x) / plan.blocks), plan_(plan), letters_(letters) {}
 
   /// At every step; see Pairs.
   __device__ __forceinline__ void renew() {
@@ -37,19 +39,46 @@ class Group {
   }
 
   /// Until all that was sent for this step is there; steps count from 1. All threads.
-  __device__ __forceinline__ void wait(int step) {
+  /// The rest is for kGrid alone, `to` in shared memory what arrives, and is_sent(i) whether its i-th chunk does.
+  template <typename IsSent>
+  __device__ __forceinline__ void wait(int step, Chunk* to, const IsSent& is_sent) {
     if (plan_.exchange == Exchange::kCluster) {
       wait_for(barrier(step), unsigned(step - 1) >> 1 & 1);
       if (threadIdx.x == 0) arm(barrier(step), unsigned(plan_.step_bytes));
       return;
     }
-    __syncthreads();
-    if (plan_.exchange == Exchange::kBlock) return;
-    if (threadIdx.x == 0) {
-      count_up(counters_ + number);
-      wait_until_counted(counters_ + number, unsigned(step) * unsigned(plan_.blocks));
+    if (plan_.exchange == Exchange::kGrid) {
+      const Letter* from = letters(step, plan_.inboxes > 1 ? rank : 0);
+      for (int first = int(threadIdx.x); first < plan_.inbox / 4; first += kAtOnce * kSweepThreads) {
+        bool left[kAtOnce];  // to come
+        RNNFAST_UNROLL
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int i = first + k * kSweepThreads;
+          left[k] = i < plan_.inbox / 4 && is_sent(i);
+        }
+        bool any;
+        do {
+          any = false;
+          Chunk chunk[kAtOnce];
+          bool come[kAtOnce];
+          RNNFAST_UNROLL
+          for (int k = 0; k < kAtOnce; ++k)
+            come[k] = left[k] && have_come(from + 4 * (first + k * kSweepThreads), unsigned(step), chunk[k]);
+          RNNFAST_UNROLL
+          for (int k = 0; k < kAtOnce; ++k) {
+            if (come[k]) to[first + k * kSweepThreads] = chunk[k];
+            left[k] = left[k] && !come[k];
+            any = any || left[k];
+          }
+        } while (any);
+      }
     }
     __syncthreads();
+  }
+
+  /// kGrid: where a step's words for a block are, or for all blocks where these share them.
+  __device__ __forceinline__ Letter* letters(int step, int to) const {
+    return letters_ + (int64_t(number * 2 + (step & 1)) * plan_.inboxes + to) * plan_.inbox;
   }
 
   /// All threads, at the end: nobody leaves while others may still send to it.
@@ -64,8 +93,10 @@ class Group {
   int rank, number;  // of the block in its group, of the group in its launch
 
  private:
+  static constexpr int kAtOnce = 2;  // chunks that a thread has under way
+
   const Plan& plan_;
-  unsigned* const counters_;
+  Letter* const letters_;
 };
 
 /// The hidden units of batch rows that a thread has in the element-wise part of a step. A warp has 8 units of 4 rows at

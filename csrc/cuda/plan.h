@@ -21,7 +21,7 @@ namespace rnnfast::cuda {
 enum class Exchange {
   kBlock,    // it is one block
   kCluster,  // by each other's shared memory
-  kGrid,     // by device memory, which is the L2 cache: where a cluster cannot hold the weights
+  kGrid,     // by device memory, which is the L2 cache: as many blocks as there are multiprocessors
 };
 
 constexpr int kSweepThreads = 384;
@@ -34,6 +34,7 @@ constexpr int kChunkBytes = 16;
 constexpr int kDepthBytes = 64;
 constexpr int kFragmentRows = 32;
 constexpr int kFragmentBytes = kFragmentRows * kDepthBytes;
+constexpr int kLetterBytes = 8;  // of a word that goes by device memory
 constexpr int kUnitStep = 8;    // hidden units of a block are a multiple of it
 constexpr int kColumnStep = 8;  // and batch rows of a group
 
@@ -71,6 +72,8 @@ struct Plan {
   int operand_bytes;           // of one step
   int step_numbers;            // that a block gets from its group for each step
   int step_bytes;
+  int buffers;                 // of what it gets, in shared memory
+  int inbox, inboxes;          // kGrid: words of one, and how many a group has for each step
   // Where things begin in shared memory.
   int operand, received, bias, barriers, shared_bytes;
   double clocks;  // of the whole sweep's time steps, estimated
@@ -90,7 +93,8 @@ constexpr double kElements = 100;        // of the element-wise part, by the num
 constexpr double kElementSums = 75;      // and for each sum of the cell
 constexpr double kClusterStep = 700;     // what is sent to other blocks of a cluster takes so long to arrive
 constexpr double kClusterBlock = 12;     // and longer for each block
-constexpr double kGridStep = 3000;       // by way of the L2 cache, with a barrier
+constexpr double kGridStep = 1500;       // by way of the L2 cache, beside
+constexpr double kGridPerClock = 24;     // bytes of it for each multiprocessor, where all of them read
 
 /// The plan for C blocks and B batch rows, or one that does not exist if they do not fit.
 inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int blocks, int columns) {
@@ -130,18 +134,20 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int bl
   plan.operand_bytes = int(depth) * columns * kDepthBytes;
   plan.step_numbers = int(all) * columns;
   plan.step_bytes = plan.step_numbers * (p.backward ? int(sizeof(float)) : p.number_bytes);
-  const int64_t operands = p.backward || exchange != Exchange::kGrid ? 2 : 1;
-  const int64_t received = !p.backward                   ? int64_t(plan.depth_warps) * columns * plan.sums_stride
-                           : exchange == Exchange::kGrid ? 0
-                                                         : 2 * all * columns;
+  // Where a barrier of the block stands between what arrives and its use, nothing is read when the next arrives.
+  plan.buffers = exchange == Exchange::kGrid ? 1 : 2;
+  plan.inboxes = p.backward ? blocks : 1;
+  plan.inbox = p.backward ? plan.step_numbers : plan.operand_bytes / int(sizeof(float));
+  const int64_t received =
+      p.backward ? plan.buffers * all * columns : int64_t(plan.depth_warps) * columns * plan.sums_stride;
   int64_t end = int64_t(kSweepWarps) * plan.stored * kFragmentBytes;
   const auto take = [&](int64_t bytes) {
     const int64_t begin = end;
     end += rounded_up(bytes, 128);
     return int(begin);
   };
-  if (end + operands * plan.operand_bytes + received * 4 > gpu.shared_bytes) return plan;
-  plan.operand = take(operands * plan.operand_bytes);
+  if (end + plan.buffers * int64_t(plan.operand_bytes) + received * 4 > gpu.shared_bytes) return plan;
+  plan.operand = take(plan.buffers * int64_t(plan.operand_bytes));
   plan.received = take(received * 4);
   plan.bias = take(p.backward ? 0 : int64_t(p.sums) * units * 4);
   plan.barriers = take(16);
@@ -164,7 +170,7 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int bl
   // The element-wise part keeps the schedulers busy, four warps at a time.
   clocks += kBlockStep + (kElements + kElementSums * p.sums) * double(parts_of(int64_t(units) * columns, 4 * 32));
   if (exchange == Exchange::kCluster) clocks += kClusterStep + kClusterBlock * blocks;
-  if (exchange == Exchange::kGrid) clocks += kGridStep;
+  if (exchange == Exchange::kGrid) clocks += kGridStep + plan.inbox * double(kLetterBytes) / kGridPerClock;
   plan.clocks = clocks * double(parts_of(plan.tiles, at_once));
   plan.blocks = blocks;
   return plan;
@@ -181,10 +187,8 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu) {
   for (int columns = kColumnStep; columns <= kColumnStep * p.column_tiles; columns *= 2) {
     consider(Exchange::kBlock, 1, columns);
     for (int blocks = 2; blocks <= kLargestCluster; ++blocks) consider(Exchange::kCluster, blocks, columns);
-  }
-  if (best.exists()) return best;
-  for (int columns = kColumnStep; columns <= kColumnStep * p.column_tiles; columns *= 2)
     for (int blocks = 2; blocks <= gpu.multiprocessors; ++blocks) consider(Exchange::kGrid, blocks, columns);
+  }
   return best;
 }
 

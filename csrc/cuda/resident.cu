@@ -65,6 +65,10 @@ cudaError_t ask(int device, Gpu& gpu) {
 
 }  // namespace
 
+size_t resident_workspace(const Plan& plan) {
+  return plan.exchange == Exchange::kGrid ? size_t(plan.groups) * 2 * plan.inboxes * plan.inbox * kLetterBytes : 0;
+}
+
 cudaError_t find_gpu(Gpu& gpu) {
   int device;
   const cudaError_t error = cudaGetDevice(&device);

@@ -10,8 +10,7 @@ namespace rnnfast::cuda {
 Plan resident_plan(const Forward&);
 Plan resident_plan(const Backward&);
 
-size_t resident_workspace(const Forward&, const Plan&);
-size_t resident_workspace(const Backward&, const Plan&);
+size_t resident_workspace(const Plan&);
 cudaError_t resident_sweep(const Forward&, const Plan&, void* workspace, cudaStream_t);
 cudaError_t resident_sweep(const Backward&, const Plan&, void* workspace, cudaStream_t);
 

@@ -22,23 +22,23 @@ struct Loaded {
   Element h;  // of the step before where the cell mixes it in, else of this step
 };
 
-/// counters, exchange: of kGrid alone, [groups] zeros and [groups][2][owner][block][unit][column].
+/// letters: of kGrid alone, [groups][2][owner][block][unit][column].
 template <typename Cell, typename Units>
 __global__ void __launch_bounds__(kSweepThreads, 1)
-    backward_resident(const __grid_constant__ Backward b, const __grid_constant__ Plan plan, unsigned* counters,
-                      float* exchange, int first_tile) {
+    backward_resident(const __grid_constant__ Backward b, const __grid_constant__ Plan plan, Letter* letters,
+                      int first_tile) {
   typedef typename Units::Element Element;
   constexpr int kChunkNumbers = kChunkBytes / sizeof(Element), kPairs = pairs_of<Cell>;
   constexpr Tables<Cell> tables;
-  Group group(plan, counters);
+  Group group(plan, letters);
   const int thread = int(threadIdx.x);
   int lane = thread % 32;
   const int H = int(b.H);
   const auto first_unit = [&] { return group.rank * plan.units; };
   const auto first_row = [&] { return (first_tile + group.number) * plan.columns; };
-  char* const operands = shared_memory() + plan.operand;  // [2]: a warp may still multiply when others are a step on
-  float* const received = reinterpret_cast<float*>(shared_memory() + plan.received);  // [2][block][unit][column]
-  const auto in_memory = [&] { return exchange + int64_t(group.number) * 2 * plan.blocks * plan.step_numbers; };
+  // Of both there are one or two. In a cluster a warp may still multiply when others are a step on.
+  char* const operands = shared_memory() + plan.operand;
+  float* const received = reinterpret_cast<float*>(shared_memory() + plan.received);  // [block][unit][column]
 
   // 1. The weights: a row for every unit of the layer, along the depth the block's own units, slot by slot.
   const auto* w_hh = static_cast<const Element*>(b.w_hh);
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
   });
 
   // 2. Zeros where no dz will be: the operand's rounding up to whole depth blocks.
-  for (int i = thread; i < 2 * plan.operand_bytes / kChunkBytes; i += kSweepThreads)
+  for (int i = thread; i < plan.buffers * plan.operand_bytes / kChunkBytes; i += kSweepThreads)
     reinterpret_cast<Chunk*>(operands)[i] = Chunk{};
   int steps = 0;
   for (int n = first_row(); n < first_row() + plan.columns && n < b.N; ++n) {
@@ -121,10 +121,11 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
                                : reserve_before.at(n, unit)[(Cell::saved - 1) * H];
       }
     }
-    if (step > 0) group.wait(step);
+    if (step > 0) group.wait(step, reinterpret_cast<Chunk*>(received), [](int) { return true; });
 
     // 4. The cell backward, one unit of one row after another.
-    char* const operand = operands + (step & 1) * plan.operand_bytes;
+    const auto buffer = [&](int of_step) { return of_step & (plan.buffers - 1); };
+    char* const operand = operands + buffer(step) * plan.operand_bytes;
     const Vectors<Element> gradients(b, b.dz, now);
     RNNFAST_UNROLL
     for (int j = 0; j < kPairs; ++j) {
@@ -133,14 +134,8 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
       float dh = mix[j];
       if (step > 0) {
         const int at = pairs.unit(j) * plan.columns + column, stride = plan.units * plan.columns;
-        if (plan.exchange == Exchange::kGrid) {
-          const float* from = in_memory() + (int64_t(step & 1) * plan.blocks + group.rank) * plan.step_numbers + at;
-          RNNFAST_UNROLL_BY(1)
-          for (int block = 0; block < plan.blocks; ++block) dh += load_fresh(from + int64_t(block) * stride);
-        } else {
-          const float* from = received + (step & 1) * plan.step_numbers + at;
-          for (int block = 0; block < plan.blocks; ++block) dh += from[block * stride];
-        }
+        const float* from = received + buffer(step) * plan.step_numbers + at;
+        for (int block = 0; block < plan.blocks; ++block) dh += from[block * stride];
       }
       if (length[j] && step == (b.reverse ? length[j] : steps)) {
         static_cast<Element*>(b.grad_h0)[int64_t(n) * H + unit] = from_sum<Element>(dh);
@@ -190,14 +185,13 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
         for (int column_tile = 0; column_tile < Units::kColumnTiles; ++column_tile) {
           const float x = sums.value[eight / 2][column_tile][eight % 2 * 2];
           const float y = sums.value[eight / 2][column_tile][eight % 2 * 2 + 1];
-          const int place = (next & 1) * plan.step_numbers + at + column_tile * kColumnStep;
-          if (plan.exchange == Exchange::kCluster) {
-            send(int(owner), received + place, x, y, group.barrier(next));
+          const int place = at + column_tile * kColumnStep;
+          float* const to = received + buffer(next) * plan.step_numbers + place;
+          if (plan.exchange == Exchange::kGrid) {
+            post(group.letters(next, int(owner)) + place, bits_of(x), bits_of(y), unsigned(next));
+          } else if (plan.exchange == Exchange::kCluster) {
+            send(int(owner), to, x, y, group.barrier(next));
           } else {
-            float* to = received + place;
-            if (plan.exchange == Exchange::kGrid)
-              to = in_memory() + (int64_t(next & 1) * plan.blocks + owner) * plan.step_numbers + at +
-                   column_tile * kColumnStep;
             to[0] = x;
             to[1] = y;
           }
@@ -221,19 +215,11 @@ Plan resident_plan(const Backward& b) {
   return small ? plan_of(b, true) : Plan{};
 }
 
-size_t resident_workspace(const Backward&, const Plan& plan) {
-  if (plan.exchange != Exchange::kGrid) return 0;
-  return counter_bytes(plan) +
-         size_t(plan.groups) * 2 * plan.blocks * plan.blocks * plan.units * plan.columns * sizeof(float);
-}
-
 cudaError_t resident_sweep(const Backward& b, const Plan& plan, void* workspace, cudaStream_t stream) {
   return with_cell(b.cell, [&](auto cell) {
     return with_units(b, plan.columns, [&](auto units) {
-      auto* exchange = reinterpret_cast<float*>(static_cast<char*>(workspace) + counter_bytes(plan));
-      return launch_groups(plan, counter_bytes(plan), workspace, stream, [&](const Shape& shape, int tile) {
-        return launch(backward_resident<decltype(cell), decltype(units)>, shape, stream, b, plan,
-                      static_cast<unsigned*>(workspace), exchange, tile);
+      return launch_groups(plan, workspace, stream, [&](const Shape& shape, Letter* letters, int tile) {
+        return launch(backward_resident<decltype(cell), decltype(units)>, shape, stream, b, plan, letters, tile);
       });
     });
   });

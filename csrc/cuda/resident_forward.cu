@@ -19,7 +19,7 @@ namespace {
 /// warp.
 template <typename Units>
 __device__ __forceinline__ void send_states(const Plan& plan, const Group& group, typename Units::Element h, int unit,
-                                            int column, int step, Chunk* in_memory) {
+                                            int column, int step) {
   constexpr int numbers = kChunkBytes / sizeof(h);
   const int lane = int(threadIdx.x) % 32;
   Chunk chunk;
@@ -42,7 +42,9 @@ __device__ __forceinline__ void send_states(const Plan& plan, const Group& group
   const int at = int((place / 4 * plan.columns + column) * 4 + place % 4);
   const int first = lane % numbers;  // the lanes that have the same chunk send it to different blocks
   if (plan.exchange == Exchange::kGrid) {
-    if (first == 0) in_memory[(step & 1) * (plan.operand_bytes / kChunkBytes) + at] = chunk;
+    if (first < 2)
+      post(group.letters(step, 0) + at * 4 + first * 2, first ? chunk.word[2] : chunk.word[0],
+           first ? chunk.word[3] : chunk.word[1], unsigned(step));
     return;
   }
   Chunk* to =
@@ -55,15 +57,15 @@ __device__ __forceinline__ void send_states(const Plan& plan, const Group& group
   for (int rank = first; rank < plan.blocks; rank += numbers) send(rank, to, chunk, group.barrier(step));
 }
 
-/// counters, exchange: of kGrid alone, [groups] zeros and [groups][2][depth][columns][4] chunks, zeros too.
+/// letters: of kGrid alone, [groups][2][depth][columns][4 chunks of 4].
 template <typename Cell, typename Units>
 __global__ void __launch_bounds__(kSweepThreads, 1)
-    forward_resident(const __grid_constant__ Forward f, const __grid_constant__ Plan plan, unsigned* counters,
-                     Chunk* exchange, int first_tile) {
+    forward_resident(const __grid_constant__ Forward f, const __grid_constant__ Plan plan, Letter* letters,
+                     int first_tile) {
   typedef typename Units::Element Element;
   constexpr int kChunkNumbers = kChunkBytes / sizeof(Element), kPairs = pairs_of<Cell>;
   constexpr Tables<Cell> tables;
-  Group group(plan, counters);
+  Group group(plan, letters);
   const int thread = int(threadIdx.x);
   int lane = thread % 32;
   const int H = int(f.H);
@@ -72,7 +74,6 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
   char* const operand = shared_memory() + plan.operand;
   float* const received = reinterpret_cast<float*>(shared_memory() + plan.received);  // [depth warp][column][row]
   float* const biases = reinterpret_cast<float*>(shared_memory() + plan.bias);        // [S][U]
-  const auto in_memory = [&] { return exchange + int64_t(group.number) * 2 * (plan.operand_bytes / kChunkBytes); };
 
   // 1. What stays: the weights, whose rows are gate by gate the block's units, and the biases.
   const auto* w_hh = static_cast<const Element*>(f.w_hh);
@@ -101,8 +102,8 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
   }
 
   // 2. The states before the first step, of all units, and zeros past the last one.
-  const int buffers = plan.exchange == Exchange::kGrid ? 1 : 2, operand_chunks = plan.operand_bytes / kChunkBytes;
-  for (int i = thread; i < buffers * operand_chunks * kChunkNumbers; i += kSweepThreads) {
+  const int operand_chunks = plan.operand_bytes / kChunkBytes;
+  for (int i = thread; i < plan.buffers * operand_chunks * kChunkNumbers; i += kSweepThreads) {
     const int chunk = i / kChunkNumbers % operand_chunks, column = chunk / 4 % plan.columns;
     const int unit = (chunk / 4 / plan.columns * 4 + chunk % 4) * kChunkNumbers + i % kChunkNumbers;
     Element h = from_sum<Element>(0.0f);
@@ -156,18 +157,15 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
       if (fetches) prefetch(from + int64_t(lane % kUnitStep * H) + ahead);
     }
 
-    // 4. The states of the step before are there.
-    if (step > 0) group.wait(step);
-    if (plan.exchange == Exchange::kGrid && step > 0) {
-      RNNFAST_UNROLL_BY(1)
-      for (int i = thread; i < plan.operand_bytes / kChunkBytes; i += kSweepThreads)
-        reinterpret_cast<Chunk*>(operand)[i] =
-            load_fresh(in_memory() + (step & 1) * (plan.operand_bytes / kChunkBytes) + i);
-      __syncthreads();
+    // 4. The states of the step before are there. Nobody sends the zeros that make the last depth block a whole one.
+    if (step > 0) {
+      const int whole = (plan.depth - 1) * plan.columns * 4, of_last = plan.step_numbers / kChunkNumbers / plan.columns -
+                                                                     (plan.depth - 1) * 4;
+      group.wait(step, reinterpret_cast<Chunk*>(operand), [&](int i) { return i < whole || i % 4 < of_last; });
     }
 
     // 5. W_hh h, a part from each warp.
-    const int buffer = plan.exchange == Exchange::kGrid ? 0 : step & 1;
+    const int buffer = step & (plan.buffers - 1);
     weights.multiply(operand + buffer * plan.operand_bytes, [&](int row, const Sums<Units::kColumnTiles>& sums) {
       float* to = received + weights.depth_warp() * plan.columns * plan.sums_stride + row + lane / 4;
       RNNFAST_UNROLL
@@ -216,8 +214,7 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
         }
       }
       if (step + 1 < steps)
-        send_states<Units>(plan, group, Units::rounded(from_sum<Element>(h[j])), pairs.unit(j), column, step + 1,
-                           in_memory());
+        send_states<Units>(plan, group, Units::rounded(from_sum<Element>(h[j])), pairs.unit(j), column, step + 1);
     }
   }
 
@@ -235,12 +232,6 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
 
 }  // namespace
 
-size_t resident_workspace(const Forward&, const Plan& plan) {
-  return plan.exchange == Exchange::kGrid
-             ? counter_bytes(plan) + size_t(plan.groups) * 2 * plan.depth * plan.columns * kDepthBytes
-             : 0;
-}
-
 Plan resident_plan(const Forward& f) {
   const bool small = is_small(f.projected) && is_small(f.output) && is_small(f.reserve);
   return small ? plan_of(f, false) : Plan{};
@@ -249,10 +240,8 @@ Plan resident_plan(const Forward& f) {
 cudaError_t resident_sweep(const Forward& f, const Plan& plan, void* workspace, cudaStream_t stream) {
   return with_cell(f.cell, [&](auto cell) {
     return with_units(f, plan.columns, [&](auto units) {
-      auto* exchange = reinterpret_cast<Chunk*>(static_cast<char*>(workspace) + counter_bytes(plan));
-      return launch_groups(plan, resident_workspace(f, plan), workspace, stream, [&](const Shape& shape, int tile) {
-        return launch(forward_resident<decltype(cell), decltype(units)>, shape, stream, f, plan,
-                      static_cast<unsigned*>(workspace), exchange, tile);
+      return launch_groups(plan, workspace, stream, [&](const Shape& shape, Letter* letters, int tile) {
+        return launch(forward_resident<decltype(cell), decltype(units)>, shape, stream, f, plan, letters, tile);
       });
     });
   });

@@ -59,23 +59,19 @@ inline Plan plan_of(const Layer& layer, bool backward) {
   return plan_for(problem, gpu);
 }
 
-/// Of the groups' counters, at the head of the workspace.
-inline size_t counter_bytes(const Plan& plan) { return size_t(rounded_up(plan.groups * sizeof(unsigned), 256)); }
-
-/// launch_one(shape, first tile) until all batch rows are swept.
+/// launch_one(shape, letters, first tile) until all batch rows are swept.
 template <typename LaunchOne>
-cudaError_t launch_groups(const Plan& plan, size_t workspace_bytes, void* workspace, cudaStream_t stream,
-                          const LaunchOne& launch_one) {
+cudaError_t launch_groups(const Plan& plan, void* workspace, cudaStream_t stream, const LaunchOne& launch_one) {
   const bool grid = plan.exchange == Exchange::kGrid;
   for (int tile = 0; tile < plan.tiles; tile += plan.groups) {
     const int groups = plan.tiles - tile < plan.groups ? plan.tiles - tile : plan.groups;
     cudaError_t error = cudaSuccess;
-    // Counters begin at zero, and so does what no block ever sends: the operand's rounding up to whole depth blocks.
-    if (grid) error = cudaMemsetAsync(workspace, 0, workspace_bytes, stream);
+    // Letters are of no step at first.
+    if (grid) error = cudaMemsetAsync(workspace, 0, resident_workspace(plan), stream);
     if (error != cudaSuccess) return error;
     const Shape shape{dim3(unsigned(groups * plan.blocks)), dim3(kSweepThreads), size_t(plan.shared_bytes),
                       plan.exchange == Exchange::kCluster ? plan.blocks : 1, grid};
-    error = launch_one(shape, tile);
+    error = launch_one(shape, static_cast<Letter*>(workspace), tile);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;

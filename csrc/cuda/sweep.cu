@@ -133,7 +133,7 @@ template <typename Direction>
 size_t workspace_for(const Direction& direction) {
   if (is_empty(direction)) return 0;
   const Plan plan = resident_plan(direction);
-  return plan.exists() ? resident_workspace(direction, plan) : simple_workspace(direction);
+  return plan.exists() ? resident_workspace(plan) : simple_workspace(direction);
 }
 
 template <typename Direction>

@@ -115,16 +115,27 @@ void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t
 
 inline void prefetch(const void*) {}
 
-template <typename Number>
-Number load_fresh(const Number* from) {
-  return *from;
+typedef uint64_t Letter;
+
+inline void post(Letter* to, uint32_t first, uint32_t second, unsigned step) {
+  const uint32_t words[] = {first, second};
+  for (int i = 0; i < 2; ++i) {
+    if (to[i] >> 32 >= step) emulator::fail("a letter is sent twice");
+    to[i] = Letter(step) << 32 | words[i];
+    emulator::wake(to + i);
+  }
 }
-inline void count_up(unsigned* counter) {
-  ++*counter;
-  emulator::wake(counter);
-}
-inline void wait_until_counted(unsigned* counter, unsigned least) {
-  while (*counter < least) emulator::sleep(counter);
+/// Where they have not come it returns when something else has.
+inline bool have_come(const Letter* from, unsigned step, Chunk& chunk) {
+  for (int i = 0; i < 4; ++i) {
+    if (from[i] >> 32 > step) emulator::fail("a letter is gone before it was read");
+    if (from[i] >> 32 < step) {
+      emulator::sleep(from + i);
+      return false;
+    }
+    chunk.word[i] = uint32_t(from[i]);
+  }
+  return true;
 }
 
 struct Barrier {
