@@ -116,9 +116,9 @@ __device__ __forceinline__ void prefetch(const void* address) {
 
 // Blocks that talk by device memory, which is the L2 cache.
 
-/// A word and, above it, the step that it is sent for. Both are written and read in one piece, so that whoever finds the
-/// step has the word: no fence and no counter stand between blocks, and a message takes one way through the cache. The
-/// idea is that of NCCL's low-latency protocol.
+/// A word and, above it, the step that it is sent for. Both are written and read in one piece, so that whoever finds
+/// the step has the word: no fence and no counter stand between blocks, and a message takes one way through the cache.
+/// The idea is that of NCCL's low-latency protocol.
 typedef uint64_t Letter;
 
 /// Two of them side by side; to: aligned to 16 bytes.

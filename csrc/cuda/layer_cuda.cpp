@@ -1,5 +1,6 @@
 // The ops of one layer on an NVIDIA GPU: tensors to raw pointers, products of matrices over all time steps at once, and
-// between them the sweep over time, which is in sweep.h.
+// between them the sweep over time: by resident.h in one launch, else by stepwise.h, to which the products of every
+// step are given here.
 //
 // Letters: T time steps, N batch rows, I input size, H hidden size, P width of the hidden state, G gates, S slots of
 // the cell. Sums are float, or double where the input is. A matrix of all time steps has as rows the vectors of a
@@ -23,6 +24,8 @@
 #include <vector>
 
 #include "arguments.h"
+#include "cuda/resident.h"
+#include "cuda/stepwise.h"
 #include "cuda/sweep.h"
 
 #define RNNFAST_INLINE inline
@@ -209,12 +212,40 @@ class Call {
   /// That of the sweep: with a projection, of m_t.
   Layer layer() const { return a.w_hr ? layer(a.H, folded, std::nullopt) : layer(a.H, a.w_hh, a.h0); }
 
-  template <typename Pass>
-  void run(const Pass& pass) const {
-    constexpr uint64_t alignment = 256;
-    const Tensor memory = empty({static_cast<int64_t>(workspace(pass) + alignment)}, ScalarType::Byte);
-    const auto begin = reinterpret_cast<uint64_t>(memory.mutable_data_ptr());
-    check(sweep(pass, reinterpret_cast<void*>((begin + alignment - 1) / alignment * alignment), device.stream));
+  void run(const Forward& f) const {
+    if (run_resident(f)) return;
+    const int64_t N = a.layout.N;
+    Tensor states = empty({N, a.H}), cell_states = empty({a.c0 ? N : 0, a.H}, sums);
+    const Tensor products = empty({N, a.G * a.H}, sums), weights = transposed(recurrent());
+    if (f.h0)
+      torch::stable::copy_(states, a.h0);
+    else
+      torch::stable::zero_(states);
+    if (a.c0) torch::stable::copy_(cell_states, *a.c0);
+    const StepForward between{states.mutable_data_ptr(), products.mutable_data_ptr(), cell_states.mutable_data_ptr()};
+    const std::vector<int64_t> rows = rows_of_steps();
+    for (int64_t s = 0; s < f.T; ++s) {
+      const int64_t t = f.reverse ? f.T - 1 - s : s;
+      multiply_rows(states, weights, products, rows[t]);
+      check(step(f, between, t, a.layout.packed() ? rows[t] : N, device.stream));
+    }
+  }
+
+  void run(const Backward& b) const {
+    if (run_resident(b)) return;
+    const int64_t N = a.layout.N;
+    const Tensor dz = empty({N, a.G * a.H}), grad_h = empty({N, a.H}, sums), mixes = empty({N, a.H}, sums),
+                 grad_cells = empty({a.c0 ? N : 0, a.H}, sums), weights = by_slots(recurrent(), cell.h_order);
+    const StepBackward between{dz.mutable_data_ptr(), grad_h.mutable_data_ptr(), mixes.mutable_data_ptr(),
+                               grad_cells.mutable_data_ptr()};
+    const std::vector<int64_t> rows = rows_of_steps();
+    for (int64_t s = 0; s < b.T; ++s) {
+      const int64_t t = b.reverse ? s : b.T - 1 - s;
+      if (s > 0) multiply_rows(dz, weights, grad_h, rows[t]);
+      check(step(b, between, t, a.layout.packed() ? rows[t] : N, device.stream));
+    }
+    multiply_rows(dz, weights, grad_h, N);
+    check(finish(b, between, device.stream));
   }
 
   Tensor product(const Tensor& x, const Tensor& y, ScalarType type) const {
@@ -286,6 +317,38 @@ class Call {
   }
 
  private:
+  /// Whether there is a plan that keeps the weights on the multiprocessors, and so the sweep is made.
+  template <typename Pass>
+  bool run_resident(const Pass& pass) const {
+    constexpr int64_t alignment = 256;
+    const Plan plan = resident_plan(pass);
+    if (!plan.exists()) return false;
+    const Tensor memory = empty({static_cast<int64_t>(resident_workspace(plan)) + alignment}, ScalarType::Byte);
+    const auto begin = reinterpret_cast<uint64_t>(memory.mutable_data_ptr());
+    const auto aligned = reinterpret_cast<void*>((begin + alignment - 1) / alignment * alignment);
+    check(resident_sweep(pass, plan, aligned, device.stream));
+    return true;
+  }
+
+  /// What the sweep multiplies its states with.
+  const Tensor& recurrent() const { return folded ? *folded : a.w_hh; }
+
+  /// Of each time step how many batch rows, from the first on, hold all that have it.
+  std::vector<int64_t> rows_of_steps() const {
+    const Layout& layout = a.layout;
+    std::vector<int64_t> rows(layout.T, layout.lengths.empty() ? layout.N : 0);
+    for (int64_t n = 0; n < static_cast<int64_t>(layout.lengths.size()); ++n) rows[layout.lengths[n] - 1] = n + 1;
+    for (int64_t t = layout.T - 2; t >= 0; --t) rows[t] = rows[t] > rows[t + 1] ? rows[t] : rows[t + 1];
+    return rows;
+  }
+
+  /// to = x y, in the first rows of x and of `to`.
+  static void multiply_rows(const Tensor& x, const Tensor& y, const Tensor& to, int64_t rows) {
+    if (rows == x.size(0)) return multiply(x, y, to);
+    Tensor all = x, made = to;
+    if (rows > 0) multiply(torch::stable::narrow(all, 0, 0, rows), y, torch::stable::narrow(made, 0, 0, rows));
+  }
+
   /// each(slot, gate, count) for every run of slots whose gates follow one another, too.
   template <typename Each>
   void for_runs(const int* order, const Each& each) const {

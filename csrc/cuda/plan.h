@@ -35,8 +35,8 @@ constexpr int kDepthBytes = 64;
 constexpr int kFragmentRows = 32;
 constexpr int kFragmentBytes = kFragmentRows * kDepthBytes;
 constexpr int kLetterBytes = 8;  // of a word that goes by device memory
-constexpr int kUnitStep = 8;    // hidden units of a block are a multiple of it
-constexpr int kColumnStep = 8;  // and batch rows of a group
+constexpr int kUnitStep = 8;     // hidden units of a block are a multiple of it
+constexpr int kColumnStep = 8;   // and batch rows of a group
 
 struct Gpu {
   int multiprocessors;
@@ -72,8 +72,8 @@ struct Plan {
   int operand_bytes;           // of one step
   int step_numbers;            // that a block gets from its group for each step
   int step_bytes;
-  int buffers;                 // of what it gets, in shared memory
-  int inbox, inboxes;          // kGrid: words of one, and how many a group has for each step
+  int buffers;         // of what it gets, in shared memory
+  int inbox, inboxes;  // kGrid: words of one, and how many a group has for each step
   // Where things begin in shared memory.
   int operand, received, bias, barriers, shared_bytes;
   double clocks;  // of the whole sweep's time steps, estimated
@@ -95,6 +95,9 @@ constexpr double kClusterStep = 700;     // what is sent to other blocks of a cl
 constexpr double kClusterBlock = 12;     // and longer for each block
 constexpr double kGridStep = 1500;       // by way of the L2 cache, beside
 constexpr double kGridPerClock = 24;     // bytes of it for each multiprocessor, where all of them read
+constexpr double kLaunches = 9000;       // two launches that wait for each other
+constexpr double kLibraryShare = 0.7;    // of the FMA peak that a library's product reaches
+constexpr int kLibraryRows = 32;         // of a tile of it at least
 
 /// The plan for C blocks and B batch rows, or one that does not exist if they do not fit.
 inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int blocks, int columns) {
@@ -176,7 +179,16 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int bl
   return plan;
 }
 
-/// The plan that is estimated to be fastest, or one that does not exist where nothing holds the weights.
+/// The same for stepwise.h: a product by a library for each step, whose weights come from the L2 cache, and a launch.
+inline double clocks_stepwise(const Problem& p, const Gpu& gpu) {
+  const double weights = double(p.gates) * p.H * p.H, multiprocessors = gpu.multiprocessors;
+  const double bytes = weights * p.number_bytes / (kGridPerClock * multiprocessors);
+  const double arithmetic = weights * double(rounded_up(p.N, kLibraryRows)) / (kFmaPerClock * multiprocessors);
+  return kLaunches + (p.matrix_units || arithmetic / kLibraryShare < bytes ? bytes : arithmetic / kLibraryShare);
+}
+
+/// The plan that is estimated to be fastest, or one that does not exist where nothing holds the weights or stepwise.h
+/// is faster.
 inline Plan plan_for(const Problem& p, const Gpu& gpu) {
   Plan best = {};
   if (gpu.capability < 80) return best;
@@ -189,7 +201,7 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu) {
     for (int blocks = 2; blocks <= kLargestCluster; ++blocks) consider(Exchange::kCluster, blocks, columns);
     for (int blocks = 2; blocks <= gpu.multiprocessors; ++blocks) consider(Exchange::kGrid, blocks, columns);
   }
-  return best;
+  return best.exists() && best.clocks <= clocks_stepwise(p, gpu) ? best : Plan{};
 }
 
 }  // namespace rnnfast::cuda

@@ -159,8 +159,8 @@ __global__ void __launch_bounds__(kSweepThreads, 1)
 
     // 4. The states of the step before are there. Nobody sends the zeros that make the last depth block a whole one.
     if (step > 0) {
-      const int whole = (plan.depth - 1) * plan.columns * 4, of_last = plan.step_numbers / kChunkNumbers / plan.columns -
-                                                                     (plan.depth - 1) * 4;
+      const int whole = (plan.depth - 1) * plan.columns * 4,
+                of_last = plan.step_numbers / kChunkNumbers / plan.columns - (plan.depth - 1) * 4;
       group.wait(step, reinterpret_cast<Chunk*>(operand), [&](int i) { return i < whole || i % 4 < of_last; });
     }
 

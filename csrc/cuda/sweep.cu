@@ -1,11 +1,8 @@
-// The entries of cuda/sweep.h: which path a sweep takes, and the small kernels around it, in which every hidden unit is
-// by itself.
+// The kernels around a sweep, in which every hidden unit is by itself.
 
 #include "cuda/sweep.h"
 
 #include "cuda/launch.h"
-#include "cuda/resident.h"
-#include "cuda/simple.h"
 #include "cuda/steps.h"
 
 namespace rnnfast::cuda {
@@ -128,33 +125,7 @@ Shape over_time(const Layer& layer, int64_t width) {
 
 bool is_empty(const Layer& layer) { return layer.N == 0 || layer.H == 0; }
 
-/// The fast path where there is one.
-template <typename Direction>
-size_t workspace_for(const Direction& direction) {
-  if (is_empty(direction)) return 0;
-  const Plan plan = resident_plan(direction);
-  return plan.exists() ? resident_workspace(plan) : simple_workspace(direction);
-}
-
-template <typename Direction>
-cudaError_t sweep_by_plan(const Direction& direction, void* workspace, cudaStream_t stream) {
-  if (is_empty(direction)) return cudaSuccess;
-  const Plan plan = resident_plan(direction);
-  return plan.exists() ? resident_sweep(direction, plan, workspace, stream)
-                       : simple_sweep(direction, workspace, stream);
-}
-
 }  // namespace
-
-size_t workspace(const Forward& f) { return workspace_for(f); }
-size_t workspace(const Backward& b) { return workspace_for(b); }
-
-cudaError_t sweep(const Forward& f, void* workspace, cudaStream_t stream) {
-  return sweep_by_plan(f, workspace, stream);
-}
-cudaError_t sweep(const Backward& b, void* workspace, cudaStream_t stream) {
-  return sweep_by_plan(b, workspace, stream);
-}
 
 cudaError_t states_before(const Layer& layer, Sequence<const void> output, Sequence<void> before, cudaStream_t stream) {
   if (is_empty(layer)) return cudaSuccess;

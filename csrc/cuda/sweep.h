@@ -1,4 +1,5 @@
-// The loop over time on an NVIDIA GPU, as its caller sees it: raw device pointers, sizes and a stream. No torch here.
+// A sweep over time on an NVIDIA GPU, as its caller describes it, and the small kernels around it: raw device pointers,
+// sizes and a stream. No torch here. What sweeps is resident.h, or stepwise.h.
 //
 // Letters: T time steps, N batch rows, H hidden size, G gates, S sums and slots of the cell (csrc/cells/cells.h).
 // Strides are in elements, not bytes. The innermost dimension of every array is contiguous. "Sums" are float, or double
@@ -7,7 +8,6 @@
 
 #include <cuda_runtime.h>
 
-#include <cstddef>
 #include <cstdint>
 
 namespace rnnfast::cuda {
@@ -47,6 +47,7 @@ struct Forward : Layer {
   Sequence<void> cells;            // H wide: the cell states alone, if the rest is to be made again; else null
 };
 
+/// Weights and biases have no part in it: their gradients are products of dz, which the caller makes.
 struct Backward : Layer {
   Sequence<const void> output;       // H wide, from the forward pass
   Sequence<const void> reserve;      // saved*H wide, from the forward pass; null for cells that save nothing
@@ -57,14 +58,6 @@ struct Backward : Layer {
   void* grad_h0;                     // [N, H]
   void* grad_c0;                     // [N, H], null for cells without a cell state
 };
-
-/// Bytes of device memory that a sweep needs for itself, aligned to 256; its content does not matter.
-size_t workspace(const Forward&);
-size_t workspace(const Backward&);
-
-cudaError_t sweep(const Forward&, void* workspace, cudaStream_t);
-/// Weights and biases have no part in it: their gradients are products of dz, which the caller makes.
-cudaError_t sweep(const Backward&, void* workspace, cudaStream_t);
 
 /// Of each step the hidden state before it, laid out like the output: h_(t-1) in the direction of the sweep, h0 at a
 /// row's first step, zero past its length.

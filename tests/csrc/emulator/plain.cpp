@@ -1,4 +1,4 @@
-// cuda/sweep.h and the emulated device for ctypes: plain C names. Pointers are the host's.
+// cuda/resident.h, cuda/sweep.h and the emulated device for ctypes: plain C names. Pointers are the host's.
 
 #include "cuda/resident.h"
 #include "cuda/sweep.h"
@@ -14,12 +14,12 @@ void set_device(int multiprocessors, int capability, int shared_bytes, int large
   emulator::seed = seed;
 }
 
-int64_t forward_workspace(const Forward* f) { return int64_t(workspace(*f)); }
-int64_t backward_workspace(const Backward* b) { return int64_t(workspace(*b)); }
-int forward_sweep(const Forward* f, void* memory) { return sweep(*f, memory, nullptr); }
-int backward_sweep(const Backward* b, void* memory) { return sweep(*b, memory, nullptr); }
+int64_t forward_workspace(const Forward* f) { return int64_t(resident_workspace(resident_plan(*f))); }
+int64_t backward_workspace(const Backward* b) { return int64_t(resident_workspace(resident_plan(*b))); }
+int forward_sweep(const Forward* f, void* memory) { return resident_sweep(*f, resident_plan(*f), memory, nullptr); }
+int backward_sweep(const Backward* b, void* memory) { return resident_sweep(*b, resident_plan(*b), memory, nullptr); }
 
-/// exchange, blocks, units, columns, shared_bytes, clocks of a time step; all -1 where the simple path does it.
+/// exchange, blocks, units, columns, shared_bytes, clocks of a time step; all -1 where there is no plan.
 static void tell(const Plan& plan, int* to) {
   const int found[] = {int(plan.exchange), plan.blocks, plan.units, plan.columns, plan.shared_bytes, int(plan.clocks)};
   for (int i = 0; i < 6; ++i) to[i] = plan.exists() ? found[i] : -1;
