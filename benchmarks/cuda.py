@@ -136,7 +136,7 @@ def measure_ceilings(precisions: Sequence[str]) -> Ceilings:
     size, rates = 8192, {}
     for name in {*precisions, "fp16"}:
         dtype, tf32, _ = PRECISIONS[name]
-        allow_tf32(tf32)
+        set_up(dtype, tf32)
         a, b = (torch.randn(size, size, device="cuda").to(dtype) for _ in range(2))
         (found,) = _warm([partial(torch.mm, a, b)], 1.0, gpu_seconds)
         rates[name] = 2 * size**3 / found
@@ -146,10 +146,15 @@ def measure_ceilings(precisions: Sequence[str]) -> Ceilings:
     return Ceilings(rates, 2 * source.nbytes / found)
 
 
-def allow_tf32(allowed: bool) -> None:
-    """For products and for cuDNN alike, whose switches differ as torch has them."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
+def set_up(dtype: torch.dtype, tf32: bool) -> None:
+    """Has products and cuDNN compute alike, and cuDNN as fast as it can, which torch does not everywhere.
+
+    Without TF32 torch's RNNs take cuDNN's tensor cores away in bfloat16 too, and only for the types that it lists does
+    it lay the weights out once instead of at every call.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32 or dtype != torch.float32
+    torch.backends.cudnn.CUDNN_TENSOR_DTYPES.add(dtype)
 
 
 def row(
@@ -161,7 +166,7 @@ def row(
         MismatchError: torch's result is not ours.
     """
     dtype, tf32, bound = PRECISIONS[precision]
-    allow_tf32(tf32)
+    set_up(dtype, tf32)
     drawn = draw(case)
     data = Data(
         drawn.input.to(device, dtype),

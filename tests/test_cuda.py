@@ -509,7 +509,8 @@ def test_autocast_makes_all_of_it_narrow(kind: str, dtype: torch.dtype) -> None:
 
 
 @only_on_a_gpu
-def test_a_model_on_the_gpu_is_accelerated() -> None:
+def test_a_model_on_the_gpu_is_accelerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model = nn.ModuleDict({"one": nn.LSTM(3, 4), "narrow": nn.GRU(3, 4).half()}).cuda()
     x = torch.randn(5, 2, 3, device="cuda")
     expected = model["one"](x)[0]
@@ -559,13 +560,15 @@ ACCURACY_SHAPES = [
 @pytest.mark.parametrize("shape", ACCURACY_SHAPES, ids=str)
 @pytest.mark.parametrize("kind", ["tanh", "relu", "gru", "lstm"])
 def test_error_against_float64_is_at_most_that_of_cudnn(
-    kind: str, shape: tuple[int, int, int, int], dtype: torch.dtype
+    kind: str, shape: tuple[int, int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root mean square over each output and gradient.
 
     Where cuDNN is all but exact, a unit and a half in the last place of a typical number will do.
     """
     steps, batch, inputs, hidden = shape
+    # Without it cuDNN's tensor cores would be gone in bfloat16 too.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", dtype != torch.float32)
 
     def made(package: Any, **options: Any) -> nn.RNNBase:
         if kind in ("tanh", "relu"):

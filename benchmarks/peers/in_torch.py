@@ -19,7 +19,8 @@ def layer(module: Any, case: Case, data: Data, **arguments: Any) -> nn.RNNBase:
     with torch.no_grad():
         for parameter, weight in zip(built.parameters(), data.weights.values(), strict=True):
             parameter.copy_(weight)
-    return built
+    # Unless it is told, torch.nn on a GPU keeps what a backward pass would need.
+    return built.train(case.training)
 
 
 def layer_contender(module: Any, case: Case, data: Data, **arguments: Any) -> Contender:

@@ -12,8 +12,9 @@ RNNFAST_INLINE V sigmoid(V x) {
   return reciprocal(1 + exponential(-x));
 }
 
-/// Within 2e-7 of it, in proportion, and without a branch: near 0 by a polynomial in x^2, a least-squares fit of
-/// (tanh(x) / x - 1) / x^2, else by the exponential, which would cancel there.
+/// Within 5e-7 of it, in proportion, by the errors that the instructions are said to have, and without a branch: near 0
+/// by a polynomial in x^2, a least-squares fit of (tanh(x) / x - 1) / x^2, else by the exponential, which would cancel
+/// there.
 RNNFAST_INLINE float tanh(float x) {
   const float size = x < 0 ? -x : x, square = x * x;
   const float large = 1 - 2 * reciprocal(1 + exponential(2 * size));

@@ -11,17 +11,18 @@ namespace rnnfast::cuda {
 struct Shape {
   dim3 grid, block;
   size_t shared_bytes = 0;
+  size_t shared_limit = 0;   // that the kernel may ever have, the same at every launch
   int cluster = 1;           // blocks that may address each other's shared memory
   bool cooperative = false;  // all blocks are there at once
 };
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), const Shape& shape, cudaStream_t stream, Arguments... arguments) {
-  constexpr size_t without_asking = 48 << 10;
   constexpr int portable_cluster = 8;
   cudaError_t error = cudaSuccess;
-  if (shape.shared_bytes > without_asking)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes));
+  // Threads share the kernel's limit: what one of them lowered would fail the launch of another.
+  if (shape.shared_limit > 0)
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_limit));
   if (error == cudaSuccess && shape.cluster > portable_cluster)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   if (error != cudaSuccess) return error;

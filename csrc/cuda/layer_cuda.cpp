@@ -106,7 +106,8 @@ Tensor call(const char* name, const char* overload, const Arguments&... argument
 
 Tensor transposed(const Tensor& matrix) { return torch::stable::transpose(matrix, 0, 1); }
 
-/// to = a b. Sums are made in float at least, also where the factors are narrow and `to` is not.
+/// to = a b. Sums are made in float at least; where `to` is narrow, torch's switches for reduced-precision reductions
+/// let cuBLAS add up parts of them in its type.
 void multiply(const Tensor& a, const Tensor& b, const Tensor& to) {
   if (a.scalar_type() == to.scalar_type())
     call("aten::mm", "out", a, b, to);
@@ -159,6 +160,8 @@ class Call {
     try {
       return torch::stable::new_empty(a.input, sizes, type);
     } catch (const std::exception&) {  // which torch's stable interface leaves without its type and message
+      cudaStreamCaptureStatus status;
+      check(cudaStreamIsCapturing(device.stream, &status));  // an error of before is no lack of memory
       STD_TORCH_CHECK(false, "rnnfast: CUDA out of memory: no room for ", text(sizes), " numbers of ", type);
     }
   }

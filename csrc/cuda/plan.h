@@ -76,7 +76,8 @@ struct Plan {
   int inbox, inboxes;  // kGrid: words of one, and how many a group has for each step
   // Where things begin in shared memory.
   int operand, received, bias, barriers, shared_bytes;
-  double clocks;  // of the whole sweep's time steps, estimated
+  int shared_limit;  // of the device
+  double clocks;     // of the whole sweep's time steps, estimated
 
   bool exists() const { return blocks > 0; }
 };
@@ -155,6 +156,7 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int bl
   plan.bias = take(p.backward ? 0 : int64_t(p.sums) * units * 4);
   plan.barriers = take(16);
   plan.shared_bytes = int(end);
+  plan.shared_limit = gpu.shared_bytes;
   if (end > gpu.shared_bytes) return plan;
 
   const int at_once = exchange == Exchange::kCluster ? gpu.clusters[blocks] : gpu.multiprocessors / blocks;

@@ -35,7 +35,10 @@ bool is_small(const Sequence<Void>& sequence) {
 inline Plan plan_of(const Layer& layer, bool backward) {
   Gpu gpu;
   if (layer.type == Type::kFloat64 || !is_small(layer.T * layer.N) || !is_small(layer.H * 5)) return {};
-  if (find_gpu(gpu) != cudaSuccess) return {};
+  if (find_gpu(gpu) != cudaSuccess) {
+    cudaGetLastError();  // or the next launch would be blamed for it
+    return {};
+  }
   Problem problem = {};
   problem.backward = backward;
   problem.N = layer.N;
@@ -69,8 +72,10 @@ cudaError_t launch_groups(const Plan& plan, void* workspace, cudaStream_t stream
     // Letters are of no step at first.
     if (grid) error = cudaMemsetAsync(workspace, 0, resident_workspace(plan), stream);
     if (error != cudaSuccess) return error;
-    const Shape shape{dim3(unsigned(groups * plan.blocks)), dim3(kSweepThreads), size_t(plan.shared_bytes),
-                      plan.exchange == Exchange::kCluster ? plan.blocks : 1, grid};
+    Shape shape{dim3(unsigned(groups * plan.blocks)), dim3(kSweepThreads), size_t(plan.shared_bytes),
+                size_t(plan.shared_limit)};
+    shape.cluster = plan.exchange == Exchange::kCluster ? plan.blocks : 1;
+    shape.cooperative = grid;
     error = launch_one(shape, static_cast<Letter*>(workspace), tile);
     if (error != cudaSuccess) return error;
   }

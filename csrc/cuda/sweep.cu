@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads)
 /// Numbers that fit into the parameters of a launch.
 template <typename Number>
 struct Numbers {
-  static constexpr int64_t kCount = 2048 / sizeof(Number);
+  static constexpr int64_t kCount = 4000 / sizeof(Number);  // parameters may have 4 KB in all
   Number value[kCount];
 };
 
