@@ -23,7 +23,9 @@ from flows.steps.scoring_job import Summary
 from flows.storage import Folder, told
 
 _SVG = re.compile(r"<svg (.*?)</svg>", re.DOTALL)
-_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_COLOURS = re.compile(
+    r"(?:@media \(prefers-color-scheme: dark\) \{\s*:root \{[^}]*\}\s*\}|:root \{[^}]*\})"
+)
 _BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _LABEL = re.compile(r'aria-label="([^"]*)"')
 
@@ -119,9 +121,10 @@ def figures(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def plots(page: str) -> list[tuple[str, str]]:
     """The plots of a report, each with what it says of itself, as SVG that stands alone.
 
-    With the colours of the page, light or dark, whichever whoever looks at it prefers.
+    With the colours of the page, light or dark, whichever whoever looks at it prefers, and no more of its style, since
+    Prefect keeps an artifact twice, the second time in the event that tells of it.
     """
-    style = "".join(_STYLE.findall(page)) + "svg { font-family: system-ui, sans-serif; }"
+    style = "".join(_COLOURS.findall(page)) + "svg { font-family: system-ui, sans-serif; }"
     ground = '<rect width="100%" height="100%" style="fill: var(--page)"/>'
     found = []
     for match in _SVG.finditer(page):
@@ -130,7 +133,7 @@ def plots(page: str) -> list[tuple[str, str]]:
         size = f'width="{box[1]}" height="{box[2]}"' if box else ""
         opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {head}>'
         svg = f"{opening}<style><![CDATA[{style}]]></style>{ground}{drawn}</svg>"
-        found.append((html.unescape(label[1]) if label else "", svg))
+        found.append((html.unescape(label[1]) if label else "", re.sub(r"\s+", " ", svg)))
     return found
 
 
