@@ -123,7 +123,7 @@ def test_a_month_of_runs(tmp_path: Path) -> None:
         assert one.scored() == Counter(f"{t}.csv-{i}" for t in range(RUNS + 1) for i in range(5))
         assert grown["memory"] < (150 << 20) + RUNS * 50_000
         assert grown["open files"] < 30
-        assert grown["database"] < (8 << 20) + RUNS * 300_000
+        assert grown["database"] < (8 << 20) + RUNS * 360_000
         assert grown["scores"] < (1 << 20) + RUNS * 10_000
 
 
