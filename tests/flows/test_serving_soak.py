@@ -39,7 +39,7 @@ def test_promotions_that_are_killed(tmp_path: Path) -> None:
     with served_in(tmp_path / "served", NEVER, NEVER) as one:
         model = Model(one.folder / "models/reviews")
         for _ in range(KILLS):
-            kill(one, "train-reviews", 0.2, lambda: [*one.folder.glob("runs/.*/report.html")])
+            kill(one, "train-reviews", 0.06, lambda: [*one.folder.glob("runs/.*/report.html")])
             if model.standing().production is not None:
                 check(model, swept=False)
             one.run("train-reviews")
@@ -52,7 +52,7 @@ def test_scoring_that_is_killed(tmp_path: Path) -> None:
         one.run("train-reviews")
         for turn in range(KILLS):
             one.put(f"{turn}.csv", 2000)
-            kill(one, "score-reviews", 6.0)
+            kill(one, "score-reviews", 4.0)
             one.run("score-reviews")
             assert len(one.scored()) == 2000 * (turn + 1)
             assert set(one.scored().values()) == {1}
