@@ -17,7 +17,7 @@ FLAGS = (
 )
 
 
-def library(name: str, *sources: Path, flags: tuple[str, ...] = ()) -> Path:
+def shared_object(name: str, *sources: Path, flags: tuple[str, ...] = ()) -> Path:
     """A shared library of the sources and the emulated kernels, in ``build/emulated``.
 
     What was compiled before is used again as long as no file has changed.

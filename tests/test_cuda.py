@@ -54,9 +54,9 @@ def emulated_gpu() -> Iterator[SimpleNamespace]:
     )
     sources = [ROOT / "csrc/cuda/layer_cuda.cpp", ROOT / "csrc/arguments.cpp"]
     sources += [emulated.EMULATOR / "plain.cpp"]
-    library = str(emulated.library("binding", *sources, flags=flags))
+    library = str(emulated.shared_object("binding", *sources, flags=flags))
     torch.ops.load_library(library)
-    yield SimpleNamespace(ops=torch.ops.rnnfast_emulated, library=ctypes.CDLL(library))
+    yield SimpleNamespace(ops=torch.ops.rnnfast_emulated, kernels=ctypes.CDLL(library))
     define._destroy()
     products._destroy()
 
@@ -218,7 +218,7 @@ def test_every_gpu_gives_the_same(
     projection: int,
     dtype: torch.dtype,
 ) -> None:
-    set_device, seed = emulated_gpu.library.set_device, ctypes.c_uint64(1)
+    set_device, seed = emulated_gpu.kernels.set_device, ctypes.c_uint64(1)
     set_device(*GPUS[gpu], seed)
     try:
         check_against_the_reference(

@@ -71,7 +71,7 @@ class Device:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    kernels = ctypes.CDLL(str(emulated.library("sweep", emulated.EMULATOR / "plain.cpp")))
+    kernels = ctypes.CDLL(str(emulated.shared_object("sweep", emulated.EMULATOR / "plain.cpp")))
     kernels.forward_workspace.restype = kernels.backward_workspace.restype = c_int64
     return kernels
 

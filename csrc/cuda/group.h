@@ -47,32 +47,7 @@ class Group {
       if (threadIdx.x == 0) arm(barrier(step), unsigned(plan_.step_bytes));
       return;
     }
-    if (plan_.exchange == Exchange::kGrid) {
-      const Letter* from = letters(step, plan_.inboxes > 1 ? rank : 0);
-      for (int first = int(threadIdx.x); first < plan_.inbox / 4; first += kAtOnce * kSweepThreads) {
-        bool left[kAtOnce];  // to come
-        RNNFAST_UNROLL
-        for (int k = 0; k < kAtOnce; ++k) {
-          const int i = first + k * kSweepThreads;
-          left[k] = i < plan_.inbox / 4 && is_sent(i);
-        }
-        bool any;
-        do {
-          any = false;
-          Chunk chunk[kAtOnce];
-          bool come[kAtOnce];
-          RNNFAST_UNROLL
-          for (int k = 0; k < kAtOnce; ++k)
-            come[k] = left[k] && have_come(from + 4 * (first + k * kSweepThreads), unsigned(step), chunk[k]);
-          RNNFAST_UNROLL
-          for (int k = 0; k < kAtOnce; ++k) {
-            if (come[k]) to[first + k * kSweepThreads] = chunk[k];
-            left[k] = left[k] && !come[k];
-            any = any || left[k];
-          }
-        } while (any);
-      }
-    }
+    if (plan_.exchange == Exchange::kGrid) fetch(step, to, is_sent);
     __syncthreads();
   }
 
@@ -94,6 +69,35 @@ class Group {
 
  private:
   static constexpr int kAtOnce = 2;  // chunks that a thread has under way
+
+  /// What was sent for the step, into shared memory; each chunk is asked for until it has come.
+  template <typename IsSent>
+  __device__ __forceinline__ void fetch(int step, Chunk* to, const IsSent& is_sent) {
+    const Letter* from = letters(step, plan_.inboxes > 1 ? rank : 0);
+    for (int first = int(threadIdx.x); first < plan_.inbox / 4; first += kAtOnce * kSweepThreads) {
+      bool left[kAtOnce];  // to come
+      RNNFAST_UNROLL
+      for (int k = 0; k < kAtOnce; ++k) {
+        const int i = first + k * kSweepThreads;
+        left[k] = i < plan_.inbox / 4 && is_sent(i);
+      }
+      bool any;
+      do {
+        any = false;
+        Chunk chunk[kAtOnce];
+        bool come[kAtOnce];
+        RNNFAST_UNROLL
+        for (int k = 0; k < kAtOnce; ++k)
+          come[k] = left[k] && have_come(from + 4 * (first + k * kSweepThreads), unsigned(step), chunk[k]);
+        RNNFAST_UNROLL
+        for (int k = 0; k < kAtOnce; ++k) {
+          if (come[k]) to[first + k * kSweepThreads] = chunk[k];
+          left[k] = left[k] && !come[k];
+          any = any || left[k];
+        }
+      } while (any);
+    }
+  }
 
   const Plan& plan_;
   Letter* const letters_;
