@@ -395,10 +395,13 @@ def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]
 torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_remember_layer)
 
 
-@torch.compiler.assume_constant_result
 def _allows_tf32() -> bool:
     """What torch's switch says, in whichever of its ways it was set; torch.compile compiles again when it changes."""
     return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+# What torch.compiler.assume_constant_result sets; it would load the compiler as well, which takes as long as torch.
+_allows_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _transformed() -> bool:

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,10 @@ def test_what_is_compiled_for_one_instruction_set_includes_nothing_from_outside(
     """A header in a target's region would be compiled for it, and the linker could hand that copy to any machine."""
     for path in [*(ROOT / "csrc").rglob("*.inl"), *(ROOT / "csrc/cells").glob("*.h")]:
         assert all(name.startswith(("cells/", "cpu/")) for name in includes(path)), path
+
+
+def test_to_import_the_layers_takes_no_compiler_of_torch() -> None:
+    """It takes as long to load as torch itself."""
+    command = [sys.executable, "-c", "import sys, rnnfast; print(*sys.modules)"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    assert not {"torch._dynamo", "sklearn", "matplotlib"} & set(done.stdout.split())

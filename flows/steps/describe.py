@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from flows.json_files import read_json, write_json
 from flows.outputs import DRIFT
 from flows.steps.check_data import CHECKS
-from flows.steps.evaluate import read_json, write_json
 from rnnfast.attribution import word_effects
 from rnnfast.profiles import Profile, quantiles
 from rnnfast.scoring import Scorer, load_scorer

@@ -1,6 +1,5 @@
 """Measures a trained model on the rows that it has not seen."""
 
-import json
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flows.datasets.readers import open_parquet
+from flows.json_files import read_json, write_json
 from flows.progress import rows_bar
 from flows.steps.prepare import DUPLICATES
 from flows.storage import File, Folder
@@ -73,16 +73,6 @@ def add_scores(run: Path, validation: np.ndarray, test: np.ndarray) -> None:
         tally_scores(profile.validation, validation)
         tally_scores(profile.test, test)
         profile.save(run)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON for people to read."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """What is in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _scored(scorer: Scorer, file: File, title: str) -> tuple[np.ndarray, np.ndarray, float]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from flows.json_files import read_json, write_json
 from flows.progress import bar
-from flows.steps.evaluate import read_json, write_json
 from flows.steps.prepare_series import part_windows
 from rnnfast.drift import Tally
 from rnnfast.metrics import ForecastErrors, calibration, label_metrics

@@ -7,7 +7,6 @@ first version is held against what needs no model, the most frequent label or pe
 """
 
 import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 import flows
 import rnnfast
 from flows.errors import InputError
+from flows.json_files import read_json
 from flows.parameters import Registration
 from flows.registry import Model, Status, now
 from flows.steps import evaluate, evaluate_series
@@ -117,7 +117,7 @@ def _share_less(new: float, old: float) -> float:
 def _judged(
     run: Path, scorer: Scorer | SensorScorer, model: Model, rival: int | None, margin: float
 ) -> Judgement:
-    metrics = evaluate.read_json(run / "metrics.json")["test"]
+    metrics = read_json(run / "metrics.json")["test"]
     least = "the most frequent label" if "accuracy" in metrics else "persistence"
     judgement = judged(metrics, None, least, margin)
     if rival is None or not judgement.passes:
@@ -152,8 +152,8 @@ def _purpose(scorer: SensorScorer) -> tuple[object, ...]:
 
 
 def _lineage(run: Path, output: Path, scorer: Scorer | SensorScorer) -> dict[str, Any]:
-    config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    test = evaluate.read_json(run / "metrics.json")["test"]
+    config = read_json(run / CONFIG)
+    test = read_json(run / "metrics.json")["test"]
     files = sorted(path for path in (run / PARTS).iterdir() if path.is_file())
     return {
         "digest": scorer.digest,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from flows import REPORT
+from flows.json_files import read_json
 from flows.ledger import Ledger
 from flows.outputs import DRIFT, REJECTED, Outputs, Record
 from flows.parameters import Execution, Selection
 from flows.registry import now, version_at
-from flows.steps.evaluate import read_json
 from flows.steps.scoring_job import Job, Judged
 from flows.storage import told
 from rnnfast.checks import Limits

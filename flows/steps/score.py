@@ -14,7 +14,6 @@ from flows.parameters import Execution, Selection
 from flows.progress import rows_bar
 from flows.steps.check_drift import check_drift
 from flows.steps.checks import report_checks
-from flows.steps.report_scores import parameters, report_scores
 from flows.steps.score_new import require_ledger, score_new
 from flows.steps.scoring_job import Job, Judge, Judged, Summary, progress_apart, scoring_job
 from flows.storage import File, base_folder, common_folder, find
@@ -94,6 +93,9 @@ def score_files(
         counted = judged.tally, judged.rejected
         checks = check_drift(model, job.scorer, *counted, limits, job.outputs, judged.runs)
         if report:
+            # Here, since it draws: the first shard does not wait for the libraries of that.
+            from flows.steps.report_scores import parameters, report_scores
+
             seconds = {"shards": judged.seconds, "checks": perf_counter() - started}
             given = parameters(pattern, execution, selection, limits, gate)
             report_scores(model, job, judged, seconds, given, gate)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.json_files import read_json
 from flows.parameters import Registration, SensorsData
 from flows.registry import Model
 from flows.steps import register as step
-from flows.steps.evaluate import read_json
 from flows.steps.evaluate_series import _measured, figures_on_test
 from flows.steps.prepare_series import prepare_series, training_scaler
 from flows.steps.register import judged, register, source_digest

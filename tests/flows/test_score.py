@@ -1,6 +1,8 @@
 import hashlib
 import json
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,3 +229,10 @@ def test_no_output_folder_where_nothing_came_of_it(run_dir: Path, tmp_path: Path
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--model: .* must be the folder of a run"):
         score_files(tmp_path, "x.csv", TEXTS, tmp_path / "out")
+
+
+def test_the_first_shard_waits_for_no_library_that_it_does_not_need() -> None:
+    command = [sys.executable, "-c", "import sys, flows.steps.score; print(*sys.modules)"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    unneeded = {"torch._dynamo", "sklearn", "matplotlib", "prefect"}
+    assert not unneeded & set(done.stdout.split())
