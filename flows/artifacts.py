@@ -12,15 +12,17 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows import REPORT
 from flows.showing import ADDRESS, place
-from flows.steps.clean import Removable, summed_up
 from flows.steps.scoring_job import Summary
 from flows.storage import Folder, told
+
+if TYPE_CHECKING:  # it loads what draws, and scoring shows figures as well
+    from flows.steps.clean import Removable
 
 _SVG = re.compile(r"<svg (.*?)</svg>", re.DOTALL)
 _COLOURS = re.compile(
@@ -79,14 +81,14 @@ def show_scoring(done: Summary, output: str, drift: Mapping[str, Any] | None) ->
     _shown(show)
 
 
-def show_cleaning(removed: Sequence[Removable], dry_run: bool) -> None:
-    """Shows what was removed, or would be."""
+def show_cleaning(removed: Sequence["Removable"], summed_up: str) -> None:
+    """Shows what was removed, or would be, and that in a line."""
 
     def show() -> None:
         rows = [
             {"what": each.what, "path": str(each.path), "bytes": each.bytes} for each in removed
         ]
-        create_table_artifact(rows, "clean-removed", summed_up(removed, dry_run))
+        create_table_artifact(rows, "clean-removed", summed_up)
 
     _shown(show)
 

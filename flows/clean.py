@@ -7,7 +7,7 @@ from prefect import flow
 from flows import cache_folder
 from flows.artifacts import show_cleaning
 from flows.engine import as_task
-from flows.steps.clean import clean_up
+from flows.steps.clean import clean_up, summed_up
 
 clean_task = as_task(clean_up)
 
@@ -35,5 +35,5 @@ def clean(
         What was removed, or would be.
     """
     removed = clean_task(registry, runs, cache or cache_folder(), keep, days, dry_run)
-    show_cleaning(removed, dry_run)
+    show_cleaning(removed, summed_up(removed, dry_run))
     return [each.path for each in removed]

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect.events import emit_event
 
-from flows.steps.register import Registered
+from flows.registry import Registered
 
 PROMOTED, DRIFTED = "rnnfast.model.promoted", "rnnfast.data.drifted"
 

@@ -53,6 +53,17 @@ class Promotion:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """What became of a registration: the version, its status, why it is that, and whether it came into production."""
+
+    name: str
+    version: int
+    status: Status
+    reason: str
+    promoted: bool = False
+
+
+@dataclass(frozen=True)
 class Standing:
     """The content of `production.json`: the promotions in order, and why versions were kept from it."""
 

@@ -18,7 +18,7 @@ import rnnfast
 from flows.errors import InputError
 from flows.json_files import read_json
 from flows.parameters import Registration
-from flows.registry import Model, Status, now
+from flows.registry import Model, Registered, now
 from flows.steps import evaluate, evaluate_series
 from flows.steps.download import sha256
 from flows.steps.publish import PARTS
@@ -27,17 +27,6 @@ from rnnfast.scoring import CONFIG, RunFolderError, Scorer, SensorScorer, load_s
 SLACK = 1e-12  # a gain that is the margin but for rounding
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What became of a registration: the version, its status, why it is that, and whether it came into production."""
-
-    name: str
-    version: int
-    status: Status
-    reason: str
-    promoted: bool = False
 
 
 @dataclass(frozen=True)

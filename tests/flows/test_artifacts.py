@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from flows import artifacts, events
+from flows.registry import Registered
 from flows.steps.publish import dated
-from flows.steps.register import Registered
 from flows.steps.score import score_files
 from flows.storage import Folder
 from rnnfast.report import write_report
