@@ -16,7 +16,7 @@ from flows.errors import GateError, InputError
 from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
 from flows.registry import Model
-from flows.steps import score as score_step
+from flows.steps import report_scores
 from flows.steps.score import score_files
 from flows.storage import Folder, told
 from rnnfast.drift import Tally
@@ -231,7 +231,7 @@ def test_killed_before_its_page_the_next_run_writes_it(
         put(tmp_path, "a.csv", USUAL)
         arguments = (profiled, str(tmp_path / "in"), None, output)
         with monkeypatch.context() as patch:
-            patch.setattr(score_step, "report_scores", dies)
+            patch.setattr(report_scores, "report_scores", dies)
             with pytest.raises(KeyboardInterrupt):
                 score_files(*arguments, execution=ALONE, selection=selection)
         assert not (output / REPORT).exists()
