@@ -8,7 +8,7 @@ order and what sorting takes.
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,7 +60,14 @@ class Readings:
 
 
 class NoReadingsError(InputError):
-    """There is nothing to gather."""
+    """There is nothing to gather; `report` counts what there was, like that of `Readings`."""
+
+    def __init__(self, told: str, report: Mapping[str, Any]) -> None:
+        super().__init__(told)
+        self.told, self.report = told, report
+
+    def __reduce__(self) -> tuple[type, tuple[str, Mapping[str, Any]]]:
+        return type(self), (self.told, self.report)
 
 
 class _Codes:
@@ -97,7 +104,11 @@ def gather(
     own = [name for name in info.channels if name not in CALENDAR]
     raw = _collect(batches, own, info.sentinels, folder)
     if len(raw.times) == 0:
-        raise NoReadingsError("--dataset or --input must hold at least one reading, found none")
+        found = {"readings": 0, "groups": 0, "readings_merged": 0, "steps_left_out": 0}
+        raise NoReadingsError(
+            "--dataset or --input must hold at least one reading, found none",
+            found | {"missing": dict.fromkeys(own, 0)},
+        )
     if info.order == "file":
         raw = replace(raw, times=np.arange(len(raw.times), dtype=np.int64) * 1_000_000)
     order = in_order(raw.times, raw.groups)
@@ -111,12 +122,6 @@ def gather(
     runs, groups, labels, counts = _write_grid(raw, order.rows, info, folder)
     for name in RAW:
         (folder / name).unlink()
-    if len(runs) == 0:
-        raise NoReadingsError(
-            f"--features must have readings in common rows, {', '.join(own)} have none"
-        )
-    places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}
-    of_code = np.array([places[name] for name in raw.label_names])
     report: dict[str, Any] = {
         "readings": len(raw.times),
         "groups": len(raw.group_names),
@@ -129,6 +134,12 @@ def gather(
     noticed = ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in report.items() if v)
     logger.info("readings: %s", noticed)
     report["missing"] = dict(zip(own, raw.missing.tolist(), strict=True))
+    if len(runs) == 0:
+        raise NoReadingsError(
+            f"--features must have readings in common rows, {', '.join(own)} have none", report
+        )
+    places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}
+    of_code = np.array([places[name] for name in raw.label_names])
     record = {
         "channels": len(info.channels),
         "runs": runs.tolist(),

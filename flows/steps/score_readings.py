@@ -5,7 +5,6 @@ A shard is all readings of some devices, in the order of their names and then of
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -124,9 +123,13 @@ class ReadingsWork:
 
         with computing, tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             tables: Iterable[pa.Table] = ()
-            # Of a few devices there may be nothing, of all together there must be something.
-            with suppress(NoReadingsError):
+            try:
                 readings, _ = gather(read(), scorer.series, Path(folder))
+            except NoReadingsError as error:
+                # Of a few devices there may be nothing, of all together there must be something;
+                # what they are missing counts all the same.
+                count_report(tally, error.report)
+            else:
                 _count(tally, scorer, readings)
                 tables = scored(scorer, readings, self.every, tally)
             about = {
