@@ -30,7 +30,7 @@ from rnnfast.checks import Status
 from rnnfast.drift import Tally
 from rnnfast.scoring import CONFIG, RunFolderError, Scorer, SensorScorer, load_scorer
 
-FORMAT = 4  # of the output; part of a shard's key
+FORMAT = 5  # of the output; part of a shard's key
 
 
 logger = logging.getLogger(__name__)

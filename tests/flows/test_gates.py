@@ -205,6 +205,16 @@ def test_what_is_missing_of_a_shard_without_a_window_counts(
     assert found["load in the scored rows"]["value"] == 0
 
 
+def test_a_device_without_readings_in_any_common_row_has_no_forecast(
+    forecaster: Path, tmp_path: Path
+) -> None:
+    hours(tmp_path / "in" / "a.csv", 40, devices="x")
+    hours(tmp_path / "in" / "b.csv", 40, temp="", devices="y")
+    score_files(forecaster, str(tmp_path / "in"), None, tmp_path / "out", execution=ALONE)
+    found = {check["of"]: check for check in drift_of(tmp_path / "out")["checks"]}  # type: ignore[attr-defined]
+    assert (found["the devices"]["rule"], found["the devices"]["value"]) == ("short", 0.5)
+
+
 def test_the_gate_of_the_command_line(
     server: None, run_cli: RunCli, profiled: Path, tmp_path: Path
 ) -> None:
