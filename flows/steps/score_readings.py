@@ -7,7 +7,6 @@ A shard is all readings of some devices, in the order of their names and then of
 """
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,7 +75,6 @@ class ReadingsWork:
         every: also makes forecasts from windows before the last one, so many readings apart. Windows to
             classify are half a window apart, or `every`.
         outputs: where the forecasts or labels go.
-        scratch: folder of the machine for flat files; whoever starts the work removes it in the end.
     """
 
     model: Path
@@ -84,7 +82,6 @@ class ReadingsWork:
     source: Source
     every: int | None
     outputs: Outputs
-    scratch: Path
 
     def start(self, threads: int) -> Callable[[Shard], Done]:
         """Loads the model."""
@@ -93,7 +90,6 @@ class ReadingsWork:
     def load(self, threads: int) -> SensorScorer:
         """The model, for so many threads; raises InputError where it is another one than it was."""
         torch.set_num_threads(threads)
-        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         scorer = SensorScorer.load(self.model)
         if scorer.digest != self.digest:
             raise InputError(
@@ -127,10 +123,10 @@ class ReadingsWork:
                 rows += table.num_rows
                 yield table
 
-        with computing, tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+        with computing:
             tables: Iterable[pa.Table] = ()
             try:
-                readings, _ = gather(read(), scorer.series, Path(folder))
+                readings, _ = gather(read(), scorer.series)
             except NoReadingsError as error:
                 # Of a few devices there may be nothing, of all together there must be something;
                 # what they are missing counts all the same.

@@ -2,11 +2,13 @@
 
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,9 @@ from typer.testing import Result
 from flows.datasets.partitions import partition_of
 from flows.outputs import DRIFT, Outputs
 from flows.parameters import Execution, SensorsData
+from flows.steps import gather as gather_step
 from flows.steps import partition as partition_step
+from flows.steps import score_readings as score_readings_step
 from flows.steps import scoring_job
 from flows.steps.partition import PARTITIONS
 from flows.steps.prepare_series import prepare_series
@@ -266,6 +270,30 @@ def test_a_partition_may_hold_nothing_to_score(
     shards: list[dict[str, int]] = manifest(tmp_path / "out")["shards"]  # type: ignore[assignment]
     assert [shard["rows"] > 0 for shard in shards] == [True, False, False]
     assert [shard["input_rows"] > 0 for shard in shards] == [True, True, False]
+
+
+def test_what_a_worker_writes_in_between_has_no_name_that_could_be_left(
+    forecaster: Path, daily: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    seen = []
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any) -> Any:
+            seen.append([path.name for path in temporary.rglob("*")])
+            return call(*arguments)
+
+        return noted
+
+    # While the readings are collected, put on their grid, and read by the model.
+    moments = (pc, "fill_null"), (gather_step, "regular"), (score_readings_step, "forecasts")
+    for module, name in moments:
+        monkeypatch.setattr(module, name, noting(getattr(module, name)))
+    score(forecaster, daily, tmp_path / "out")
+    assert len(seen) >= len(moments)
+    assert not any(seen)
 
 
 def test_no_forecast_from_before_the_last_gap(
