@@ -62,6 +62,10 @@ class Limits(BaseModel):
     merged: Limit = Field(
         Bounds(0.5, None), description="Share of the readings that are closer than a step."
     )
+    short: Limit = Field(
+        Bounds(0.05, 0.5),
+        description="Share of the devices with too few readings since their last gap to forecast.",
+    )
     outlying: Limit = Field(
         Bounds(0.01, None), description="Share of a channel six deviations or more off its mean."
     )

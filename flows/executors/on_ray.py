@@ -9,28 +9,26 @@ What a cluster must be like:
 
 A machine that is lost in the midst of it costs its items, which others do again; they go on with what workers are
 left. Ray's head may not be lost: then the job ends, and another start does what is missing. Where this process is
-killed, the workers go with it; two small agents of a cluster of its own go a minute or so later.
+killed, the workers go with it; two small agents of a cluster of its own go a minute or so later, and its folder of
+logs when the next job starts one (`flows.executors.ray_folder`).
 """
 
 import _thread
 import logging
-import os
 import pickle
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from flows.errors import InputError, WorkerError
 from flows.executors import AHEAD, Item, Result, Work, cores
 from flows.executors.crew import Answer, Ended, Runner, shared_out
+from flows.executors.ray_folder import ray_folder
 from flows.unfinished import at_end
 
 try:
@@ -136,13 +134,13 @@ class _Crew:
 def _connected(address: str | None, cpus: int) -> Iterator[None]:
     """Ray, in the block: the cluster at the address, or one of its own with so many CPUs."""
     if address is None:
-        with _folder() as folder, at_end(_shut_down):
+        with ray_folder() as folder, at_end(_shut_down):
             _connect(
                 "local",
                 num_cpus=cpus,
                 object_store_memory=OBJECT_STORE,
                 include_dashboard=False,
-                _temp_dir=folder,
+                _temp_dir=str(folder),
             )
             yield
         return
@@ -181,13 +179,3 @@ def _shut_down() -> None:
 
     _thread.start_new_thread(shut_down, ())
     done.acquire(timeout=SHUTDOWN)
-
-
-@contextmanager
-def _folder() -> Iterator[str]:
-    """A folder for Ray's logs and sockets, whose paths must be short, and which another user may have made in
-    the usual place.
-    """
-    folder = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))
-    with at_end(partial(shutil.rmtree, folder, ignore_errors=True)):
-        yield folder

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.outputs import DRIFT, Outputs
-from flows.steps.checks import check_readings, check_texts
+from flows.steps.checks import check_forecast, check_readings, check_texts
 from rnnfast.checks import Check, Limits, as_json, check, worst
 from rnnfast.drift import Drift, Tally, drift
 from rnnfast.profiles import Profile
@@ -48,6 +48,8 @@ def check_drift(
     else:
         rows = tally.counts["readings"] + rejected
         found = check_readings(limits, tally, scorer.series.own, of)
+        if scorer.model.config.task == "forecast":
+            found.append(check_forecast(limits, tally))
     found.append(check(limits, "rejected", of, rejected / max(rows, 1)))
     profile = Profile.load(run_dir) or Profile(Tally(), Tally(), Tally())
     if not profile.reference:

@@ -26,9 +26,10 @@ def check_texts(limits: Limits, tally: Tally, of: str) -> list[Check]:
 
 
 def count_report(tally: Tally, report: Mapping[str, Any]) -> None:
-    """Adds what `gather` reports of readings, for `check_readings`."""
+    """Adds what `gather` reports of readings, for `check_readings` and `check_forecast`."""
     tally.counts.update(
         readings=report["readings"],
+        devices=report["groups"],
         merged=report["readings_merged"],
         left_out=report["steps_left_out"],
         **{f"missing {channel}": count for channel, count in report["missing"].items()},
@@ -52,6 +53,12 @@ def check_readings(limits: Limits, tally: Tally, channels: tuple[str, ...], of: 
         check(limits, "left_out", of, counts["left_out"] / grid),
         check(limits, "merged", of, tally.share("merged", "readings") or 0.0),
     ]
+
+
+def check_forecast(limits: Limits, tally: Tally) -> Check:
+    """Checks devices: how many have no forecast of what follows their last reading, `short` of a window since a gap."""
+    without = tally.counts["devices"] - tally.counts["forecast"]
+    return check(limits, "short", "the devices", without / max(tally.counts["devices"], 1))
 
 
 def report_checks(checks: list[Check], gate: bool) -> None:

@@ -1,20 +1,24 @@
-"""Gathers readings in a folder: in order, on a regular grid, in flat files that windows are views of.
+"""Gathers readings: in order, on a regular grid, in flat files that windows are views of.
 
 Flat files and not Parquet, since a window is a view only of an array that lies in memory as a whole; the
 system pages in what is read of them, and out again where memory is short. Beside these pages there are in
 memory a piece of the readings at a time and, only where rows come out of order, the 8 bytes a row of their
 order and what sorting takes.
+
+What is to be read again lies in a folder. All else is in files without a name, which take their room as long as
+somebody reads them: no process can leave one behind, however it ends.
 """
 
 import json
 import logging
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,12 +33,12 @@ from rnnfast.series import CALENDAR, calendar_features, find_runs, in_order, reg
 logger = logging.getLogger(__name__)
 
 VALUES, TIMES, RUNS = "readings.f32", "times.i64", "runs.json"
-RAW = {"raw.f32": np.float32, "raw.i64": np.int64, "groups.i32": np.int32, "labels.i32": np.int32}
+RAW = np.float32, np.int64, np.int32, np.int32  # kinds of the rows' values, times, groups, labels
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Readings in the files of a folder.
+    """Readings in files that are mapped into memory.
 
     Attributes:
         values: (T, C) float32.
@@ -60,7 +64,14 @@ class Readings:
 
 
 class NoReadingsError(InputError):
-    """There is nothing to gather."""
+    """There is nothing to gather; `report` counts what there was, like that of `Readings`."""
+
+    def __init__(self, told: str, report: Mapping[str, Any]) -> None:
+        super().__init__(told)
+        self.told, self.report = told, report
+
+    def __reduce__(self) -> tuple[type, tuple[str, Mapping[str, Any]]]:
+        return type(self), (self.told, self.report)
 
 
 class _Codes:
@@ -78,14 +89,14 @@ class _Codes:
 
 
 def gather(
-    batches: Iterable[pa.Table], info: SeriesInfo, folder: Path
+    batches: Iterable[pa.Table], info: SeriesInfo, folder: Path | None = None
 ) -> tuple[Readings, SeriesInfo]:
     """Gathers batches of readings.
 
     Args:
         batches: as `flows.datasets.base` says.
         info: the channels and the rules; a `step` of 0 takes the most frequent distance.
-        folder: to write into.
+        folder: where `open_readings` shall find them; None: they are there for this process alone.
 
     Returns:
         The readings, and `info` with the step that was found and, where it had none, the labels.
@@ -97,7 +108,11 @@ def gather(
     own = [name for name in info.channels if name not in CALENDAR]
     raw = _collect(batches, own, info.sentinels, folder)
     if len(raw.times) == 0:
-        raise NoReadingsError("--dataset or --input must hold at least one reading, found none")
+        found = {"readings": 0, "groups": 0, "readings_merged": 0, "steps_left_out": 0}
+        raise NoReadingsError(
+            "--dataset or --input must hold at least one reading, found none",
+            found | {"missing": dict.fromkeys(own, 0)},
+        )
     if info.order == "file":
         raw = replace(raw, times=np.arange(len(raw.times), dtype=np.int64) * 1_000_000)
     order = in_order(raw.times, raw.groups)
@@ -108,48 +123,58 @@ def gather(
         )
     names = () if info.targets else sorted(name for name in raw.label_names if name is not None)
     info = info.model_copy(update={"step": step, "labels": info.labels or tuple(names)})
-    runs, groups, labels, counts = _write_grid(raw, order.rows, info, folder)
-    for name in RAW:
-        (folder / name).unlink()
-    if len(runs) == 0:
-        raise NoReadingsError(
-            f"--features must have readings in common rows, {', '.join(own)} have none"
-        )
-    places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}
-    of_code = np.array([places[name] for name in raw.label_names])
-    report: dict[str, Any] = {
-        "readings": len(raw.times),
-        "groups": len(raw.group_names),
-        "step_seconds": step / 1e6,
-        "breaks_in_order": order.breaks,
-        "duplicates_dropped": order.duplicates,
-        **counts,
-        "runs": len(runs),
-    }
-    noticed = ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in report.items() if v)
-    logger.info("readings: %s", noticed)
-    report["missing"] = dict(zip(own, raw.missing.tolist(), strict=True))
-    record = {
-        "channels": len(info.channels),
-        "runs": runs.tolist(),
-        "groups": groups.tolist(),
-        "labels": of_code[labels].tolist(),
-        "group_names": raw.group_names,
-        "report": report,
-    }
-    (folder / RUNS).write_text(json.dumps(record), encoding="utf-8")
-    return open_readings(folder), info
+    with _file(folder, VALUES) as value_file, _file(folder, TIMES) as time_file:
+        runs, groups, labels, counts = _write_grid(raw, order.rows, info, value_file, time_file)
+        report: dict[str, Any] = {
+            "readings": len(raw.times),
+            "groups": len(raw.group_names),
+            "step_seconds": step / 1e6,
+            "breaks_in_order": order.breaks,
+            "duplicates_dropped": order.duplicates,
+            **counts,
+            "runs": len(runs),
+        }
+        noticed = ", ".join(f"{n.replace('_', ' ')} {v:,}" for n, v in report.items() if v)
+        logger.info("readings: %s", noticed)
+        report["missing"] = dict(zip(own, raw.missing.tolist(), strict=True))
+        if len(runs) == 0:
+            raise NoReadingsError(
+                f"--features must have readings in common rows, {', '.join(own)} have none", report
+            )
+        places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}
+        of_code = np.array([places[name] for name in raw.label_names])
+        record = {
+            "channels": len(info.channels),
+            "runs": runs.tolist(),
+            "groups": groups.tolist(),
+            "labels": of_code[labels].tolist(),
+            "group_names": raw.group_names,
+            "report": report,
+        }
+        if folder is not None:
+            (folder / RUNS).write_text(json.dumps(record), encoding="utf-8")
+        return _mapped(value_file, time_file, record), info
 
 
 def open_readings(folder: Path) -> Readings:
     """The readings that `gather` left in a folder."""
     record = json.loads((folder / RUNS).read_text(encoding="utf-8"))
+    with (folder / VALUES).open("r+b") as value_file, (folder / TIMES).open("r+b") as time_file:
+        return _mapped(value_file, time_file, record)
+
+
+def _file(folder: Path | None, name: str) -> IO[bytes]:
+    """A file of that name in the folder, or one without a name."""
+    return tempfile.TemporaryFile() if folder is None else (folder / name).open("w+b")
+
+
+def _mapped(value_file: IO[bytes], time_file: IO[bytes], record: Mapping[str, Any]) -> Readings:
     # Shared with the file, "r+", which nobody writes to: of a private map, "c", the system has to promise
     # the memory, and one of more than there is it refuses; of a map to read only torch warns.
-    times = np.memmap(folder / TIMES, np.int64, "r+")
+    times = np.memmap(time_file, np.int64, "r+")
     shape = (len(times), record["channels"])
     return Readings(
-        np.memmap(folder / VALUES, np.float32, "r+", shape=shape),
+        np.memmap(value_file, np.float32, "r+", shape=shape),
         times,
         np.array(record["runs"], np.int64).reshape(-1, 2),
         np.array(record["groups"], np.int64),
@@ -161,7 +186,7 @@ def open_readings(folder: Path) -> Readings:
 
 @dataclass(frozen=True)
 class _Raw:
-    """The rows as they came, in the files RAW of a folder: values (T, C), the others (T,)."""
+    """The rows as they came, in files: values (T, C), the others (T,)."""
 
     values: np.ndarray
     times: np.ndarray
@@ -173,12 +198,16 @@ class _Raw:
 
 
 def _collect(
-    batches: Iterable[pa.Table], channels: list[str], sentinels: tuple[float, ...], folder: Path
+    batches: Iterable[pa.Table],
+    channels: list[str],
+    sentinels: tuple[float, ...],
+    folder: Path | None,
 ) -> _Raw:
     groups, labels = _Codes(), _Codes()
     rows, missing = 0, np.zeros(len(channels), np.int64)
     with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / name).open("wb")) for name in RAW}
+        # In the folder, if there is one, since there is room for what is made of them.
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in RAW]
         for table in batches:
             columns = [pc.fill_null(table[name], float("nan")).to_numpy() for name in channels]
             parts = (
@@ -187,14 +216,14 @@ def _collect(
                 groups.of(table["group"]),
                 labels.of(table["label"]),
             )
-            for (name, kind), part in zip(RAW.items(), parts, strict=True):
-                part.astype(kind, copy=False).tofile(files[name])
+            for file, kind, part in zip(files, RAW, parts, strict=True):
+                part.astype(kind, copy=False).tofile(file)
             rows += table.num_rows
             missing += (np.isnan(parts[0]) | np.isin(parts[0], sentinels)).sum(0)
-    values, times, group, label = (
-        np.memmap(folder / name, kind, "r") if rows else np.empty(0, kind)
-        for name, kind in RAW.items()
-    )
+        values, times, group, label = (
+            np.memmap(file, kind, "r") if rows else np.empty(0, kind)
+            for file, kind in zip(files, RAW, strict=True)
+        )
     return _Raw(
         values.reshape(rows, len(channels)),
         times,
@@ -207,7 +236,11 @@ def _collect(
 
 
 def _write_grid(
-    raw: _Raw, order: np.ndarray | None, info: SeriesInfo, folder: Path
+    raw: _Raw,
+    order: np.ndarray | None,
+    info: SeriesInfo,
+    value_file: IO[bytes],
+    time_file: IO[bytes],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
     """Writes readings and times; gives the runs, of each its group and label, and what was done."""
     in_groups = raw.groups if order is None else raw.groups[order]
@@ -217,35 +250,34 @@ def _write_grid(
     labels: list[int] = []
     counts = dict.fromkeys(("readings_merged", "values_carried_forward", "steps_left_out"), 0)
     written = 0
-    with (folder / VALUES).open("wb") as value_file, (folder / TIMES).open("wb") as time_file:
-        for group, (start, stop) in enumerate(pairwise(bounds.tolist())):
-            rows = slice(start, stop) if order is None else order[start:stop]
-            own_times, own_labels = raw.times[rows], raw.labels[rows]
-            read = partial(_between, raw.values, rows)
-            expected = None  # time and label of a row that would go on with the last run
-            for piece in regular(own_times, read, info.step, info.carry, info.sentinels):
-                counts["readings_merged"] += piece.merged
-                counts["values_carried_forward"] += piece.filled
-                counts["steps_left_out"] += piece.dropped
-                if len(piece.times) == 0:
-                    continue
-                values = piece.values
-                if info.calendar:
-                    values = np.hstack([values, calendar_features(piece.times)])
-                values.tofile(value_file)
-                piece.times.tofile(time_file)
-                label = own_labels[piece.last_read]
-                if info.targets:
-                    label = np.zeros_like(label)  # a forecast goes on over a change of label
-                found = find_runs(piece.times, info.step, label)
-                if expected == (piece.times[0], label[0]):
-                    runs[-1][1] = int(found[0, 1]) + written
-                    found = found[1:]
-                runs += (found + written).tolist()
-                owners += [group] * len(found)
-                labels += label[found[:, 0]].tolist()
-                expected = piece.times[-1] + info.step, label[-1]
-                written += len(piece.times)
+    for group, (start, stop) in enumerate(pairwise(bounds.tolist())):
+        rows = slice(start, stop) if order is None else order[start:stop]
+        own_times, own_labels = raw.times[rows], raw.labels[rows]
+        read = partial(_between, raw.values, rows)
+        expected = None  # time and label of a row that would go on with the last run
+        for piece in regular(own_times, read, info.step, info.carry, info.sentinels):
+            counts["readings_merged"] += piece.merged
+            counts["values_carried_forward"] += piece.filled
+            counts["steps_left_out"] += piece.dropped
+            if len(piece.times) == 0:
+                continue
+            values = piece.values
+            if info.calendar:
+                values = np.hstack([values, calendar_features(piece.times)])
+            values.tofile(value_file)
+            piece.times.tofile(time_file)
+            label = own_labels[piece.last_read]
+            if info.targets:
+                label = np.zeros_like(label)  # a forecast goes on over a change of label
+            found = find_runs(piece.times, info.step, label)
+            if expected == (piece.times[0], label[0]):
+                runs[-1][1] = int(found[0, 1]) + written
+                found = found[1:]
+            runs += (found + written).tolist()
+            owners += [group] * len(found)
+            labels += label[found[:, 0]].tolist()
+            expected = piece.times[-1] + info.step, label[-1]
+            written += len(piece.times)
     return (
         np.array(runs, np.int64).reshape(-1, 2),
         np.array(owners, np.int64),

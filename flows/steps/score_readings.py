@@ -1,11 +1,13 @@
 """Scores readings: forecasts from the last window of each device, or labels of all windows.
 
+A device whose readings since its last gap are too few for a window has no forecast of what follows them: one from
+before the gap would be of a time that may be long past. The rule `short` tells how many devices that are.
+
 A shard is all readings of some devices, in the order of their names and then of time.
 """
 
-import tempfile
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,8 @@ from rnnfast.window_models import WindowConfig
 GATHERING_MEMORY = 300 << 20  # bytes: what gathering takes beside mapped files, measured
 # The least that a reading takes in CSV is some 24 bytes, and readings out of order take 50 each to sort.
 SORTING_MEMORY = 2 * PARTITION_BYTES
+
+logger = logging.getLogger(__name__)
 
 ALONE = Shard(0, 1)  # all readings of a file
 
@@ -71,7 +75,6 @@ class ReadingsWork:
         every: also makes forecasts from windows before the last one, so many readings apart. Windows to
             classify are half a window apart, or `every`.
         outputs: where the forecasts or labels go.
-        scratch: folder of the machine for flat files; whoever starts the work removes it in the end.
     """
 
     model: Path
@@ -79,7 +82,6 @@ class ReadingsWork:
     source: Source
     every: int | None
     outputs: Outputs
-    scratch: Path
 
     def start(self, threads: int) -> Callable[[Shard], Done]:
         """Loads the model."""
@@ -88,7 +90,6 @@ class ReadingsWork:
     def load(self, threads: int) -> SensorScorer:
         """The model, for so many threads; raises InputError where it is another one than it was."""
         torch.set_num_threads(threads)
-        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         scorer = SensorScorer.load(self.model)
         if scorer.digest != self.digest:
             raise InputError(
@@ -122,11 +123,15 @@ class ReadingsWork:
                 rows += table.num_rows
                 yield table
 
-        with computing, tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+        with computing:
             tables: Iterable[pa.Table] = ()
-            # Of a few devices there may be nothing, of all together there must be something.
-            with suppress(NoReadingsError):
-                readings, _ = gather(read(), scorer.series, Path(folder))
+            try:
+                readings, _ = gather(read(), scorer.series)
+            except NoReadingsError as error:
+                # Of a few devices there may be nothing, of all together there must be something;
+                # what they are missing counts all the same.
+                count_report(tally, error.report)
+            else:
                 _count(tally, scorer, readings)
                 tables = scored(scorer, readings, self.every, tally)
             about = {
@@ -198,6 +203,8 @@ def scored(
     table = _forecasts if config.task == "forecast" else _labels
     # Labels are what is looked for: they part no run.
     runs = _runs(readings, config, every)
+    if config.task == "forecast":
+        _count_forecast(tally, readings, config.lookback)
     windows = Windows(readings.tensor(), runs, config.lookback, _distance(config, every))
     run_of_row = readings.runs[:, 1]
     for numbers, output in forecasts(scorer.model, windows):
@@ -217,20 +224,45 @@ def _distance(config: WindowConfig, every: int | None) -> int:
 
 def _runs(readings: Readings, config: WindowConfig, every: int | None) -> np.ndarray:
     """The runs, each cut so that a window ends where it ends; in the order of the groups' names, then of time."""
-    lookback = config.lookback
-    long_enough = readings.runs[:, 1] - readings.runs[:, 0] >= lookback
-    runs, groups = readings.runs[long_enough], readings.groups[long_enough]
+    chosen = _long_enough(readings, config.lookback)
+    if config.task == "forecast" and not every:
+        chosen &= _is_last(readings)
+    runs, groups = readings.runs[chosen], readings.groups[chosen]
     if config.task == "forecast":
-        spare = runs[:, 1] - runs[:, 0] - lookback
+        spare = runs[:, 1] - runs[:, 0] - config.lookback
         runs[:, 0] += spare % every if every else spare
-        if not every:
-            # Of each device the last run alone.
-            last = np.append(groups[1:] != groups[:-1], True)[: len(runs)]
-            runs, groups = runs[last], groups[last]
     names = readings.group_names
     places = np.empty(len(names), np.int64)
     places[sorted(range(len(names)), key=lambda group: names[group] or "")] = np.arange(len(names))
     return runs[np.argsort(places[groups], kind="stable")]
+
+
+def _long_enough(readings: Readings, lookback: int) -> np.ndarray:
+    """(R,) whether a run holds a window."""
+    return readings.runs[:, 1] - readings.runs[:, 0] >= lookback
+
+
+def _is_last(readings: Readings) -> np.ndarray:
+    """(R,) whether a run is the last one of its device; those of a device follow each other."""
+    return np.append(readings.groups[1:] != readings.groups[:-1], True)
+
+
+def _count_forecast(tally: Tally, readings: Readings, lookback: int) -> None:
+    """Counts the devices that have a forecast of what follows their last reading, and logs that others have none."""
+    last = _is_last(readings)
+    short = np.flatnonzero(last & ~_long_enough(readings, lookback))
+    tally.counts["forecast"] += int(last.sum()) - len(short)
+    if len(short):
+        start, stop = readings.runs[short[0]]
+        logger.warning(
+            "no forecast after the last reading of %d of %d devices: %s has %d readings since its last gap, "
+            "the model reads %d",
+            len(short),
+            len(readings.group_names),
+            readings.group_names[readings.groups[short[0]]] or "the series",
+            stop - start,
+            lookback,
+        )
 
 
 def _forecasts(

@@ -1,15 +1,11 @@
 """What there is to do to score files with the model of a run: which rows come of them, and where they go."""
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, Protocol
-from uuid import uuid4
 
 import rnnfast
 from flows.datasets.ranges import FileRows, file_rows
@@ -25,12 +21,11 @@ from flows.steps.partition import Shard, Whole, partition_count, partitioned
 from flows.steps.score_readings import ReadingsFilesWork, ReadingsWork, output_schema
 from flows.steps.score_reviews import SCORES, SHARD_BYTES, Done, ReviewsWork
 from flows.storage import File, Folder
-from flows.unfinished import at_end
 from rnnfast.checks import Status
 from rnnfast.drift import Tally
 from rnnfast.scoring import CONFIG, RunFolderError, Scorer, SensorScorer, load_scorer
 
-FORMAT = 4  # of the output; part of a shard's key
+FORMAT = 5  # of the output; part of a shard's key
 
 
 logger = logging.getLogger(__name__)
@@ -203,23 +198,17 @@ class ReadingsJob:
     def together(
         self, files: list[File], inside: int, executor: Executor
     ) -> Iterator[tuple[ReadingsWork, Iterable[Shard]]]:
-        with (
-            _scratch() as scratch,
-            partitioned(files, inside, self.columns, self.is_one, self.outputs, executor) as source,
-        ):
-            work = ReadingsWork(
-                self.model, self.scorer.digest, source, self.every, self.outputs, scratch
-            )
+        with partitioned(
+            files, inside, self.columns, self.is_one, self.outputs, executor
+        ) as source:
+            work = ReadingsWork(self.model, self.scorer.digest, source, self.every, self.outputs)
             yield work, (Shard(number, source.count) for number in range(source.count))
 
     @contextmanager
     def apart(self, inside: int) -> Iterator[ReadingsFilesWork]:
-        with _scratch() as scratch:
-            nothing = Whole((), self.columns, inside)
-            work = ReadingsWork(
-                self.model, self.scorer.digest, nothing, self.every, self.outputs, scratch
-            )
-            yield ReadingsFilesWork(work, self.columns, inside)
+        nothing = Whole((), self.columns, inside)
+        work = ReadingsWork(self.model, self.scorer.digest, nothing, self.every, self.outputs)
+        yield ReadingsFilesWork(work, self.columns, inside)
 
     def shards_of(self, file: File, inside: int) -> Iterable[File]:
         return [file]
@@ -267,14 +256,6 @@ def scoring_job(
     columns_read = asdict(read) | {"channels": list(series.own)}
     settings = told | {"columns": columns_read, "every": every}
     return ReadingsJob(model, scorer, read, every, Outputs(folder, output_schema(scorer), settings))
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """The name of a folder for temporary files, which are gone at the end, whoever made them and however they ended."""
-    folder = Path(tempfile.gettempdir(), f"rnnfast-{uuid4().hex}")
-    with at_end(partial(rmtree, folder, ignore_errors=True)):
-        yield folder
 
 
 @contextmanager

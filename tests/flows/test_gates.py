@@ -13,6 +13,7 @@ from typer.testing import Result
 from flows.errors import GateError
 from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection, SensorsData
+from flows.steps import partition as partition_step
 from flows.steps.check_data import CHECKS, check_reviews_data, check_sensors_data
 from flows.steps.prepare_series import prepare_series
 from flows.steps.score import LIMITS, score_files
@@ -173,6 +174,45 @@ def test_a_run_without_a_profile_is_checked_without_drift(
     assert summary.checks == "failed"  # since nearly all words are unknown
     assert drift_of(tmp_path / "out")["features"] == {}
     assert "has no profile of its training rows" in caplog.text
+
+
+def hours(path: Path, count: int, temp: str = "{0}", devices: str = "xy") -> None:
+    """So many hours of each device, all readings of which look like `temp`."""
+    lines = [f"{10**9 + 3600 * i},{d},{temp.format(i)},1" for i in range(count) for d in devices]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(["when,device,temp,load", *lines, ""]))
+
+
+def test_a_channel_that_is_silent_is_missing_whole(forecaster: Path, tmp_path: Path) -> None:
+    hours(tmp_path / "in" / "a.csv", 40, temp="")
+    with pytest.raises(GateError, match="missing of temp in the scored rows is 1 "):
+        score_files(forecaster, str(tmp_path / "in"), None, tmp_path / "out",
+                    execution=ALONE, selection=Selection(new=True, settle=0), gate=True)  # fmt: skip
+    assert not (tmp_path / "out" / SUCCESS).exists()
+
+
+def test_what_is_missing_of_a_shard_without_a_window_counts(
+    forecaster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours(tmp_path / "in" / "a.csv", 40, temp="", devices="abcdefgh")
+    hours(tmp_path / "in" / "b.csv", 40, devices="y")
+    monkeypatch.setattr(partition_step, "PARTITION_BYTES", 1000)
+    score_files(forecaster, str(tmp_path / "in"), None, tmp_path / "out", execution=ALONE)
+    shards = json.loads((tmp_path / "out" / MANIFEST).read_text())["shards"]
+    assert len([shard for shard in shards if shard["input_rows"] and not shard["rows"]]) > 1
+    found = {check["of"]: check for check in drift_of(tmp_path / "out")["checks"]}  # type: ignore[attr-defined]
+    assert found["temp in the scored rows"]["value"] == 8 / 9
+    assert found["load in the scored rows"]["value"] == 0
+
+
+def test_a_device_without_readings_in_any_common_row_has_no_forecast(
+    forecaster: Path, tmp_path: Path
+) -> None:
+    hours(tmp_path / "in" / "a.csv", 40, devices="x")
+    hours(tmp_path / "in" / "b.csv", 40, temp="", devices="y")
+    score_files(forecaster, str(tmp_path / "in"), None, tmp_path / "out", execution=ALONE)
+    found = {check["of"]: check for check in drift_of(tmp_path / "out")["checks"]}  # type: ignore[attr-defined]
+    assert (found["the devices"]["rule"], found["the devices"]["value"]) == ("short", 0.5)
 
 
 def test_the_gate_of_the_command_line(

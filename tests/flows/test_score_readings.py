@@ -2,14 +2,17 @@
 
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
@@ -17,9 +20,11 @@ from jobs import content
 from typer.testing import Result
 
 from flows.datasets.partitions import partition_of
-from flows.outputs import Outputs
+from flows.outputs import DRIFT, Outputs
 from flows.parameters import Execution, SensorsData
+from flows.steps import gather as gather_step
 from flows.steps import partition as partition_step
+from flows.steps import score_readings as score_readings_step
 from flows.steps import scoring_job
 from flows.steps.partition import PARTITIONS
 from flows.steps.prepare_series import prepare_series
@@ -265,6 +270,53 @@ def test_a_partition_may_hold_nothing_to_score(
     shards: list[dict[str, int]] = manifest(tmp_path / "out")["shards"]  # type: ignore[assignment]
     assert [shard["rows"] > 0 for shard in shards] == [True, False, False]
     assert [shard["input_rows"] > 0 for shard in shards] == [True, True, False]
+
+
+def test_what_a_worker_writes_in_between_has_no_name_that_could_be_left(
+    forecaster: Path, daily: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    seen = []
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any) -> Any:
+            seen.append([path.name for path in temporary.rglob("*")])
+            return call(*arguments)
+
+        return noted
+
+    # While the readings are collected, put on their grid, and read by the model.
+    moments = (pc, "fill_null"), (gather_step, "regular"), (score_readings_step, "forecasts")
+    for module, name in moments:
+        monkeypatch.setattr(module, name, noting(getattr(module, name)))
+    score(forecaster, daily, tmp_path / "out")
+    assert len(seen) >= len(moments)
+    assert not any(seen)
+
+
+def test_no_forecast_from_before_the_last_gap(
+    forecaster: Path, daily: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = daily / "day3.csv"
+    # Of two devices the last day is 5 hours, after a gap of 19, and the model reads 12.
+    gone = tuple(f"2024-01-04 {hour:02}:00:00,p{d}," for hour in range(19) for d in "13")
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(gone)]
+    path.write_text("\n".join(kept) + "\n")
+    score_files(forecaster, str(daily), None, tmp_path / "last", execution=ONE)
+    assert set(rows(tmp_path / "last")["group"].to_pylist()) == {"p0", "p2", "p4", "p5", "p6"}
+    assert (
+        "of 2 of 7 devices: p1 has 5 readings since its last gap, the model reads 12" in caplog.text
+    )
+    score(forecaster, daily, tmp_path / "all")
+    made_at = rows(tmp_path / "all")
+    for name, windows in (("p0", 8), ("p1", 6), ("p3", 6)):
+        own = made_at.filter(pc.equal(made_at["group"], name))
+        assert len(own["made_at"].unique()) == windows
+    for output in ("last", "all"):
+        checks = json.loads((tmp_path / output / DRIFT).read_text())["checks"]
+        assert [each["value"] for each in checks if each["rule"] == "short"] == [2 / 7]
 
 
 @pytest.mark.usefixtures("small_parts")
