@@ -120,10 +120,11 @@ class Model:
         return self.folder / str(number)
 
     def numbers(self) -> list[int]:
-        """The versions that there are, in the order in which they came."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+        """The versions that there are, in the order in which they came.
+
+        A folder of data may have such names too, those of years, but no lineage in it.
+        """
+        return [number for number in self._taken() if (self.path(number) / RECORD).is_file()]
 
     def record(self, number: int) -> dict[str, Any]:
         """The lineage of a version.
@@ -171,7 +172,7 @@ class Model:
             if known is not None:
                 return known
             standing = self.standing()
-            used = [0, *self.numbers(), *(p.version for p in standing.promotions)]
+            used = [0, *self._taken(), *(p.version for p in standing.promotions)]
             number = max(*used, *standing.kept_back, 0) + 1
             partial = self._partial()
             shutil.copytree(run, partial, ignore=shutil.ignore_patterns(leave_out))
@@ -275,6 +276,12 @@ class Model:
                 return standing.promotions[-1]
             if self.standing().production == standing.production:
                 raise InputError(f"--model must name a whole model, {path} is missing")
+
+    def _taken(self) -> list[int]:
+        """The numbers that there are folders of, whatever is in them."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
 
     def _partial(self) -> Path:
         return self.folder / f".{uuid4().hex[:8]}.partial"

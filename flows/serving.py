@@ -14,6 +14,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -28,6 +30,7 @@ import yaml
 from flows import cache_folder
 from flows.errors import FlowError, InputError
 from flows.interrupt import children, end_processes
+from flows.locks import locked
 from flows.showing import ADDRESS, HOST, shown
 from flows.unfinished import at_end
 
@@ -57,7 +60,8 @@ def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | Non
 
     Raises:
         FlowError: the server does not answer, or does not take the deployments.
-        InputError: the schedules are none, a port is not free, or there is no such block.
+        InputError: the schedules are none, a port is not free, another one serves from the same database, or there is
+            no such block.
         OSError: there is no such folder or file.
     """
     schedules = schedules.absolute()
@@ -69,7 +73,11 @@ def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | Non
     # Runs that lose the worker become children of this process, and are found at the end.
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     kept: list[Kept] = []
-    with at_end(partial(_end_all, kept)), shown(Path(), port + 1):
+    with (
+        _alone(Path(os.environ["PREFECT_HOME"])),
+        at_end(partial(_end_all, kept)),
+        shown(Path(), port + 1),
+    ):
         kept.append(Kept("server", _server(port)))
         kept[0].wait_until_it_answers(port)
         # Imported here, when the environment is settled that Prefect reads.
@@ -137,6 +145,17 @@ def _require_free(port: int) -> None:
             raise InputError(
                 f"--port must be free, and the one after it, {port} is not: {error.strerror}"
             ) from error
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Keeps the others away that would take what runs in the database for dead, and the deployments for theirs."""
+    with locked(home, wait=False) as is_free:
+        if not is_free:
+            raise InputError(
+                f"PREFECT_HOME must name a folder that no other serve has in use, got: {home}"
+            )
+        yield
 
 
 def _environment(port: int) -> dict[str, str]:

@@ -65,10 +65,14 @@ def place(path: Path) -> str | None:
 def is_shown(root: Path, path: Path) -> bool:
     """Whether a browser may read a file or list a folder, which is at `root` or below it."""
     runs, scores = (root / RUNS).resolve(), (root / SCORES).resolve()
-    path = path.resolve()
-    if path == root.resolve() or path.is_relative_to(runs):
-        return True
-    return path.is_relative_to(scores) and (path.name == REPORT or path.is_dir())
+    try:
+        path = path.resolve()
+        if path == root.resolve() or path.is_relative_to(runs):
+            return True
+        return path.is_relative_to(scores) and (path.name == REPORT or path.is_dir())
+    except (OSError, ValueError, RuntimeError):
+        # No file can have the name, or its link leads to itself.
+        return False
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -4,6 +4,10 @@ An address is a local path, or a URI that Arrow understands, such as `s3://bucke
 beside that, it takes from the environment (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, ...) or from the URI
 (`s3://bucket/reviews?region=eu-central-1`).
 
+A glob means everywhere what it means to Python's `glob`: `**` is any number of folders, and at the end all that is
+below; no sign stands for the dot at the beginning of a name. In a URI a `?` is a sign of a glob, unless an option
+follows it, `name=value`.
+
 What is written here is there as a whole or not at all: locally by a temporary file that is renamed when it is on the
 disk, at an object store since an object appears when the last of it has come.
 """
@@ -18,9 +22,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -29,7 +33,11 @@ from flows.errors import InputError
 from flows.unfinished import at_end
 
 PACKED = (".gz", ".bz2", ".zst", ".lz4")
+OBJECT_STORES = ("s3", "gcs", "abfs")  # by Arrow's names: a folder is there while it holds a file
 _GLOB = re.compile(r"[*?[]")  # where a glob begins
+_QUERY = re.compile(r"\?(?=\w+=)")  # where that of a URI begins
+# What is before the bucket of a URI, also where nobody has written the slashes in a key as %2F.
+_KEYS = re.compile(r"^[^/]*:[^@]*@|^[^/]*@")
 BLOCK = 4 << 20  # bytes that are read of a stream at a time
 STALE = 24 * 3600  # seconds after which a temporary file of another machine is nobody's
 HOST = socket.gethostname().replace(".", "_")  # in the names of temporary files
@@ -110,7 +118,8 @@ def find(
         pattern: the address.
         argument: what the command line calls it.
         kinds: what the files may be.
-        may_be_none: whether a folder may be empty, and a glob match nothing.
+        may_be_none: whether a folder may be empty, as one of an object store is that is not there, and a glob match
+            nothing.
 
     Raises:
         InputError: there is none, or one that is named is not of the `kinds` by its name.
@@ -118,24 +127,29 @@ def find(
     system, path = _located(pattern, argument)
     try:
         infos, of_folder = _listed(system, path)
+        files = sorted(
+            (
+                File(system, info.path, info.size, info.mtime_ns or 0)
+                for info in infos
+                if info.type == fs.FileType.File
+            ),
+            key=lambda file: file.path,
+        )
+    except UnicodeError as error:  # comes when a name is asked for
+        name = getattr(error, "object", "")
+        raise InputError(
+            f"{argument} must name files whose names are UTF-8, {told(pattern)!r} has {name!r}"
+        ) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise InputError(f"{argument} {pattern!r} cannot be read: {error}") from error
-    files = sorted(
-        (
-            File(system, info.path, info.size, info.mtime_ns or 0)
-            for info in infos
-            if info.type == fs.FileType.File
-        ),
-        key=lambda file: file.path,
-    )
+        raise InputError(f"{argument} {told(pattern)!r} cannot be read: {error}") from error
     if of_folder:
         inside = len(path.rstrip("/")) + 1
         files = [f for f in files if f.kind in kinds and not _is_hidden(f.path[inside:])]
-    if not files and not (may_be_none and (of_folder or _GLOB.search(path))):
+    if not files and not (may_be_none and (of_folder or _may_come(system, path))):
         what = f"a folder with {_listing(kinds)} files" if of_folder else "a file that exists"
-        raise InputError(f"{argument} must name {what}, got {pattern!r}")
+        raise InputError(f"{argument} must name {what}, got {told(pattern)!r}")
     for file in files:
         if file.kind not in kinds:
             raise InputError(f"{argument} must name {_listing(kinds)} files, got {str(file)!r}")
@@ -153,10 +167,10 @@ def base_folder(pattern: str, argument: str) -> str:
 
 def told(address: str) -> str:
     """An address as others may read it: without the keys and options that a URI may hold."""
-    if "://" not in address:
+    scheme, separator, rest = address.partition("://")
+    if not separator:
         return address
-    parts = urlsplit(address, allow_fragments=False)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{scheme}://{_KEYS.sub('', _QUERY.split(rest, maxsplit=1)[0])}"
 
 
 def common_folder(files: list[File]) -> str:
@@ -257,16 +271,20 @@ def _located(address: str, argument: str) -> tuple[fs.FileSystem, str]:
     """The file system of an address, and the path there, which may be a glob."""
     if "://" not in address:
         return fs.LocalFileSystem(), str(Path(address).expanduser().absolute())
-    parts = urlsplit(address, allow_fragments=False)
     # Signs of a glob are none of a URI's path.
-    query = f"?{parts.query}" if parts.query else ""
+    place, *options = _QUERY.split(address, maxsplit=1)
+    scheme, _, rest = place.partition("://")
+    bucket, slash, path = rest.partition("/")
+    uri = "?".join([f"{scheme}://{bucket}/", *options])
     try:
-        system, root = fs.FileSystem.from_uri(f"{parts.scheme}://{parts.netloc}/{query}")
+        system, root = fs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).replace(uri, told(address))
+        # Not `from error`, which may hold the keys.
         raise InputError(
-            f"{argument} must be a path or a URI such as s3://bucket/folder, got {address!r}: {error}"
-        ) from error
-    return system, (root.rstrip("/") + parts.path) or "/"
+            f"{argument} must be a path or a URI such as s3://bucket/folder, got {told(address)!r}: {reason}"
+        ) from None
+    return system, (root.rstrip("/") + slash + path) or "/"
 
 
 def _address(system: fs.FileSystem, path: str) -> str:
@@ -282,30 +300,37 @@ def _listed(system: fs.FileSystem, path: str) -> tuple[list[fs.FileInfo], bool]:
         return [info], False
     if isinstance(system, fs.LocalFileSystem):
         return system.get_file_info(sorted(glob.glob(path, recursive=True))), False
+    if not _GLOB.search(path):
+        return [], False
     before = _GLOB.split(path, maxsplit=1)[0]
     selector = fs.FileSelector(posixpath.dirname(before), allow_not_found=True, recursive=True)
-    matches = _glob_regex(path).fullmatch
-    return [found for found in system.get_file_info(selector) if matches(found.path)], False
+    signs = path.split("/")
+    if signs[-1] == "**":
+        signs.append("*")
+    found = system.get_file_info(selector)
+    return [info for info in found if _matches(info.path.split("/"), signs)], False
 
 
-def _glob_regex(pattern: str) -> re.Pattern[str]:
-    """A glob as Python's `glob` has it: * and ? within a name, ** for any number of folders."""
-    return re.compile(_SIGNS.sub(lambda found: _sign(found.group()), pattern))
+def _matches(names: list[str], signs: list[str]) -> bool:
+    """Whether the parts of a path are those of a glob, in which ** is any number of folders."""
+    if not names or not signs:
+        return not names and not signs
+    (name, *names_left), (sign, *signs_left) = names, signs
+    is_seen = sign.startswith(".") or not name.startswith(".")
+    if sign == "**":
+        return _matches(names, signs_left) or (is_seen and _matches(names_left, signs))
+    return is_seen and fnmatchcase(name, sign) and _matches(names_left, signs_left)
 
 
-_SIGNS = re.compile(r"\*\*/|[*?]|\[!?\]?[^]]*\]|.", re.DOTALL)
-
-
-def _sign(sign: str) -> str:
-    if sign in _MEANING:
-        return _MEANING[sign]
-    if len(sign) == 1:
-        return re.escape(sign)
-    negated = sign[1] == "!"
-    return f"[{'^' * negated}{re.escape(sign[1 + negated : -1]).replace(re.escape('-'), '-')}]"
-
-
-_MEANING = {"**/": "(?:.+/)?", "*": "[^/]*", "?": "[^/]"}
+def _may_come(system: fs.FileSystem, path: str) -> bool:
+    """Whether files may come to where there are none: a glob, or a prefix in a bucket that exists."""
+    if _GLOB.search(path):
+        return True
+    bucket = path.partition("/")[0]
+    return (
+        system.type_name in OBJECT_STORES
+        and system.get_file_info(bucket).type == fs.FileType.Directory
+    )
 
 
 def _kind(name: str) -> str:

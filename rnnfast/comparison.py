@@ -66,6 +66,15 @@ CURVES = {
 }
 
 
+TEST_DATA = (
+    ("data", ("dataset", "sha256", "test_dataset", "test_share", "split_seed", "test_groups")),
+    ("data", ("text_column", "label_column", "group_column")),
+    ("series", ("targets", "time_column", "order", "step", "carry", "sentinels")),
+    ("model", ("horizon",)),
+)
+"""What in `config.json` settles the test rows and their truth."""
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A run: the letter that stands for it, the name of its folder, and what is in there."""
@@ -134,8 +143,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
                 f"RUN must be runs that do the same, got: {runs[0].name} ({runs[0].task}) and "
                 f"{run.name} ({run.task})"
             )
-    tests = {(str(_test_data(run)), run.metrics["test"].get("rows")) for run in runs}
-    same_rows = len(tests) == 1
+    same_rows = len({str(_test_data(run)) for run in runs}) == 1
     return Comparison(runs, list(_parameters(runs)), list(_figures(runs, same_rows)), same_rows)
 
 
@@ -179,9 +187,14 @@ def _read(folder: Path, name: str) -> Part:
 
 
 def _test_data(run: Run) -> list[object]:
-    data = run.config.get("data", {})
-    told = ("dataset", "sha256", "test_share", "split_seed", "test_dataset", "test_groups", "task")
-    return [data.get(name) for name in told]
+    """Which rows a run was measured on, and what was asked of them, as far as the run tells.
+
+    The content of a user's files is not told, only how many rows they have, and how many of each label.
+    """
+    test = run.metrics["test"]
+    parts = [(run.config.get(part) or {}, names) for part, names in TEST_DATA]
+    told = [part.get(name) for part, names in parts for name in names]
+    return [*told, test.get("rows"), [sum(row) for row in test.get("confusion_matrix") or []]]
 
 
 def _parameters(runs: Sequence[Run]) -> Iterator[Row]:

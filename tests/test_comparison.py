@@ -58,6 +58,40 @@ def test_other_test_rows_have_no_best(runs: list[Path]) -> None:
     assert rows["Training"] == 0  # that is the same thing all the same
 
 
+@pytest.mark.parametrize(
+    ("config", "part", "name", "value"),
+    [
+        (CONFIG, "data", "text_column", "title"),
+        (CONFIG, "data", "label_column", "urgent"),
+        (CONFIG, "data", "group_column", "movie"),
+        (FORECAST_CONFIG, "series", "targets", ["heat"]),
+        (FORECAST_CONFIG, "series", "step", 60_000_000),
+        (FORECAST_CONFIG, "model", "horizon", 2),
+    ],
+)
+def test_what_was_asked_of_the_rows_is_the_same(
+    config: dict[str, Any], part: str, name: str, value: object, tmp_path: Path
+) -> None:
+    kind = {"kind": "sensors"} if config is FORECAST_CONFIG else {}
+    metrics = forecast_metrics() if kind else METRICS
+    other = config | kind | {part: config[part] | {name: value}}
+    one = write_run(tmp_path / "a", config | kind, metrics)
+    assert compare([one, write_run(tmp_path / "b", config | kind, metrics)]).same_rows
+    assert not compare([one, write_run(tmp_path / "c", other, metrics)]).same_rows
+
+
+def test_as_many_rows_of_other_labels_are_other_rows(runs: list[Path]) -> None:
+    path = runs[1] / "metrics.json"
+    metrics = json.loads(path.read_text())
+    (right, wrong), others = metrics["test"]["confusion_matrix"]
+    metrics["test"]["confusion_matrix"] = [[right - 1, wrong + 1], others]
+    path.write_text(json.dumps(metrics))
+    assert compare(runs).same_rows
+    metrics["test"]["confusion_matrix"] = [[right - 1, wrong], [others[0] + 1, others[1]]]
+    path.write_text(json.dumps(metrics))
+    assert not compare(runs).same_rows
+
+
 def test_the_page_is_whole_and_loads_nothing(runs: list[Path], tmp_path: Path) -> None:
     names = [*runs, write_run(tmp_path / "<b>&", CONFIG, METRICS)]
     write_comparison(tmp_path / "compare.html", compare(names))

@@ -1,6 +1,7 @@
 """What there is to do to score files with the model of a run: which rows come of them, and where they go."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -262,17 +263,20 @@ def scoring_job(
 def chosen_model(model: str, registry: Path) -> Iterator[Path]:
     """The folder of the run that a name or a path stands for; what is chosen stays there while the block lasts.
 
-    The path of the folder of a run is that one. Else it is a model, by its name in the registry or by the path of its
-    folder, and its version in production when the block begins.
+    A model, by its name in the registry or by the path of its folder, stands for its version in production when the
+    block begins, and the path of the folder of a run for that one. What may be both is the name of the model, and
+    with `./` before it a path.
 
     Raises:
         InputError: it is neither, or no version of the model is in production.
     """
     path = Path(model).expanduser().absolute()
-    if (path / CONFIG).is_file():
+    named = Model(path)
+    if os.sep not in model and Model(registry.absolute() / model).numbers():
+        named = Model(registry.absolute() / model)
+    elif (path / CONFIG).is_file():
         yield path
         return
-    named = Model(path) if Model(path).numbers() else Model(registry.absolute() / model)
     if not named.numbers():
         known = ", ".join(each.name for each in models(registry)) if registry.is_dir() else ""
         raise InputError(

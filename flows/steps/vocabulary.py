@@ -67,9 +67,8 @@ def build_vocabulary(
 @contextmanager
 def _counts(file: File, parts: Path, execution: Execution) -> Iterator[WordCounts]:
     """The counts of all rows; what they need of the disk is gone after the block."""
-    least = BASE_MEMORY + READING_MEMORY + LEAST_WORDS * WORD_MEMORY
-    chosen = execution.executor(least)
-    room = table_words(execution, execution.fitting_workers(least))
+    room = table_words(execution)
+    chosen = execution.executor(_memory(room))
     shards = row_ranges(file, SHARDS * execution.shard_rows, SHARDS * SHARD_BYTES)
     counts = WordCounts(room)
     folder = parts / f"counts-{uuid4().hex[:8]}"
@@ -83,16 +82,25 @@ def _counts(file: File, parts: Path, execution: Execution) -> Iterator[WordCount
         yield counts
 
 
-def table_words(execution: Execution, workers: int) -> int:
+def table_words(execution: Execution) -> int:
     """How many distinct words a worker's table has room for.
 
     Without a memory limit, and on a cluster, MOST_WORDS; else what a worker's share of the memory, less what else it
     takes, has room for at WORD_MEMORY bytes each, from LEAST_WORDS to MOST_WORDS.
+
+    Raises:
+        InputError: there is not enough memory for one worker.
     """
     if execution.memory_limit is None or execution.engine == "ray":
         return MOST_WORDS
-    share = (execution.memory_limit - DRIVER_MEMORY) // workers - BASE_MEMORY - READING_MEMORY
-    return min(MOST_WORDS, max(LEAST_WORDS, share // WORD_MEMORY))
+    workers = execution.fitting_workers(_memory(LEAST_WORDS))
+    share = (execution.memory_limit - DRIVER_MEMORY) // workers - _memory(0)
+    return min(MOST_WORDS, share // WORD_MEMORY)
+
+
+def _memory(room: int) -> int:
+    """Bytes that a worker takes at the most whose table has room for so many words."""
+    return BASE_MEMORY + READING_MEMORY + room * WORD_MEMORY
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Served:
     """A server, a worker and their schedules in a folder, as one process that ends them."""
 
     def __init__(self, folder: Path, train: dict[str, Any], score: dict[str, Any]) -> None:
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         (folder / "inbox/reviews").mkdir(parents=True)
         lines = ["id,text,label"]
         lines += [
@@ -67,16 +67,27 @@ class Served:
     def begin(self) -> None:
         """Starts it; also once more, after it has ended."""
         self.log = (self.folder / "serve.log").open("w+")
+        self.process = subprocess.Popen(
+            self.command(self.folder, self.port),
+            env=self.environment,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """What serves a folder by the schedules of this one."""
+        command = [sys.executable, "-m", "flows", "serve", "--folder", str(folder)]
+        return [*command, "--schedules", str(self.folder / "schedules.yaml"), "--port", str(port)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of what is started here, with a database and a cache of its own."""
         home, cache = self.folder / "prefect", self.folder / "cache"
         own = {"PREFECT_HOME": str(home), "RNNFAST_CACHE": str(cache)}
         threads = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-m", "flows", "serve", "--folder", str(self.folder)]
-        command += ["--schedules", str(self.folder / "schedules.yaml"), "--port", str(self.port)]
         apart = {"PREFECT_API_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"}
         outer = {name: value for name, value in os.environ.items() if name not in apart}
-        self.process = subprocess.Popen(
-            command, env=outer | own | threads, stdout=self.log, stderr=subprocess.STDOUT
-        )
+        return outer | own | threads
 
     def said(self) -> str:
         """What it has printed."""
@@ -238,7 +249,7 @@ def _schedules(train: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
     return dict(content)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that is free, as is the next one."""
     while True:
         with socket.socket() as first, socket.socket() as second:

@@ -156,6 +156,33 @@ def test_a_name_stands_for_what_is_in_production(
         pass
 
 
+def test_a_folder_here_does_not_hide_a_model_of_its_name(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model.promote(2, "first")
+    data = tmp_path / "reviews" / "2026" / "01"
+    data.mkdir(parents=True)
+    for name in ("reviews", "models/reviews"):
+        with chosen_model(name, tmp_path / "models") as folder:
+            assert folder == model.path(2)
+    with pytest.raises(InputError, match="--model must be the folder of a run"), \
+            chosen_model("./reviews", tmp_path / "models"):  # fmt: skip
+        pass
+    (tmp_path / "reviews" / "config.json").touch()
+    with chosen_model("reviews", tmp_path / "models") as folder:
+        assert folder == model.path(2)
+    with chosen_model("./reviews", tmp_path / "models") as folder:
+        assert folder == tmp_path / "reviews"
+
+
+def test_a_folder_that_is_no_version(model: Model, tmp_path: Path) -> None:
+    (model.path(4) / "01").mkdir(parents=True)
+    assert model.numbers() == [1, 2, 3]
+    assert models(tmp_path / "models") == [model]
+    assert model.add(make_run(tmp_path / "d", "d"), {"digest": "d"}, leave_out="parts") == 5
+
+
 def test_an_error_in_the_block_is_the_block_s(model: Model) -> None:
     model.promote(1, "first")
     with pytest.raises(FileNotFoundError), model.in_production():

@@ -2,6 +2,7 @@ import http.server
 import json
 import queue
 import signal
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from flows.automations import notification_block, put_automations
 from flows.commands.serve import SCHEDULES
 from flows.registry import Model
 from tests.flows.browser import TEXT, browser
-from tests.flows.served import Served, readings, served_in
+from tests.flows.served import Served, free_port, readings, served_in
 
 EVERY_MINUTE = {"cron": "* * * * *", "timezone": "UTC"}
 SCREENSHOTS = Path(__file__).parents[2] / "build/screenshots"
@@ -58,6 +59,39 @@ def test_the_flows_take_the_parameters_of_the_schedules(deployment: dict[str, An
     flow.validate_parameters(deployment["parameters"])
 
 
+def test_a_deployment_that_the_file_leaves_out_goes(
+    server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    from flows.deployment import deploy
+
+    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))  # for `prefect deploy`
+    content = yaml.safe_load(SCHEDULES.read_text())
+    path = tmp_path / "schedules.yaml"
+
+    def deployed(pool: str, *names: str) -> list[str]:
+        """What there is after these were deployed, as flow/deployment."""
+        chosen = [each for each in content["deployments"] if each["name"] in names]
+        for each in chosen:
+            each["work_pool"]["name"] = pool
+        path.write_text(yaml.safe_dump(content | {"deployments": chosen}))
+        deploy(path, [pool], None)
+        with get_client(sync_client=True) as client:
+            return sorted(each.name for each in client.read_deployments())
+
+    assert deployed("others", "clean") == ["clean"]
+    of_reviews = ("score-reviews", "train-reviews")
+    both = ["clean", "score-reviews", "train-reviews"]
+    assert deployed("mine", *of_reviews, "train-sensors") == [*both, "train-sensors"]
+    assert deployed("mine", *of_reviews) == both
+    # Of the same name, and of another flow.
+    train = next(each for each in content["deployments"] if each["name"] == "train-reviews")
+    train |= {"entrypoint": "flows.sensors.sensors", "parameters": {"output": "runs/sensors"}}
+    assert deployed("mine", *of_reviews) == both
+
+
 def test_a_schedule_fires_and_trains(served: Served, trained: dict[str, Any]) -> None:
     assert trained["auto_scheduled"]
     assert trained["created_by"]["type"] == "SCHEDULE"
@@ -82,6 +116,16 @@ def test_what_is_scheduled(served: Served) -> None:
         assert each["global_concurrency_limit"]["limit"] == 1
         assert each["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
         assert each["work_pool_name"] == "rnnfast"
+
+
+def test_no_other_serves_from_the_same_database(served: Served, tmp_path: Path) -> None:
+    second = served.command(tmp_path, free_port())
+    done = subprocess.run(
+        second, env=served.environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    rule = "PREFECT_HOME must name a folder that no other serve has in use, got: "
+    assert rule in " ".join(done.stderr.split())
 
 
 def test_what_is_new_is_scored_with_what_was_promoted(

@@ -44,6 +44,7 @@ def root(tmp_path: Path) -> Path:
     (root / "scores/linked/report.html").symlink_to(root / "scores/reviews/a.parquet")
     (root / "scores/away").symlink_to(root / "inbox")
     (root / "runs/away").symlink_to(root / "models")
+    (root / "runs/loop").symlink_to(root / "runs/loop")
     (root / "runs/report.html").symlink_to(tmp_path / "secret")
     return root
 
@@ -113,6 +114,11 @@ def test_what_may_be_read(port: int, path: str, name: str) -> None:
         "/scores/away/secret",
         "/scores/away/",
         "/scores/reviews/none.html",
+        "/%00",
+        "/runs/%00",
+        "/runs/%ed%a0%80",
+        f"/scores/{'a' * 300}",
+        "/runs/loop",
     ],
 )
 def test_what_may_not_be_read(port: int, path: str) -> None:

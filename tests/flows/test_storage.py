@@ -1,8 +1,10 @@
 """Addresses, folders and what is written, on this machine and at a local object store."""
 
 import os
+import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +15,7 @@ from flows import REPORT
 from flows.errors import InputError
 from flows.parameters import Execution, Selection
 from flows.steps.score import score_files
-from flows.storage import HOST, Folder, find
+from flows.storage import HOST, Folder, find, told
 
 KINDS = ("csv", "jsonl", "parquet")
 
@@ -48,6 +50,77 @@ def test_files_by_name_glob_and_folder(root: str) -> None:
     ):
         with pytest.raises(InputError, match=rule):
             find(f"{root}/{pattern}", "--x", KINDS)
+
+
+def test_a_glob_means_the_same_everywhere(root: str) -> None:
+    folder = Folder.at(root, "--x")
+    for name in ("a1.csv", "a2.csv", "a10.csv", ".a.csv"):
+        folder.write(name, b"x")
+    for inner in ("x", "x/y", ".old"):
+        (folder / inner).write("b.csv", b"x")
+    (folder / "x").write(".c.csv", b"x")
+    for pattern, expected in (
+        ("a?.csv", ["a1.csv", "a2.csv"]),
+        ("*.csv", ["a1.csv", "a10.csv", "a2.csv"]),
+        ("?a.csv", []),
+        ("[.]a.csv", []),
+        (".*.csv", [".a.csv"]),
+        ("a[!2-9].csv", ["a1.csv"]),
+        ("*/b.csv", ["x/b.csv"]),
+        ("**/b.csv", ["x/b.csv", "x/y/b.csv"]),
+        ("x/**/y/*", ["x/y/b.csv"]),
+        ("x/**", ["x/b.csv", "x/y/b.csv"]),
+        ("**", ["a1.csv", "a10.csv", "a2.csv", "x/b.csv", "x/y/b.csv"]),
+        ("x**", []),
+        ("a1.csv/**", []),
+        (".old/**", [".old/b.csv"]),
+    ):
+        found = find(f"{root}/{pattern}", "--x", KINDS, may_be_none=True)
+        assert [str(file).removeprefix(f"{root}/") for file in found] == expected, pattern
+
+
+def test_options_of_an_address_beside_a_glob(bucket: str, tmp_path: Path) -> None:
+    root = f"{bucket}/{tmp_path.name}"
+    Folder.at(root, "--x").write("part-1.csv", b"x")
+    assert paths(f"{root}/part-?.csv?region=us-east-1", root) == ["part-1.csv"]
+    with pytest.raises(InputError, match="Unexpected query parameter in S3 URI: 'what'"):
+        find(f"{root}/part-?.csv?what=1", "--x", KINDS)
+
+
+def test_an_inbox_that_all_was_moved_from(root: str) -> None:
+    (Folder.at(root, "--x") / "inbox").make()  # nothing, at an object store
+    assert find(f"{root}/inbox", "--x", KINDS, may_be_none=True) == []
+    with pytest.raises(InputError, match="--x must name a f"):
+        find(f"{root}/inbox", "--x", KINDS)
+
+
+@pytest.mark.parametrize("address", ["{tmp_path}/none", "s3://no-such-bucket/inbox"])
+def test_an_inbox_where_nothing_can_come(bucket: str, address: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--x must name a file that exists"):
+        find(address.format(tmp_path=tmp_path), "--x", KINDS, may_be_none=True)
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    (tmp_path / os.fsdecode(b"\xff.csv")).touch()
+    rule = "--x must name files whose names are UTF-8, '%s' has .*ff.csv'"
+    for pattern in (str(tmp_path), f"{tmp_path}/*.csv"):
+        with pytest.raises(InputError, match=rule % re.escape(pattern)):
+            find(pattern, "--x", KINDS)
+    assert paths(f"{tmp_path}/[a-z].csv", str(tmp_path)) == ["a.csv"]
+
+
+@pytest.mark.parametrize("secret", ["SECRET", "SEC/RET", "SE CRET"])
+@pytest.mark.parametrize("place", ["bucket/none", "bucket/none?what=1", "bu:cket/none", ""])
+def test_no_message_tells_a_key(bucket: str, secret: str, place: str) -> None:
+    address = f"s3://KEY:{secret}@{place}"
+    assert told(address) == f"s3://{place.partition('?')[0]}"
+    with pytest.raises(InputError) as raised:
+        find(address, "--x", KINDS)
+    text = "".join(traceback.format_exception(raised.value, limit=0))
+    assert "KEY" not in text
+    assert "CRET" not in text
+    assert told(address) in text
 
 
 def test_a_folder_without_files_of_the_kinds(tmp_path: Path) -> None:
@@ -159,6 +232,7 @@ def test_new_files_at_an_object_store(bucket: str, run_dir: Path) -> None:
         )
         return done.rows, done.nothing
 
+    assert score() == (0, "nothing new; 0 files in the input")
     (source / "day=2026-01-05").write("a.csv", b"text\ngood\nbad\n")
     (source / "day=2026-01-06").write("a.csv", b"text\ngood\n")
     assert score() == (3, "")

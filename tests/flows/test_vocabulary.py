@@ -80,15 +80,30 @@ def test_a_failure_leaves_nothing(parts: Path) -> None:
     assert [p.name for p in parts.iterdir()] == ["train.parquet"]
 
 
+@pytest.mark.parametrize("room", [None, LEAST_WORDS, 300_000])
+def test_the_memory_that_is_said_is_that_of_the_tables(
+    parts: Path, room: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def memory(words: int) -> ByteSize:
+        worker = BASE_MEMORY + step.READING_MEMORY + words * step.WORD_MEMORY
+        return ByteSize(DRIVER_MEMORY + 2 * worker)
+
+    execution = Execution(workers=2, memory_limit=memory(room) if room else None)
+    with caplog.at_level("INFO"):
+        build_vocabulary(parts, ModelConfig(), parts, execution)
+    told = memory(room or MOST_WORDS).human_readable(decimal=True)
+    assert f"2 workers, at most {told} of memory" in caplog.text
+
+
 def test_the_memory_limit_bounds_the_tables() -> None:
     taken = BASE_MEMORY + step.READING_MEMORY
 
-    def words(room: int, workers: int, **options: object) -> int:
+    def words(room: int, workers: int) -> int:
         limit = ByteSize(DRIVER_MEMORY + workers * (taken + room * step.WORD_MEMORY))
-        return table_words(Execution(memory_limit=limit, **options), workers)  # type: ignore[arg-type]
+        return table_words(Execution(memory_limit=limit, workers=workers))
 
     assert words(300_000, 1) == words(300_000, 3) == 300_000
-    assert words(10, 2) == LEAST_WORDS
-    assert words(5_000_000, 2) == MOST_WORDS == table_words(Execution(), 2)
+    assert words(LEAST_WORDS, 2) == LEAST_WORDS
+    assert words(5_000_000, 2) == MOST_WORDS == table_words(Execution(workers=2))
     with pytest.raises(InputError, match="--memory-limit must be at least"):
         build_vocabulary(Path(), ModelConfig(), Path(), Execution(memory_limit=ByteSize(1000)))
