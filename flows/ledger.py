@@ -3,8 +3,8 @@
 The folder `runs` of an output folder has a file for each run, written up to three times: when the run has chosen its
 files; when they are scored, then with the shards that each came to; and when their rows were judged and accepted. What
 is scored, the shards' own records say; a run that was killed has left its first file and some shards, and the next run,
-which finds its files new, does what is missing, after it has removed what it would not do so itself. When there are
-many, the files of runs that are done are merged into one.
+which finds its files new, does what is missing, after it has removed what it would not do so itself; when its own first
+file is there, that of the killed one goes. When there are many, the files of runs that are done are merged into one.
 """
 
 import json
@@ -137,7 +137,7 @@ class Ledger:
 
     def merge(self) -> None:
         """Makes one file of those of all runs that are done, where there are many."""
-        if self.files <= MOST:
+        if self.files <= MOST or not self.done:
             return
         merged = f"{self.done[-1].id}-merged.json"
         kept = {merged, *(_file(run) for run in self.left)}

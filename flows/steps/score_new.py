@@ -21,6 +21,7 @@ from typing import Any
 
 from flows.datasets.ranges import FileRows
 from flows.errors import InputError
+from flows.executors import Executor
 from flows.incoming import Arrivals, arrivals
 from flows.ledger import Entry, Ledger, Run, with_shards
 from flows.locks import locked
@@ -71,6 +72,7 @@ def score_new(
         ledger = Ledger.of(outputs.folder)
         require_ledger(outputs, ledger)
         found = arrivals(files, inside, ledger, settle)
+        _remove_left(outputs, ledger, {entry for _, entry in found.taken})
         told = _told(found, len(files))
         logger.info("%s", told)
         unaccepted = ledger.unaccepted
@@ -79,19 +81,23 @@ def score_new(
                 # The last run may have been killed before it said so, or the files gone that it could not read.
                 outputs.succeed()
             return Summary(nothing=told)
+        executor = execution.executor(
+            job.memory
+        )  # an argument that it refuses leaves nothing behind
         outputs.begin()
         run = _begun(model, found, outputs, ledger)
         summary = Summary(files=len(run.files))
         new = [file for file, _ in found.taken]
-        records, failed = _scored(job, new, inside, execution, summary)
+        records, failed = _scored(job, new, inside, executor, summary)
         done = _done(run, [record for record in records if record.input not in failed], failed)
-        _remove_stale(outputs, ledger, done, records)
         has_entries = bool(done.files or done.repeated or done.replaced)
+        # Killed at any moment: no shard goes before it is written that it does not count, and none is left in a
+        # folder whose ledger has no run, which would be taken for one that was filled without it.
         if has_entries:
             ledger.write(done)
-        else:
+        _remove_stale(outputs, ledger, done, records)
+        if not has_entries:
             ledger.forget([run])
-        ledger.forget(ledger.left)
         seconds = perf_counter() - started
         # Before files that failed are: these fail again in the next run, these rows are not scored again.
         tally, rejected, judged = _counted(outputs, [*unaccepted, done])
@@ -126,31 +132,29 @@ def _alone(folder: Folder) -> Iterator[bool]:
 
 
 def _begun(model: str, found: Arrivals, outputs: Outputs, ledger: Ledger) -> Run:
-    """A run on what was found, in the ledger; what killed runs have left is put right before."""
+    """A run on what was found, in the ledger, in place of those that were killed: nothing else of them is left."""
     ledger.folder.sweep()
     ledger.merge()
-    entries = tuple(entry for _, entry in found.taken)
-    _remove_left(outputs, ledger, set(entries))
     run = Run(
         ledger.next_id(),
         datetime.now(UTC).isoformat(timespec="seconds"),
         model,
         outputs.settings,
-        files=entries,
+        files=tuple(entry for _, entry in found.taken),
         repeated=tuple(found.repeated),
         replaced=tuple(found.replaced),
     )
     ledger.write(run)
+    ledger.forget(ledger.left)
     return run
 
 
 def _scored(
-    job: Job, files: list[File], inside: int, execution: Execution, summary: Summary
+    job: Job, files: list[File], inside: int, executor: Executor, summary: Summary
 ) -> tuple[list[Record], dict[str, str]]:
     """The records of all shards, and the files that cannot be read, by name, with the reason."""
     records: list[Record] = []
     failed: dict[str, str] = {}
-    executor = execution.executor(job.memory)
     with job.apart(inside) as work, rows_bar("scoring", sum(f.size for f in files)) as advance:
         for done in executor.run(_Sparing(work, inside), _planned(job, files, inside)):
             if isinstance(done, Failed):
@@ -193,8 +197,11 @@ def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, 
 
 
 def _remove_left(outputs: Outputs, ledger: Ledger, taken: set[Entry]) -> None:
-    """Removes the shards that killed runs left, unless this run would come to the same ones."""
-    if all(run.settings == outputs.settings and taken.issuperset(run.files) for run in ledger.left):
+    """Removes the shards that killed runs left, or did not come to remove; but those that this run would come to."""
+    left = ledger.left
+    if left and all(
+        run.settings == outputs.settings and taken.issuperset(run.files) for run in left
+    ):
         return
     known = {key for entry in ledger.live.values() for key in entry.shards}
     for key in sorted(outputs.keys() - known):

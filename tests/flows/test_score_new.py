@@ -10,13 +10,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from flows import REPORT
+from flows import ledger as ledger_module
 from flows.errors import InputError
 from flows.ledger import Ledger
 from flows.locks import locked
@@ -204,6 +207,80 @@ def test_what_a_killed_run_left_is_neither_lost_nor_doubled(
     assert rows(tmp_path) == expected
     assert (tmp_path / "out" / SUCCESS).exists()
     assert not Ledger.of(Folder.at(tmp_path / "out", "--output")).left
+    assert score().nothing
+
+
+@pytest.mark.parametrize("step", ["write", "_remove_stale"])
+def test_killed_while_a_file_takes_the_place_of_another(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    put(tmp_path, "a.csv", "good", "new", "text", modified=2e9)
+    original = Ledger.write
+
+    def dies(*arguments: Any) -> None:
+        if step == "write" and not arguments[1].done:
+            return original(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*(Ledger, "write") if step == "write" else (score_new, step), dies)
+        with pytest.raises(KeyboardInterrupt):
+            score()
+    (tmp_path / "in" / "a.csv").unlink()
+    assert score().nothing
+    # Whichever content the ledger says that there is.
+    assert rows(tmp_path) == ids("a.csv", 1 if step == "write" else 3)
+    ledger = Ledger.of(Folder.at(tmp_path / "out", "--output"))
+    assert {path.stem for path in (tmp_path / "out").glob("*.parquet")} == set(
+        ledger.live["a.csv"].shards
+    )
+    assert not ledger.left
+
+
+def test_killed_within_a_shard_that_is_not_done_again(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    before = tree(tmp_path / "out")
+    (tmp_path / "in" / "b.csv").write_bytes(b"text,other\n,1\nbad,2\n")
+    original = Folder.write
+
+    def dies(folder: Folder, name: str, content: bytes) -> None:
+        if name.endswith(".parquet"):
+            raise KeyboardInterrupt
+        original(folder, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            score()
+    assert len(list((tmp_path / "out" / "rejected").iterdir())) == 1
+    (tmp_path / "in" / "b.csv").unlink()
+    assert score().nothing
+    assert tree(tmp_path / "out") == before
+    # What somebody else has put there is not ours to remove.
+    (tmp_path / "out" / "all.parquet").write_bytes(b"")
+    put(tmp_path, "b.csv", "bad")
+    score()
+    assert (tmp_path / "out" / "all.parquet").exists()
+
+
+def test_runs_that_never_end_leave_one_file(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "MOST", 2)
+    put(tmp_path, "a.csv", "good")
+    for _ in range(5):
+        killed(score, monkeypatch, after=0)
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+    # Those of a version that kept them all.
+    ledger = Ledger.of(Folder.at(tmp_path / "out", "--output"))
+    for number in range(2, 6):
+        ledger.write(replace(ledger.left[0], id=f"{number:08}-x"))
+    assert score().rows == 1
     assert score().nothing
 
 
