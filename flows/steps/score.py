@@ -82,7 +82,8 @@ def score_files(
         report: whether a page tells of it; the scores that a training leaves have a place in its own report.
 
     Raises:
-        GateError: a rule fails, and `gate`.
+        GateError: a rule fails, and `gate`; or what is new is added with it, and there are rows of another model that
+            it has kept back.
         InputError: `model` is not the folder of a run, or there is no such file or column, or no
             row that can be scored; of new files one that cannot be read, when all others are done.
     """
@@ -104,7 +105,7 @@ def score_files(
 
     files, inside = _found(job, pattern, selection)
     if selection.new:
-        return score_new(job, str(model), files, inside, execution, selection.settle, judge)
+        return score_new(job, str(model), files, inside, execution, selection.settle, judge, gate)
     if (job.outputs.folder / RUNS).sizes():
         raise InputError(
             f"--new must be given for an --output that was filled by it, {job.outputs.folder} was"

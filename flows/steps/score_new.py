@@ -6,7 +6,8 @@ earlier model stays as it is. The readings of a file are taken by themselves, si
 been scored: no window reaches from one file into another. A file that cannot be read does not keep the others from
 being scored; the run fails afterwards, and so does the next one until it is whole or gone. A gate that is closed
 fails the run when its rows are scored and in the ledger: the next run does not score them again, but judges them again,
-together with its own, until they are accepted, or another model scores what is new; `_SUCCESS` is there when all are.
+together with its own, until they are accepted. A run of another model cannot judge them: with a gate it accepts its own
+rows, and fails since those are left; without one it accepts all. `_SUCCESS` is there when none is left.
 """
 
 import logging
@@ -20,7 +21,7 @@ from time import perf_counter
 from typing import Any
 
 from flows.datasets.ranges import FileRows
-from flows.errors import InputError
+from flows.errors import GateError, InputError
 from flows.executors import Executor
 from flows.incoming import Arrivals, arrivals
 from flows.ledger import Entry, Ledger, Run, with_shards
@@ -28,11 +29,13 @@ from flows.locks import locked
 from flows.outputs import Outputs, Record
 from flows.parameters import Execution
 from flows.progress import rows_bar
+from flows.registry import version_at
 from flows.steps.score_reviews import Done
 from flows.steps.scoring_job import FilesWork, Job, Judge, Judged, Summary
 from flows.storage import File, Folder
 from flows.unfinished import at_end
 from rnnfast.drift import Tally
+from rnnfast.scoring import CONFIG
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ def score_new(
     execution: Execution,
     settle: float,
     judge: Judge,
+    gate: bool,
 ) -> Summary:
     """Has the shards of new files done, enters them in the ledger, and has what was counted of them judged.
 
@@ -58,10 +62,11 @@ def score_new(
         inside: how many letters of a path are those of the folder that all are in.
         execution: where and how.
         settle: see `Selection`.
-        judge: of the rows that this run and those since the last accepted one have added.
+        judge: of the rows that this run, and those before it that were not accepted, have added with its model.
+        gate: whether rows that an earlier run has added with another model must have been accepted.
 
     Raises:
-        GateError: of `judge`.
+        GateError: of `judge`, or there are such rows.
         InputError: the output folder was filled without a ledger, or a new file cannot be read.
     """
     outputs = job.outputs
@@ -100,14 +105,17 @@ def score_new(
             ledger.forget([run])
         seconds = perf_counter() - started
         # Before files that failed are: these fail again in the next run, these rows are not scored again.
+        held = _held(outputs, unaccepted) if gate else []
         tally, rejected, judged = _counted(outputs, [*unaccepted, done])
         if judged:
             own = [record for record in records if record.input not in failed]
             rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
             summary.checks = judge(rows)
             summary.judged = True
-        if has_entries or unaccepted:
-            ledger.write(replace(done, accepted=True))
+        if has_entries or len(held) < len(unaccepted):
+            ledger.write(replace(done, accepted=True, held=tuple(run.id for run in held)))
+        if held:
+            raise GateError(sorted({_left_by(run, model) for run in held}))
         if failed:
             name, reason = next(iter(failed.items()))
             raise InputError(
@@ -181,11 +189,11 @@ def _done(run: Run, records: list[Record], failed: dict[str, str]) -> Run:
 
 
 def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, ...]]:
-    """What was counted of the rows that runs have added with the model of the last one, and how many were rejected.
+    """What was counted of the rows that runs have added with the present model, and how many were rejected.
 
     And the ids of these runs, without those that took no file.
     """
-    own = [run for run in runs if run.model == runs[-1].model]
+    own = [run for run in runs if _digest(run.settings) == _digest(outputs.settings)]
     # Files whose content changes may have the same first shards; those that went with the old content are not found.
     keys = {key for run in own for entry in run.files for key in entry.shards}
     found = [each for key in sorted(keys) if (each := outputs.find(key))]
@@ -194,6 +202,31 @@ def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, 
         tally.include(counted)
     rejected = sum(record.rejected for record, _ in found)
     return tally, rejected, tuple(run.id for run in own if run.files)
+
+
+def _held(outputs: Outputs, runs: list[Run]) -> list[Run]:
+    """Those of the runs whose rows are of another model, as far as they are still there."""
+    others = [run for run in runs if _digest(run.settings) != _digest(outputs.settings)]
+    there = outputs.keys() if others else set()
+    return [run for run in others if any(not there.isdisjoint(e.shards) for e in run.files)]
+
+
+def _digest(settings: Any) -> str:
+    """That of the model, of all that decides the rows; empty where nobody put it down."""
+    return str((settings or {}).get("model", ""))
+
+
+def _left_by(run: Run, model: str) -> str:
+    """That the rows of a run wait for its model, and where that is: not where another one has taken its place."""
+    folder = Path(run.model)
+    digest = _digest(run.settings) or "unknown"
+    if run.model == model or not (folder / CONFIG).is_file():
+        return (
+            f"rows are not accepted whose model is no longer in {folder}, its digest was {digest}"
+        )
+    version = version_at(folder)
+    name = f"version {version[1]} of {version[0]}" if version else f"the model of {folder}"
+    return f"rows of {name} are not accepted, a run with --model {folder} judges them"
 
 
 def _remove_left(outputs: Outputs, ledger: Ledger, taken: set[Entry]) -> None:
