@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
+
+import pyarrow as pa
 
 from flows.datasets.ranges import FileRows
 from flows.errors import GateError, InputError
@@ -36,6 +38,8 @@ from flows.storage import File, Folder
 from flows.unfinished import at_end
 from rnnfast.drift import Tally
 from rnnfast.scoring import CONFIG
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +85,8 @@ def score_new(
         told = _told(found, len(files))
         logger.info("%s", told)
         unaccepted = ledger.unaccepted
-        if not (found.taken or found.repeated or found.replaced or ledger.left or unaccepted):
+        any_found = found.taken or found.repeated or found.replaced or found.failed
+        if not (any_found or ledger.left or unaccepted):
             if ledger.done:
                 # The last run may have been killed before it said so, or the files gone that it could not read.
                 outputs.succeed()
@@ -94,7 +99,9 @@ def score_new(
         summary = Summary(files=len(run.files))
         new = [file for file, _ in found.taken]
         records, failed = _scored(job, new, inside, executor, summary)
-        done = _done(run, [record for record in records if record.input not in failed], failed)
+        failed |= found.failed
+        own = [record for record in records if record.input not in failed]
+        done = _done(run, own, failed, ledger)
         has_entries = bool(done.files or done.repeated or done.replaced)
         # Killed at any moment: no shard goes before it is written that it does not count, and none is left in a
         # folder whose ledger has no run, which would be taken for one that was filled without it.
@@ -108,7 +115,6 @@ def score_new(
         held = _held(outputs, unaccepted) if gate else []
         tally, rejected, judged = _counted(outputs, [*unaccepted, done])
         if judged:
-            own = [record for record in records if record.input not in failed]
             rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
             summary.checks = judge(rows)
             summary.judged = True
@@ -118,8 +124,9 @@ def score_new(
             raise GateError(sorted({_left_by(run, model) for run in held}))
         if failed:
             name, reason = next(iter(failed.items()))
+            count = len(run.files) + len(found.failed)
             raise InputError(
-                f"--input must hold files that can be read, {len(failed)} of {len(run.files)} new ones cannot, "
+                f"--input must hold files that can be read, {len(failed)} of {count} new ones cannot, "
                 f"the others are scored; {name}: {reason}"
             )
         outputs.succeed()
@@ -173,16 +180,23 @@ def _scored(
     return records, failed
 
 
-def _done(run: Run, records: list[Record], failed: dict[str, str]) -> Run:
-    """A run as it has ended: without the files that failed, which count as they did before."""
+def _done(run: Run, records: list[Record], failed: dict[str, str], ledger: Ledger) -> Run:
+    """A run as it has ended: without the files that failed, which count as they did before.
+
+    But not where what such a file was has been taken under another name, as of a file that was moved out of the way.
+    """
+    done = [entry for entry in run.files if entry.name not in failed]
+    taken = {entry.sha256 for entry in done}
     shards: dict[str, list[str]] = {}
     for record in records:
         shards.setdefault(record.input, []).append(record.key)
     return replace(
         run,
         done=True,
-        files=with_shards((entry for entry in run.files if entry.name not in failed), shards),
-        replaced=tuple(name for name in run.replaced if name not in failed),
+        files=with_shards(done, shards),
+        replaced=tuple(
+            name for name in run.replaced if name not in failed or ledger.live[name].sha256 in taken
+        ),
         rows=sum(record.rows for record in records),
         rejected=sum(record.rejected for record in records),
     )
@@ -258,6 +272,7 @@ def _told(found: Arrivals, count: int) -> str:
         *([f"{len(found.replaced)} changed"] if found.replaced else []),
         *([f"{len(found.repeated)} seen again"] if found.repeated else []),
         *([f"{len(found.waiting)} that may still be written to"] if found.waiting else []),
+        *([f"{len(found.failed)} that cannot be read"] if found.failed else []),
     ]
     return f"{', '.join(parts)}; {count} files in the input"
 
@@ -283,7 +298,7 @@ def _planned(job: Job, files: list[File], inside: int) -> Iterator[FileRows | Fi
     for file in files:
         try:
             yield from job.shards_of(file, inside)
-        except InputError as error:
+        except (InputError, OSError, pa.ArrowException) as error:
             yield Failed(file.path[inside:], str(error))
 
 
@@ -295,13 +310,28 @@ class _Sparing:
     inside: int
 
     def start(self, threads: int) -> Callable[[FileRows | File | Failed], Done | Failed]:
-        return partial(self._do, self.work.start(threads))
+        return partial(_sparing, self.work.start(threads), self.inside)
 
-    def _do(self, do: Callable[[Any], Done], item: FileRows | File | Failed) -> Done | Failed:
-        if isinstance(item, Failed):
-            return item
-        try:
-            return do(item)
-        except InputError as error:
-            file = item.file if isinstance(item, FileRows) else item
-            return Failed(file.path[self.inside :], str(error))
+
+def _sparing(
+    do: Callable[[Any], Result], inside: int, item: FileRows | File | Failed
+) -> Result | Failed:
+    """Does a shard, unless its file cannot be read."""
+    if isinstance(item, Failed):
+        return item
+    file = item.file if isinstance(item, FileRows) else item
+    try:
+        return do(item)
+    except (InputError, OSError, pa.ArrowException) as error:
+        # The system tells errors of the output, or of a disk that is full, by the same types.
+        if isinstance(error, OSError) and _can_be_read(file):
+            raise
+        return Failed(file.path[inside:], str(error))
+
+
+def _can_be_read(file: File) -> bool:
+    try:
+        file.sha256()
+    except OSError:
+        return False
+    return True

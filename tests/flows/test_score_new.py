@@ -1,5 +1,6 @@
 """Runs that score what is new, some of which are killed, under models that change."""
 
+import errno
 import gzip
 import json
 import os
@@ -15,20 +16,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from flows import REPORT
 from flows import ledger as ledger_module
+from flows.datasets import ranges
 from flows.errors import InputError
 from flows.ledger import Ledger
 from flows.locks import locked
 from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
-from flows.steps import partition, score_new
+from flows.steps import partition, score_new, score_reviews
 from flows.steps.score import Plan, plan_files, score_files
 from flows.steps.scoring_job import Summary, scoring_job
-from flows.storage import Folder
+from flows.storage import File, Folder
 from rnnfast.scoring import Scorer
 
 ALONE, ALL, NEW = Execution(workers=1), Selection(), Selection(new=True, settle=0)
@@ -309,6 +312,106 @@ def test_a_file_that_cannot_be_read_keeps_no_other_from_being_scored(
     score()
     assert rows(tmp_path) == ids("a.csv", 2) + ids("c.csv", 1)
     assert (tmp_path / "out" / SUCCESS).exists()
+
+
+def test_a_file_that_the_system_does_not_hand_out_keeps_no_other_from_being_scored(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    put(tmp_path, "a.csv", "good", "changed", modified=2e9)
+    put(tmp_path, "b.csv", "bad")
+    original = File.sha256
+
+    def denied(file: File) -> str:
+        if file.name == "a.csv":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "sha256", denied)
+        for expected in ("1 of 2 new ones", "1 of 1 new ones"):
+            with pytest.raises(InputError, match=rf"{expected} cannot, .*; a\.csv: .*denied"):
+                score()
+            assert rows(tmp_path) == ids("a.csv", 1) + ids("b.csv", 1)
+            assert not (tmp_path / "out" / SUCCESS).exists()
+    score()
+    assert rows(tmp_path) == ids("a.csv", 2) + ids("b.csv", 1)
+
+
+@pytest.mark.parametrize("name", ["score_reviews._read", "ranges.row_ranges"])
+def test_a_file_that_is_gone_when_it_is_scored(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    put(tmp_path, "b.csv", "bad")
+    module, _, function = name.partition(".")
+    owner = {"ranges": ranges, "score_reviews": score_reviews}[module]
+    original = getattr(owner, function)
+
+    def gone(what: Any, *arguments: Any) -> Any:
+        file = what if isinstance(what, File) else what.file
+        if file.name == "a.csv":
+            Path(file.path).unlink(missing_ok=True)
+        return original(what, *arguments)
+
+    monkeypatch.setattr(owner, function, gone)
+    with pytest.raises(InputError, match=r"1 of 2 new ones cannot, .*; a\.csv: .*No such file"):
+        score()
+    assert rows(tmp_path) == ids("b.csv", 1)
+    assert score().nothing
+    assert (tmp_path / "out" / SUCCESS).exists()
+
+
+def test_a_file_of_what_arrow_does_not_know(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    put(tmp_path, "b.csv", "bad")
+    original = score_reviews._read
+
+    def fails(shard: Any, *arguments: Any) -> Any:
+        if shard.name == "a.csv":
+            raise pa.ArrowNotImplementedError("no such cast")
+        return original(shard, *arguments)
+
+    monkeypatch.setattr(score_reviews, "_read", fails)
+    with pytest.raises(InputError, match=r"1 of 2 new ones cannot, .*; a\.csv: no such cast"):
+        score()
+    assert rows(tmp_path) == ids("b.csv", 1)
+
+
+def test_an_output_that_cannot_be_written_ends_the_run(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    original = Folder.write
+
+    def full(folder: Folder, name: str, content: bytes) -> None:
+        if name.endswith(".parquet"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(folder, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            score()
+    assert score().rows == 1
+
+
+def test_a_file_that_made_way_for_one_that_cannot_be_read_is_there_once(
+    score: Score, tmp_path: Path
+) -> None:
+    old = put(tmp_path, "a.csv", "good", "bad")
+    score()
+    old.rename(tmp_path / "in" / "b.csv")
+    put(tmp_path, "a.csv", modified=2e9).write_text("other\n1\n")
+    with pytest.raises(InputError, match="1 of 2 new ones cannot"):
+        score()
+    assert rows(tmp_path) == ids("b.csv", 2)
+    put(tmp_path, "a.csv", "new", modified=3e9)
+    score()
+    assert rows(tmp_path) == ids("a.csv", 1) + ids("b.csv", 2)
 
 
 def test_new_files_without_a_row_that_can_be_scored(score: Score, tmp_path: Path) -> None:
