@@ -116,8 +116,7 @@ def score_new(
         tally, rejected, judged = _counted(outputs, [*unaccepted, done])
         if judged:
             rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
-            summary.checks = judge(rows)
-            summary.judged = True
+            judge(rows)
         if has_entries or len(held) < len(unaccepted):
             ledger.write(replace(done, accepted=True, held=tuple(run.id for run in held)))
         if held:
@@ -277,6 +276,28 @@ def _told(found: Arrivals, count: int) -> str:
     return f"{', '.join(parts)}; {count} files in the input"
 
 
+def progress_new(
+    job: Job, found: Arrivals, inside: int
+) -> tuple[list[File], int, int, dict[str, str]]:
+    """The files that a run on what was found would take, their shards, how many are done, and the files that fail.
+
+    A file whose content is not what it should be may turn out to fail only when it is scored.
+    """
+    files: list[File] = []
+    done: list[bool] = []
+    failed = dict(found.failed)
+    with job.apart(inside) as work:
+        for file, entry in found.taken:
+            shards = [_sparing(work.find, inside, item) for item in _planned(job, [file], inside)]
+            reasons = [each.reason for each in shards if isinstance(each, Failed)]
+            if reasons:
+                failed[entry.name] = reasons[0]
+            else:
+                files.append(file)
+                done += [each is not None for each in shards]
+    return files, len(done), sum(done), failed
+
+
 def require_ledger(outputs: Outputs, ledger: Ledger) -> None:
     """Raises InputError where the folder has shards that no ledger knows of."""
     if not ledger.files and outputs.keys():
@@ -319,11 +340,11 @@ def _sparing(
     """Does a shard, unless its file cannot be read."""
     if isinstance(item, Failed):
         return item
-    file = item.file if isinstance(item, FileRows) else item
     try:
         return do(item)
     except (InputError, OSError, pa.ArrowException) as error:
         # The system tells errors of the output, or of a disk that is full, by the same types.
+        file = item.file if isinstance(item, FileRows) else item
         if isinstance(error, OSError) and _can_be_read(file):
             raise
         return Failed(file.path[inside:], str(error))

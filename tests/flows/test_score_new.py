@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from flows import REPORT
 from flows import ledger as ledger_module
@@ -29,6 +30,7 @@ from flows.locks import locked
 from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
 from flows.steps import partition, score_new, score_reviews
+from flows.steps import score as score_step
 from flows.steps.score import Plan, plan_files, score_files
 from flows.steps.scoring_job import Summary, scoring_job
 from flows.storage import File, Folder
@@ -323,13 +325,8 @@ def test_a_file_that_the_system_does_not_hand_out_keeps_no_other_from_being_scor
     put(tmp_path, "b.csv", "bad")
     original = File.sha256
 
-    def denied(file: File) -> str:
-        if file.name == "a.csv":
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return original(file)
-
     with monkeypatch.context() as patch:
-        patch.setattr(File, "sha256", denied)
+        patch.setattr(File, "sha256", lambda f: original(f) if f.name != "a.csv" else denied())
         for expected in ("1 of 2 new ones", "1 of 1 new ones"):
             with pytest.raises(InputError, match=rf"{expected} cannot, .*; a\.csv: .*denied"):
                 score()
@@ -490,6 +487,18 @@ def test_a_plan_of_readings(
     assert plan(forecaster, tmp_path).done == 1
 
 
+def test_no_day_of_an_input_whose_address_has_keys(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
+    monkeypatch.setattr(score_step, "find", lambda *_, **__: [])
+    monkeypatch.setattr(score_step, "base_folder", lambda *_: "bucket/in")
+    days = Selection.model_validate({"until": "2026-01-01"})
+    with pytest.raises(InputError, match="leave a file of 's3://bucket/in', none") as caught:
+        plan_files(job, "s3://KEY:SECRET@bucket/in", days)
+    assert "SECRET" not in str(caught.value)
+
+
 def test_backfill(score: Score, tmp_path: Path) -> None:
     for day in ("2026/01/31", "2026/02/01", "2026/02/02"):
         put(tmp_path, f"{day}/a.csv", day)
@@ -509,6 +518,17 @@ def test_backfill(score: Score, tmp_path: Path) -> None:
     assert score().rows == 1
 
 
+def test_the_names_of_files_directly_below_the_root(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
+    file = File(fs.LocalFileSystem(), "/data-of-no-one.csv", 1)
+    monkeypatch.setattr(score_step, "find", lambda *_, **__: [file])
+    for selection in (ALL, NEW):
+        [found], inside = score_step._found(job, file.path, selection)
+        assert found.path[inside:] == "data-of-no-one.csv"
+
+
 def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> None:
     planning = partial(plan, run_dir, tmp_path, execution=Execution(workers=1, shard_rows=2))
     put(tmp_path, "a.csv", "good", "bad", "good")
@@ -526,6 +546,12 @@ def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> 
     score(selection=new)
     before = tree(tmp_path)
     assert planning(new).files == []
+    assert tree(tmp_path) == before
+    (tmp_path / "out").rename(tmp_path / "added")
+    (tmp_path / "in" / "b.csv").rename(tmp_path / "b.csv")
+    score(selection=ALL)
+    (tmp_path / "b.csv").rename(tmp_path / "in" / "b.csv")
+    before = tree(tmp_path)
     everything = planning()
     assert ([file.name for file in everything.files], everything.shards, everything.done) == (
         ["a.csv", "b.csv"],
@@ -533,6 +559,34 @@ def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> 
         2,
     )
     assert tree(tmp_path) == before
+
+
+def test_a_plan_tells_what_cannot_be_read(
+    score: Score, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planning = partial(plan, run_dir, tmp_path, execution=Execution(workers=1, shard_rows=2))
+    put(tmp_path, "a.csv", "good", "bad", "good")
+    put(tmp_path, "b.csv").write_text("other\n1\n2\n3\n")
+    put(tmp_path, "c.parquet")
+    put(tmp_path, "d.csv", "bad")
+    original = File.sha256
+    monkeypatch.setattr(File, "sha256", lambda f: original(f) if f.name != "d.csv" else denied())
+    planned = planning(NEW)
+    assert ([file.name for file in planned.files], planned.shards, planned.done) == (
+        ["a.csv"],
+        2,
+        0,
+    )
+    assert sorted(planned.failed) == ["b.csv", "c.parquet", "d.csv"]
+    assert "--text-column must name a column" in planned.failed["b.csv"]
+    with pytest.raises(InputError, match="3 of 4 new ones cannot"):
+        score()
+    with pytest.raises(InputError, match="--new must be given for an --output that was filled"):
+        planning()
+
+
+def denied() -> str:
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 SCORING = """
