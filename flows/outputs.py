@@ -34,9 +34,7 @@ from rnnfast.drift import Tally
 
 MANIFEST, DRIFT, SUCCESS = "manifest.json", "drift.json", "_SUCCESS"
 REJECTED, TALLY = "rejected", "tally"
-_FILE = re.compile(
-    r"(.+-[0-9a-f]{16})\.(?:json|jsonl|parquet)", re.DOTALL
-)  # of a shard, by its name
+_FILE = re.compile(r"(.*-[0-9a-f]{16})\.(json|jsonl|parquet)", re.DOTALL)  # of a shard
 STEM = 100  # bytes of a key before its digest: a file system takes names of 255, temporary ones among them
 
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -587,6 +589,64 @@ def test_a_plan_tells_what_cannot_be_read(
 
 def denied() -> str:
     raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def dies_at(patch: pytest.MonkeyPatch, moment: int) -> None:
+    """Has the process die when it has changed so many files."""
+    left = moment
+
+    def dying(change: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            change(*arguments)
+
+        return call
+
+    for name in ("write", "remove"):
+        patch.setattr(Folder, name, dying(getattr(Folder, name)))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_killed_at_every_moment(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    out = tmp_path / "out"
+    for moment in count():
+        for folder in ("in", "out"):
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+        put(tmp_path, "a.csv", "good")
+        put(tmp_path, "b.csv", "moved", "away")
+        score()
+        # Another content, another name, a file that cannot be read, and one with a row that cannot be scored.
+        put(tmp_path, "a.csv", "good", "new", "text", modified=2e9)
+        (tmp_path / "in" / "b.csv").rename(tmp_path / "in" / "c.csv")
+        put(tmp_path, "b.csv").write_text("other\n1\n")
+        put(tmp_path, "d.csv").write_text("text,other\ngood,1\n,1\n")
+        with monkeypatch.context() as patch:
+            dies_at(patch, moment)
+            with pytest.raises((KeyboardInterrupt, InputError)) as end:
+                score()
+        if end.type is InputError:
+            break
+        for path in (tmp_path / "in").iterdir():
+            if is_gone or path.name == "b.csv":
+                path.unlink()
+        score()
+        ledger = Ledger.of(Folder.at(out, "--output"))
+        live = {key for entry in ledger.live.values() for key in entry.shards}
+        assert {path.stem for path in out.glob("*.parquet")} == live
+        assert {path.stem for path in (out / "tally").iterdir()} == live
+        assert {path.stem for path in (out / "rejected").glob("*")} <= live
+        assert ledger.live.keys() - {"d.csv"} in ({"a.csv", "b.csv"}, {"a.csv", "c.csv"})
+        assert sum(rows(tmp_path).values()) in ((3, 6) if is_gone else (6,))
+        assert (out / SUCCESS).exists()
+        assert not ledger.left
+        assert score().nothing
+    assert moment > 20
 
 
 SCORING = """
