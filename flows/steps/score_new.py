@@ -91,9 +91,8 @@ def score_new(
                 # The last run may have been killed before it said so, or the files gone that it could not read.
                 outputs.succeed()
             return Summary(nothing=told)
-        executor = execution.executor(
-            job.memory
-        )  # an argument that it refuses leaves nothing behind
+        # First, so that an argument that it refuses leaves nothing behind.
+        executor = execution.executor(job.memory)
         outputs.begin()
         run = _begun(model, found, outputs, ledger)
         summary = Summary(files=len(run.files))

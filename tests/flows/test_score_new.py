@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
+from pydantic import ByteSize
 
 from flows import REPORT
 from flows import ledger as ledger_module
@@ -427,6 +428,20 @@ def test_two_runs_do_not_add_to_a_folder_at_a_time(score: Score, tmp_path: Path)
     with locked(tmp_path / "out"):
         assert score().nothing == f"another run adds to {tmp_path / 'out'}"
     assert score().rows == 1
+
+
+def test_an_argument_that_is_refused_leaves_all_as_it_is(
+    score: Score, run_dir: Path, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    before = tree(tmp_path / "out")
+    put(tmp_path, "b.csv", "bad")
+    places = (str(tmp_path / "in"), None, tmp_path / "out")
+    execution = Execution(workers=1, memory_limit=ByteSize(1))
+    with pytest.raises(InputError, match="--memory-limit"):
+        score_files(run_dir, *places, execution=execution, selection=NEW)
+    assert tree(tmp_path / "out") == before
 
 
 def test_folders_filled_in_another_way_are_left_alone(score: Score, tmp_path: Path) -> None:
