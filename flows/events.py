@@ -7,6 +7,7 @@ from typing import Any
 from prefect.events import emit_event
 
 from flows.registry import Registered
+from flows.storage import told
 
 PROMOTED, DRIFTED = "rnnfast.model.promoted", "rnnfast.data.drifted"
 
@@ -24,8 +25,8 @@ def tell_drift(output: str, content: Mapping[str, Any]) -> None:
     """Says that rows are not like those of training, where a check of the content of `drift.json` did not pass."""
     if content["status"] != "passed":
         past = [each for each in content["checks"] if each["status"] != "passed"]
-        told = "; ".join(f"{each['rule']} of {each['of']} {each['value']:.3g}" for each in past)
-        _tell(DRIFTED, output, {"status": content["status"], "reason": told})
+        reason = "; ".join(f"{each['rule']} of {each['of']} {each['value']:.3g}" for each in past)
+        _tell(DRIFTED, told(output), {"status": content["status"], "reason": reason})
 
 
 def _tell(event: str, name: str, payload: dict[str, Any]) -> None:

@@ -46,12 +46,14 @@ class Arrivals:
         repeated: those whose content is there already, under this name or another one.
         replaced: names of files that have another content now than the one that was taken.
         waiting: those that may still be written to.
+        failed: by name those that cannot be read, with the reason.
     """
 
     taken: list[tuple[File, Entry]] = field(default_factory=list)
     repeated: list[Entry] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     waiting: list[File] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def arrivals(files: list[File], inside: int, ledger: Ledger, settle: float) -> Arrivals:
@@ -66,7 +68,7 @@ def arrivals(files: list[File], inside: int, ledger: Ledger, settle: float) -> A
         settle: seconds that a file must have been left unmodified; one that is read meanwhile also waits.
     """
     found = Arrivals()
-    present = list(_entries(files, inside, ledger.seen, settle, found.waiting))
+    present = list(_entries(files, inside, ledger.seen, settle, found))
     for _, entry in present:
         taken = ledger.live.get(entry.name)
         if taken and taken.sha256 != entry.sha256:
@@ -87,9 +89,9 @@ def _entries(
     inside: int,
     seen: Mapping[str, Entry],
     settle: float,
-    waiting: list[File],
+    found: Arrivals,
 ) -> Iterator[tuple[File, Entry]]:
-    """The files that are whole, and what they are; the others are added to those that wait."""
+    """The files that are whole, and what they are; the others are added to those that wait or that cannot be read."""
     now = time.time()
     for file in files:
         name = file.path[inside:]
@@ -99,13 +101,17 @@ def _entries(
             continue
         # A time far ahead is that of a wrong clock, and says nothing.
         if abs(now - file.modified / 1e9) < settle:
-            waiting.append(file)
+            found.waiting.append(file)
             continue
         try:
             digest = file.sha256()
+            is_unchanged = file.is_unchanged()
         except FileNotFoundError:
             continue
-        if file.is_unchanged():
+        except OSError as error:
+            found.failed[name] = str(error)
+            continue
+        if is_unchanged:
             yield file, Entry(name, file.size, file.modified, digest)
         else:
-            waiting.append(file)
+            found.waiting.append(file)

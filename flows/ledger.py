@@ -3,8 +3,8 @@
 The folder `runs` of an output folder has a file for each run, written up to three times: when the run has chosen its
 files; when they are scored, then with the shards that each came to; and when their rows were judged and accepted. What
 is scored, the shards' own records say; a run that was killed has left its first file and some shards, and the next run,
-which finds its files new, does what is missing, after it has removed what it would not do so itself. When there are
-many, the files of runs that are done are merged into one.
+which finds its files new, does what is missing, after it has removed what it would not do so itself; when its own first
+file is there, that of the killed one goes. When there are many, the files of runs that are done are merged into one.
 """
 
 import json
@@ -53,7 +53,8 @@ class Run:
         replaced: names of files whose earlier content no longer counts, since they have another one now.
         rows: written.
         rejected: rows that could not be used.
-        accepted: whether its rows, and those of all runs before it, were judged and no gate was closed.
+        accepted: whether its rows, and those of all runs before it but for `held`, were judged and no gate was closed.
+        held: the ids of runs before it that it leaves as they are: their rows are of another model.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Run:
     rows: int = 0
     rejected: int = 0
     accepted: bool = False
+    held: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> "Run":
@@ -75,7 +77,8 @@ class Run:
             part: tuple(Entry(**each | {"shards": tuple(each["shards"])}) for each in content[part])
             for part in ("files", "repeated")
         }
-        return cls(**content | entries | {"replaced": tuple(content["replaced"])})
+        names = {part: tuple(content.get(part, ())) for part in ("replaced", "held")}
+        return cls(**content | entries | names)
 
 
 @dataclass
@@ -122,9 +125,13 @@ class Ledger:
 
     @property
     def unaccepted(self) -> list[Run]:
-        """The runs that are done, after the last one that was accepted."""
-        count = next((n for n, run in enumerate(reversed(self.done)) if run.accepted), None)
-        return self.done if count is None else self.done[len(self.done) - count :]
+        """The runs that are done, and that neither themselves nor a later one had accepted."""
+        found: list[Run] = []
+        for run in self.done:
+            found.append(run)
+            if run.accepted:
+                found = [each for each in found if each.id in run.held]
+        return found
 
     def next_id(self) -> str:
         """The name of a new run, which sorts after all others."""
@@ -137,7 +144,7 @@ class Ledger:
 
     def merge(self) -> None:
         """Makes one file of those of all runs that are done, where there are many."""
-        if self.files <= MOST:
+        if self.files <= MOST or not self.done:
             return
         merged = f"{self.done[-1].id}-merged.json"
         kept = {merged, *(_file(run) for run in self.left)}

@@ -16,6 +16,7 @@ manifest, what `flows.ledger` says; `drift.json` and the report are of the last 
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +34,8 @@ from rnnfast.drift import Tally
 
 MANIFEST, DRIFT, SUCCESS = "manifest.json", "drift.json", "_SUCCESS"
 REJECTED, TALLY = "rejected", "tally"
+_FILE = re.compile(r"(.*-[0-9a-f]{16})\.(json|jsonl|parquet)", re.DOTALL)  # of a shard
+STEM = 100  # bytes of a key before its digest: a file system takes names of 255, temporary ones among them
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class Outputs:
     def key(self, stem: str, *parts: object) -> str:
         """The key of the shard that the `parts`, as JSON has them, tell from all others."""
         told = json.dumps([self.settings, *parts]).encode()
-        return f"{stem}-{hashlib.sha256(told).hexdigest()[:16]}"
+        short = stem.encode()[:STEM].decode(errors="ignore")  # not within a character
+        return f"{short}-{hashlib.sha256(told).hexdigest()[:16]}"
 
     def find(self, key: str) -> tuple[Record, Tally] | None:
         """The record of a shard that is done, and what was counted of its rows, else None."""
@@ -88,8 +92,12 @@ class Outputs:
             tally = Tally.from_json(json.loads((self.folder / TALLY).read(f"{key}.json")))
         except FileNotFoundError:
             return None
-        # Somebody may have removed the rows and left the record.
-        return (record, tally) if self.folder.size(f"{key}.parquet") == record.bytes else None
+        # Somebody may have removed the rows, or the list of those that could not be used, and left the record.
+        has_rows = self.folder.size(f"{key}.parquet") == record.bytes
+        has_rejected = (
+            not record.rejected or (self.folder / REJECTED).size(f"{key}.jsonl") is not None
+        )
+        return (record, tally) if has_rows and has_rejected else None
 
     def write(
         self,
@@ -144,9 +152,10 @@ class Outputs:
         (self.folder / TALLY).remove(f"{key}.json")
 
     def keys(self) -> set[str]:
-        """The keys of all shards that have a file in the folder."""
-        names = {name for name in self.folder.sizes() if name not in (MANIFEST, DRIFT)}
-        return {name.rpartition(".")[0] for name in names if name.endswith((".json", ".parquet"))}
+        """The keys of all shards that have a file in the folder, if only what was counted of the rows."""
+        folders = (self.folder, self.folder / REJECTED, self.folder / TALLY)
+        found = (_FILE.fullmatch(name) for folder in folders for name in folder.sizes())
+        return {match[1] for match in found if match}
 
     def begin(self) -> None:
         """Makes the folder, takes away what says that it is finished, and what dead processes left."""

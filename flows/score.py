@@ -10,7 +10,6 @@ from prefect.states import Completed
 from flows.artifacts import show_scoring, show_scoring_report
 from flows.datasets.readers import Columns
 from flows.engine import as_task
-from flows.errors import GateError
 from flows.events import tell_drift
 from flows.outputs import DRIFT
 from flows.parameters import Execution, Selection
@@ -62,6 +61,7 @@ def score(
         What was done, in files and rows. Where there was nothing to do, the state of the run says so.
     """
     columns = Columns(text=text_column, id=id_column)
+    judged: list[Summary] = []
     with chosen_model(model, registry) as folder:
         try:
             done = score_task(
@@ -76,19 +76,27 @@ def score(
                 selection,
                 limits,
                 gate,
+                on_judged=judged.append,
             )
-        except GateError:
-            show_scoring_report(output)  # which says why the gate is closed
+        except Exception:
+            # Its scores are there all the same: the gate is closed, say, or a file cannot be read.
+            for each in judged:
+                _show(each, output)
             raise
+    _show(done, output)
+    if done.nothing:
+        # Prefect takes the state for that of the run, and hands over its data.
+        return cast(Summary, Completed(message=done.nothing, data=done))
+    return done
+
+
+def _show(done: Summary, output: str) -> None:
+    """Shows what was done, and tells what was judged."""
     drift = _drift(output) if done.judged else None
     if drift is not None:
         tell_drift(output, drift)
         show_scoring_report(output)
     show_scoring(done, output, drift)
-    if done.nothing:
-        # Prefect takes the state for that of the run, and hands over its data.
-        return cast(Summary, Completed(message=done.nothing, data=done))
-    return done
 
 
 def _drift(output: str) -> dict[str, Any]:

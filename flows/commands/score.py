@@ -79,6 +79,7 @@ def score(
     from flows import REPORT
     from flows.outputs import DRIFT
     from flows.parameters import Execution, Selection
+    from flows.storage import told
 
     execution = Execution(**given(Execution, said))
     limits = limits_of(limit)
@@ -93,7 +94,7 @@ def score(
         with chosen_model(model, folder) as run_dir:
             job = scoring_job(run_dir, columns, output, every, time_column, group_column, execution)
             plan = plan_files(job, input, selection)
-        _show_plan(plan, output)
+        _show_plan(plan, told(output))
         return
 
     from flows.score import score as flow
@@ -123,8 +124,8 @@ def score(
         ("checks", f"{done.checks}, in {DRIFT}"),
         ("time", f"{done.seconds:.1f} s"),
     )
-    typer.echo(f"Scores: {output}")
-    typer.echo(f"Report: {output.rstrip('/')}/{REPORT}")
+    typer.echo(f"Scores: {told(output)}")
+    typer.echo(f"Report: {told(output).rstrip('/')}/{REPORT}")
 
 
 def _show_plan(plan: "Plan", output: str) -> None:
@@ -138,6 +139,8 @@ def _show_plan(plan: "Plan", output: str) -> None:
         typer.echo(f"Would score {what}, but for those that turn out to be done")
     else:
         typer.echo(f"Would score {plan.shards - plan.done:,} of {what}")
+    for name, reason in plan.failed.items():
+        typer.echo(f"Would fail after that, since {name} cannot be read: {reason}")
     if plan.repeated or plan.waiting:
         typer.echo(
             f"Would leave {plan.repeated:,} files whose content is there already, "

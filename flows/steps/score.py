@@ -1,7 +1,8 @@
 """Scores files of reviews or of readings with the model of a run: plans the shards, has them done, and lists them."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -14,11 +15,11 @@ from flows.parameters import Execution, Selection
 from flows.progress import rows_bar
 from flows.steps.check_drift import check_drift
 from flows.steps.checks import report_checks
-from flows.steps.score_new import require_ledger, score_new
-from flows.steps.scoring_job import Job, Judge, Judged, Summary, progress_apart, scoring_job
-from flows.storage import File, base_folder, common_folder, find
+from flows.steps.score_new import progress_new, require_ledger, score_new
+from flows.steps.scoring_job import Job, Judge, Judged, Summary, scoring_job
+from flows.storage import File, base_folder, common_folder, find, told
 from flows.unfinished import at_end
-from rnnfast.checks import Limits, Status, worst
+from rnnfast.checks import Limits, worst
 from rnnfast.drift import Tally
 
 EXECUTION, EVERYTHING = Execution(), Selection()
@@ -37,6 +38,7 @@ class Plan:
         done: how many of these are done; None where only the work itself tells.
         repeated: how many files it would leave since their content is there already.
         waiting: how many that may still be written to.
+        failed: by name those that cannot be read, with the reason, where that keeps no other one from being scored.
     """
 
     files: list[File]
@@ -44,6 +46,7 @@ class Plan:
     done: int | None
     repeated: int = 0
     waiting: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_files(
@@ -59,6 +62,7 @@ def score_files(
     limits: Limits = LIMITS,
     gate: bool = False,
     report: bool = True,
+    on_judged: Callable[[Summary], object] | None = None,
 ) -> Summary:
     """Scores the files that an address names, all or those that are selected, and holds their rows against training.
 
@@ -80,15 +84,17 @@ def score_files(
         limits: the rules for the rows.
         gate: whether a rule that fails is an error.
         report: whether a page tells of it; the scores that a training leaves have a place in its own report.
+        on_judged: called with what was done as soon as the rows are judged, before anything of it ends the job.
 
     Raises:
-        GateError: a rule fails, and `gate`.
+        GateError: a rule fails, and `gate`; or what is new is added with it, and there are rows of another model that
+            it has kept back.
         InputError: `model` is not the folder of a run, or there is no such file or column, or no
             row that can be scored; of new files one that cannot be read, when all others are done.
     """
     job = scoring_job(model, columns, output, every, time_column, group_column, execution)
 
-    def judge(judged: Judged) -> Status:
+    def judge(judged: Judged) -> None:
         started = perf_counter()
         counted = judged.tally, judged.rejected
         checks = check_drift(model, job.scorer, *counted, limits, job.outputs, judged.runs)
@@ -99,16 +105,16 @@ def score_files(
             seconds = {"shards": judged.seconds, "checks": perf_counter() - started}
             given = parameters(pattern, execution, selection, limits, gate)
             report_scores(model, job, judged, seconds, given, gate)
+        summary = judged.summary
+        summary.checks, summary.judged, summary.seconds = worst(checks), True, judged.seconds
+        if on_judged:
+            on_judged(summary)
         report_checks(checks, gate)
-        return worst(checks)
 
     files, inside = _found(job, pattern, selection)
     if selection.new:
-        return score_new(job, str(model), files, inside, execution, selection.settle, judge)
-    if (job.outputs.folder / RUNS).sizes():
-        raise InputError(
-            f"--new must be given for an --output that was filled by it, {job.outputs.folder} was"
-        )
+        return score_new(job, str(model), files, inside, execution, selection.settle, judge, gate)
+    _require_no_ledger(job)
     return _run(job, files, inside, execution, judge)
 
 
@@ -116,13 +122,21 @@ def plan_files(job: Job, pattern: str, selection: Selection = EVERYTHING) -> Pla
     """What `score_files` would do for a job; reads the files, and writes nothing."""
     files, inside = _found(job, pattern, selection)
     if not selection.new:
+        _require_no_ledger(job)
         return Plan(files, *job.progress(files, inside))
     ledger = Ledger.of(job.outputs.folder)
     require_ledger(job.outputs, ledger)
     found = arrivals(files, inside, ledger, selection.settle)
-    new = [file for file, _ in found.taken]
-    progress = progress_apart(job, new, inside)
-    return Plan(new, *progress, len(found.repeated), len(found.waiting))
+    new, shards, done, failed = progress_new(job, found, inside)
+    return Plan(new, shards, done, len(found.repeated), len(found.waiting), failed)
+
+
+def _require_no_ledger(job: Job) -> None:
+    """Raises InputError where the output folder is one to which runs add."""
+    if (job.outputs.folder / RUNS).sizes():
+        raise InputError(
+            f"--new must be given for an --output that was filled by it, {job.outputs.folder} was"
+        )
 
 
 def _found(job: Job, pattern: str, selection: Selection) -> tuple[list[File], int]:
@@ -132,15 +146,20 @@ def _found(job: Job, pattern: str, selection: Selection) -> tuple[list[File], in
     """
     files = find(pattern, "--input", job.kinds, may_be_none=selection.new)
     if selection == EVERYTHING:
-        return files, len(common_folder(files)) + 1
-    inside = len(base_folder(pattern, "--input")) + 1
+        return files, _inside(common_folder(files))
+    inside = _inside(base_folder(pattern, "--input"))
     chosen = between(files, inside, selection)
     if not chosen and not selection.new:
         raise InputError(
-            f"--since and --until must leave a file of {pattern!r}, none of its {len(files)} is of a day "
+            f"--since and --until must leave a file of {told(pattern)!r}, none of its {len(files)} is of a day "
             f"from {selection.since} on and before {selection.until}"
         )
     return chosen, inside
+
+
+def _inside(folder: str) -> int:
+    """How many letters of a path are those of the folder that it is in, which may be that of all: `/`."""
+    return len(folder.rstrip("/")) + 1
 
 
 def _run(job: Job, files: list[File], inside: int, execution: Execution, judge: Judge) -> Summary:
@@ -169,8 +188,7 @@ def _run(job: Job, files: list[File], inside: int, execution: Execution, judge: 
             MANIFEST,
         )
     seconds = perf_counter() - started
-    summary.checks = judge(Judged(summary, records, seconds, tally, summary.rejected))
-    summary.judged = True
+    judge(Judged(summary, records, seconds, tally, summary.rejected))
     outputs.succeed()
     summary.seconds = perf_counter() - started
     return summary

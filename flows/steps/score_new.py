@@ -6,7 +6,8 @@ earlier model stays as it is. The readings of a file are taken by themselves, si
 been scored: no window reaches from one file into another. A file that cannot be read does not keep the others from
 being scored; the run fails afterwards, and so does the next one until it is whole or gone. A gate that is closed
 fails the run when its rows are scored and in the ledger: the next run does not score them again, but judges them again,
-together with its own, until they are accepted, or another model scores what is new; `_SUCCESS` is there when all are.
+together with its own, until they are accepted. A run of another model cannot judge them: with a gate it accepts its own
+rows, and fails since those are left; without one it accepts all. `_SUCCESS` is there when none is left.
 """
 
 import logging
@@ -17,21 +18,28 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
+
+import pyarrow as pa
 
 from flows.datasets.ranges import FileRows
-from flows.errors import InputError
+from flows.errors import GateError, InputError
+from flows.executors import Executor
 from flows.incoming import Arrivals, arrivals
 from flows.ledger import Entry, Ledger, Run, with_shards
 from flows.locks import locked
 from flows.outputs import Outputs, Record
 from flows.parameters import Execution
 from flows.progress import rows_bar
+from flows.registry import version_at
 from flows.steps.score_reviews import Done
 from flows.steps.scoring_job import FilesWork, Job, Judge, Judged, Summary
 from flows.storage import File, Folder
 from flows.unfinished import at_end
 from rnnfast.drift import Tally
+from rnnfast.scoring import CONFIG
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +52,7 @@ def score_new(
     execution: Execution,
     settle: float,
     judge: Judge,
+    gate: bool,
 ) -> Summary:
     """Has the shards of new files done, enters them in the ledger, and has what was counted of them judged.
 
@@ -57,10 +66,11 @@ def score_new(
         inside: how many letters of a path are those of the folder that all are in.
         execution: where and how.
         settle: see `Selection`.
-        judge: of the rows that this run and those since the last accepted one have added.
+        judge: of the rows that this run, and those before it that were not accepted, have added with its model.
+        gate: whether rows that an earlier run has added with another model must have been accepted.
 
     Raises:
-        GateError: of `judge`.
+        GateError: of `judge`, or there are such rows.
         InputError: the output folder was filled without a ledger, or a new file cannot be read.
     """
     outputs = job.outputs
@@ -71,41 +81,50 @@ def score_new(
         ledger = Ledger.of(outputs.folder)
         require_ledger(outputs, ledger)
         found = arrivals(files, inside, ledger, settle)
+        _remove_left(outputs, ledger, {entry for _, entry in found.taken})
         told = _told(found, len(files))
         logger.info("%s", told)
         unaccepted = ledger.unaccepted
-        if not (found.taken or found.repeated or found.replaced or ledger.left or unaccepted):
+        any_found = found.taken or found.repeated or found.replaced or found.failed
+        if not (any_found or ledger.left or unaccepted):
             if ledger.done:
                 # The last run may have been killed before it said so, or the files gone that it could not read.
                 outputs.succeed()
             return Summary(nothing=told)
+        # First, so that an argument that it refuses leaves nothing behind.
+        executor = execution.executor(job.memory)
         outputs.begin()
         run = _begun(model, found, outputs, ledger)
         summary = Summary(files=len(run.files))
         new = [file for file, _ in found.taken]
-        records, failed = _scored(job, new, inside, execution, summary)
-        done = _done(run, [record for record in records if record.input not in failed], failed)
-        _remove_stale(outputs, ledger, done, records)
+        records, failed = _scored(job, new, inside, executor, summary)
+        failed |= found.failed
+        own = [record for record in records if record.input not in failed]
+        done = _done(run, own, failed, ledger)
         has_entries = bool(done.files or done.repeated or done.replaced)
+        # Killed at any moment: no shard goes before it is written that it does not count, and none is left in a
+        # folder whose ledger has no run, which would be taken for one that was filled without it.
         if has_entries:
             ledger.write(done)
-        else:
+        _remove_stale(outputs, ledger, done, records)
+        if not has_entries:
             ledger.forget([run])
-        ledger.forget(ledger.left)
         seconds = perf_counter() - started
         # Before files that failed are: these fail again in the next run, these rows are not scored again.
+        held = _held(outputs, unaccepted) if gate else []
         tally, rejected, judged = _counted(outputs, [*unaccepted, done])
         if judged:
-            own = [record for record in records if record.input not in failed]
             rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
-            summary.checks = judge(rows)
-            summary.judged = True
-        if has_entries or unaccepted:
-            ledger.write(replace(done, accepted=True))
+            judge(rows)
+        if has_entries or len(held) < len(unaccepted):
+            ledger.write(replace(done, accepted=True, held=tuple(run.id for run in held)))
+        if held:
+            raise GateError(sorted({_left_by(run, model) for run in held}))
         if failed:
             name, reason = next(iter(failed.items()))
+            count = len(run.files) + len(found.failed)
             raise InputError(
-                f"--input must hold files that can be read, {len(failed)} of {len(run.files)} new ones cannot, "
+                f"--input must hold files that can be read, {len(failed)} of {count} new ones cannot, "
                 f"the others are scored; {name}: {reason}"
             )
         outputs.succeed()
@@ -126,31 +145,29 @@ def _alone(folder: Folder) -> Iterator[bool]:
 
 
 def _begun(model: str, found: Arrivals, outputs: Outputs, ledger: Ledger) -> Run:
-    """A run on what was found, in the ledger; what killed runs have left is put right before."""
+    """A run on what was found, in the ledger, in place of those that were killed: nothing else of them is left."""
     ledger.folder.sweep()
     ledger.merge()
-    entries = tuple(entry for _, entry in found.taken)
-    _remove_left(outputs, ledger, set(entries))
     run = Run(
         ledger.next_id(),
         datetime.now(UTC).isoformat(timespec="seconds"),
         model,
         outputs.settings,
-        files=entries,
+        files=tuple(entry for _, entry in found.taken),
         repeated=tuple(found.repeated),
         replaced=tuple(found.replaced),
     )
     ledger.write(run)
+    ledger.forget(ledger.left)
     return run
 
 
 def _scored(
-    job: Job, files: list[File], inside: int, execution: Execution, summary: Summary
+    job: Job, files: list[File], inside: int, executor: Executor, summary: Summary
 ) -> tuple[list[Record], dict[str, str]]:
     """The records of all shards, and the files that cannot be read, by name, with the reason."""
     records: list[Record] = []
     failed: dict[str, str] = {}
-    executor = execution.executor(job.memory)
     with job.apart(inside) as work, rows_bar("scoring", sum(f.size for f in files)) as advance:
         for done in executor.run(_Sparing(work, inside), _planned(job, files, inside)):
             if isinstance(done, Failed):
@@ -161,27 +178,34 @@ def _scored(
     return records, failed
 
 
-def _done(run: Run, records: list[Record], failed: dict[str, str]) -> Run:
-    """A run as it has ended: without the files that failed, which count as they did before."""
+def _done(run: Run, records: list[Record], failed: dict[str, str], ledger: Ledger) -> Run:
+    """A run as it has ended: without the files that failed, which count as they did before.
+
+    But not where what such a file was has been taken under another name, as of a file that was moved out of the way.
+    """
+    done = [entry for entry in run.files if entry.name not in failed]
+    taken = {entry.sha256 for entry in done}
     shards: dict[str, list[str]] = {}
     for record in records:
         shards.setdefault(record.input, []).append(record.key)
     return replace(
         run,
         done=True,
-        files=with_shards((entry for entry in run.files if entry.name not in failed), shards),
-        replaced=tuple(name for name in run.replaced if name not in failed),
+        files=with_shards(done, shards),
+        replaced=tuple(
+            name for name in run.replaced if name not in failed or ledger.live[name].sha256 in taken
+        ),
         rows=sum(record.rows for record in records),
         rejected=sum(record.rejected for record in records),
     )
 
 
 def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, ...]]:
-    """What was counted of the rows that runs have added with the model of the last one, and how many were rejected.
+    """What was counted of the rows that runs have added with the present model, and how many were rejected.
 
     And the ids of these runs, without those that took no file.
     """
-    own = [run for run in runs if run.model == runs[-1].model]
+    own = [run for run in runs if _digest(run.settings) == _digest(outputs.settings)]
     # Files whose content changes may have the same first shards; those that went with the old content are not found.
     keys = {key for run in own for entry in run.files for key in entry.shards}
     found = [each for key in sorted(keys) if (each := outputs.find(key))]
@@ -192,9 +216,37 @@ def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, 
     return tally, rejected, tuple(run.id for run in own if run.files)
 
 
+def _held(outputs: Outputs, runs: list[Run]) -> list[Run]:
+    """Those of the runs whose rows are of another model, as far as they are still there."""
+    others = [run for run in runs if _digest(run.settings) != _digest(outputs.settings)]
+    there = outputs.keys() if others else set()
+    return [run for run in others if any(not there.isdisjoint(e.shards) for e in run.files)]
+
+
+def _digest(settings: Any) -> str:
+    """That of the model, of all that decides the rows; empty where nobody put it down."""
+    return str((settings or {}).get("model", ""))
+
+
+def _left_by(run: Run, model: str) -> str:
+    """That the rows of a run wait for its model, and where that is: not where another one has taken its place."""
+    folder = Path(run.model)
+    digest = _digest(run.settings) or "unknown"
+    if run.model == model or not (folder / CONFIG).is_file():
+        return (
+            f"rows are not accepted whose model is no longer in {folder}, its digest was {digest}"
+        )
+    version = version_at(folder)
+    name = f"version {version[1]} of {version[0]}" if version else f"the model of {folder}"
+    return f"rows of {name} are not accepted, a run with --model {folder} judges them"
+
+
 def _remove_left(outputs: Outputs, ledger: Ledger, taken: set[Entry]) -> None:
-    """Removes the shards that killed runs left, unless this run would come to the same ones."""
-    if all(run.settings == outputs.settings and taken.issuperset(run.files) for run in ledger.left):
+    """Removes the shards that killed runs left, or did not come to remove; but those that this run would come to."""
+    left = ledger.left
+    if left and all(
+        run.settings == outputs.settings and taken.issuperset(run.files) for run in left
+    ):
         return
     known = {key for entry in ledger.live.values() for key in entry.shards}
     for key in sorted(outputs.keys() - known):
@@ -218,8 +270,31 @@ def _told(found: Arrivals, count: int) -> str:
         *([f"{len(found.replaced)} changed"] if found.replaced else []),
         *([f"{len(found.repeated)} seen again"] if found.repeated else []),
         *([f"{len(found.waiting)} that may still be written to"] if found.waiting else []),
+        *([f"{len(found.failed)} that cannot be read"] if found.failed else []),
     ]
     return f"{', '.join(parts)}; {count} files in the input"
+
+
+def progress_new(
+    job: Job, found: Arrivals, inside: int
+) -> tuple[list[File], int, int, dict[str, str]]:
+    """The files that a run on what was found would take, their shards, how many are done, and the files that fail.
+
+    A file whose content is not what it should be may turn out to fail only when it is scored.
+    """
+    files: list[File] = []
+    done: list[bool] = []
+    failed = dict(found.failed)
+    with job.apart(inside) as work:
+        for file, entry in found.taken:
+            shards = [_sparing(work.find, inside, item) for item in _planned(job, [file], inside)]
+            reasons = [each.reason for each in shards if isinstance(each, Failed)]
+            if reasons:
+                failed[entry.name] = reasons[0]
+            else:
+                files.append(file)
+                done += [each is not None for each in shards]
+    return files, len(done), sum(done), failed
 
 
 def require_ledger(outputs: Outputs, ledger: Ledger) -> None:
@@ -243,7 +318,7 @@ def _planned(job: Job, files: list[File], inside: int) -> Iterator[FileRows | Fi
     for file in files:
         try:
             yield from job.shards_of(file, inside)
-        except InputError as error:
+        except (InputError, OSError, pa.ArrowException) as error:
             yield Failed(file.path[inside:], str(error))
 
 
@@ -255,13 +330,28 @@ class _Sparing:
     inside: int
 
     def start(self, threads: int) -> Callable[[FileRows | File | Failed], Done | Failed]:
-        return partial(self._do, self.work.start(threads))
+        return partial(_sparing, self.work.start(threads), self.inside)
 
-    def _do(self, do: Callable[[Any], Done], item: FileRows | File | Failed) -> Done | Failed:
-        if isinstance(item, Failed):
-            return item
-        try:
-            return do(item)
-        except InputError as error:
-            file = item.file if isinstance(item, FileRows) else item
-            return Failed(file.path[self.inside :], str(error))
+
+def _sparing(
+    do: Callable[[Any], Result], inside: int, item: FileRows | File | Failed
+) -> Result | Failed:
+    """Does a shard, unless its file cannot be read."""
+    if isinstance(item, Failed):
+        return item
+    try:
+        return do(item)
+    except (InputError, OSError, pa.ArrowException) as error:
+        # The system tells errors of the output, or of a disk that is full, by the same types.
+        file = item.file if isinstance(item, FileRows) else item
+        if isinstance(error, OSError) and _can_be_read(file):
+            raise
+        return Failed(file.path[inside:], str(error))
+
+
+def _can_be_read(file: File) -> bool:
+    try:
+        file.sha256()
+    except OSError:
+        return False
+    return True

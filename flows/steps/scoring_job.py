@@ -85,8 +85,8 @@ class Judged:
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
-Judge = Callable[[Judged], Status]
-"""How the worst check of the rows ends; raises GateError where that ends the job."""
+Judge = Callable[[Judged], None]
+"""Judges rows, and puts into the summary how the worst check of them ends; raises GateError where that ends the job."""
 
 
 class FilesWork(Work[Any, Done], Protocol):

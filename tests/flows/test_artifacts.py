@@ -110,6 +110,17 @@ def test_drift_is_told_where_a_check_does_not_pass(told: list[tuple[Any, ...]]) 
     assert told == [(events.DRIFTED, {"status": "failed", "reason": "psi of score 0.3"})]
 
 
+def test_drift_is_told_without_the_keys_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    resources: list[dict[str, str]] = []
+    monkeypatch.setattr(
+        events, "emit_event", lambda _, resource, payload: resources.append(resource)
+    )
+    moved = {"rule": "psi", "of": "score", "value": 0.3, "status": "failed"}
+    events.tell_drift("s3://KEY:SECRET@bucket/x?region=eu", {"status": "failed", "checks": [moved]})
+    assert [resource["prefect.resource.name"] for resource in resources] == ["s3://bucket/x"]
+    assert "SECRET" not in str(resources)
+
+
 def test_a_promotion_is_told_and_a_candidate_is_not(told: list[tuple[Any, ...]]) -> None:
     events.tell_promotion(Registered("tickets", 2, "candidate", "worse"))
     events.tell_promotion(Registered("tickets", 1, "production", "as before"))

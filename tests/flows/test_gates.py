@@ -2,12 +2,15 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file, save_file
 from typer.testing import Result
 
 from flows.errors import GateError
@@ -30,6 +33,7 @@ RunCli = Callable[..., Result]
 USUAL = [f"good {'bad ' * (i % 5)}good, good" for i in range(300)]
 OTHER = [f"unheard of {'words, ' * (i % 9)} très déjà" for i in range(300)]
 ALONE = Execution(workers=1)
+OFF = Limits(**dict.fromkeys(("psi", "unknown", "outside", "cut"), "off"))
 
 
 @pytest.fixture
@@ -115,8 +119,7 @@ def test_a_closed_gate_leaves_the_scores_and_does_not_call_them_good(
     assert (output / MANIFEST).exists()
     assert not (output / SUCCESS).exists()
     assert drift_of(output)["status"] == "failed"
-    limits = Limits(**dict.fromkeys(("psi", "unknown", "outside", "cut"), "off"))
-    summary = score_files(profiled, path, None, output, execution=ALONE, limits=limits, gate=True)
+    summary = score_files(profiled, path, None, output, execution=ALONE, limits=OFF, gate=True)
     assert (summary.skipped, summary.checks) == (1, "passed")
     assert (output / SUCCESS).exists()
 
@@ -155,7 +158,7 @@ def test_what_a_closed_gate_kept_back_is_judged_again_with_what_is_new(
         score()
     assert drift_of(output)["rows"] == 601
     assert not (output / SUCCESS).exists()
-    accepted = score(Limits(**dict.fromkeys(("psi", "unknown", "outside", "cut"), "off")))
+    accepted = score(OFF)
     assert (accepted.shards, accepted.checks) == (0, "passed")
     assert (output / SUCCESS).exists()
     now = {path: path.stat().st_mtime_ns for path in output.glob("*.parquet")}
@@ -165,6 +168,105 @@ def test_what_a_closed_gate_kept_back_is_judged_again_with_what_is_new(
     assert score().checks == "passed"
     assert drift_of(output)["rows"] == 301
     assert score().nothing
+
+
+class Versions:
+    """Runs with two versions of a model, which add to a folder with a gate."""
+
+    def __init__(self, profiled: Path, folder: Path) -> None:
+        self.folder, self.output = folder, folder / "out"
+        self.first, self.second = (folder / "tickets" / number for number in "12")
+        for version in (self.first, self.second):
+            shutil.copytree(profiled, version)
+            (version / "version.json").write_text("{}")
+        # Another model by its digest, and yet its scores are like those of training.
+        weights = load_file(self.second / "model.safetensors")
+        save_file(
+            {k: v * np.float32(1 + 1e-5) for k, v in weights.items()},
+            self.second / "model.safetensors",
+        )
+        (folder / "in").mkdir()
+
+    def put(self, name: str, texts: list[str]) -> None:
+        write(self.folder / "in" / f"{name}.parquet", texts)
+
+    def score(self, version: Path, limits: Limits = LIMITS, gate: bool = True) -> Summary:
+        new = Selection(new=True, settle=0)
+        places = str(self.folder / "in"), None, self.output
+        return score_files(
+            version, *places, execution=ALONE, selection=new, limits=limits, gate=gate
+        )
+
+    @property
+    def succeeded(self) -> bool:
+        return (self.output / SUCCESS).exists()
+
+
+@pytest.fixture
+def versions(profiled: Path, tmp_path: Path) -> Versions:
+    """One whose gate is closed for what the first version scored."""
+    found = Versions(profiled, tmp_path)
+    found.put("a", OTHER)
+    with pytest.raises(GateError, match="unknown of the scored rows is 1 "):
+        found.score(found.first)
+    return found
+
+
+def test_a_promotion_opens_no_gate(versions: Versions) -> None:
+    told = f"rows of version 1 of tickets are not accepted, .*--model {versions.first} judges them"
+    for _ in range(2):
+        with pytest.raises(GateError, match=told):
+            versions.score(versions.second)
+    versions.put("b", USUAL)
+    with pytest.raises(GateError, match=told):
+        versions.score(versions.second)
+    assert not versions.succeeded
+    assert drift_of(versions.output)["rows"] == 300  # those of the second version
+    with pytest.raises(GateError, match="unknown of the scored rows is 1 "):
+        versions.score(versions.first)
+    # Those of the second version have been accepted, and are not judged by the first.
+    accepted = versions.score(versions.first, OFF)
+    assert accepted.judged
+    assert drift_of(versions.output)["rows"] == 300
+    assert versions.succeeded
+    assert versions.score(versions.second).nothing
+
+
+def test_the_gate_that_each_version_has_closed(versions: Versions) -> None:
+    versions.put("b", [*OTHER, "more"])
+    with pytest.raises(GateError, match="unknown of the scored rows is 1 "):
+        versions.score(versions.second)
+    with pytest.raises(GateError, match=f"version 2 of tickets .*--model {versions.second} judges"):
+        versions.score(versions.first, OFF)
+    assert not versions.succeeded
+    assert versions.score(versions.second, OFF).judged
+    assert drift_of(versions.output)["rows"] == 301
+    assert versions.succeeded
+    assert versions.score(versions.first).nothing
+
+
+def test_without_the_gate_another_version_accepts_all(versions: Versions) -> None:
+    versions.score(versions.second, gate=False)
+    assert versions.succeeded
+    assert versions.score(versions.second).nothing
+
+
+def test_rows_that_are_gone_close_no_gate(versions: Versions) -> None:
+    versions.put("a", USUAL)
+    assert versions.score(versions.second).checks == "passed"
+    assert versions.succeeded
+    assert versions.score(versions.second).nothing
+
+
+def test_a_gate_of_a_model_that_is_gone(versions: Versions) -> None:
+    digest = Scorer.load(versions.first).digest
+    shutil.rmtree(versions.first)
+    with pytest.raises(GateError, match=f"no longer in {versions.first}, its digest was {digest}"):
+        versions.score(versions.second)
+    # Another model has taken its place.
+    versions.second.rename(versions.first)
+    with pytest.raises(GateError, match=f"no longer in {versions.first}, its digest was {digest}"):
+        versions.score(versions.first)
 
 
 def test_a_run_without_a_profile_is_checked_without_drift(

@@ -210,6 +210,26 @@ def test_many_runs_become_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Ledger.of(output).done == ledger.done
 
 
+def test_a_run_that_is_accepted_may_leave_earlier_ones_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "MOST", 2)
+    output = Folder.at(tmp_path, "--output")
+
+    def unaccepted(run: str, *held: str, accepted: bool = True) -> list[str]:
+        ledger = Ledger.of(output)
+        ledger.merge()
+        ledger.write(Run(run, "", "", None, done=True, accepted=accepted, held=held))
+        return [run.id for run in Ledger.of(output).unaccepted]
+
+    assert unaccepted("1", accepted=False) == ["1"]
+    assert unaccepted("2", "1") == ["1"]
+    assert unaccepted("3", accepted=False) == ["1", "3"]
+    assert unaccepted("4", "1", "3") == ["1", "3"]
+    assert unaccepted("5", "3") == ["3"]
+    assert unaccepted("6") == []
+
+
 def test_a_run_that_is_not_done_counts_for_nothing(tmp_path: Path) -> None:
     output = Folder.at(tmp_path, "--output")
     ledger = Ledger.of(output)

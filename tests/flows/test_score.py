@@ -68,6 +68,27 @@ def test_bad_rows_go_to_a_side_file(run_dir: Path, inputs: Path, tmp_path: Path)
     ]
 
 
+def test_a_shard_whose_rejected_rows_somebody_removed_is_done_again(
+    run_dir: Path, inputs: Path, tmp_path: Path
+) -> None:
+    arguments = (run_dir, str(inputs / "*/*.csv"), TEXTS, tmp_path / "out")
+    done = score_files(*arguments)
+    listed = list((tmp_path / "out" / "rejected").iterdir())
+    listed[0].unlink()
+    again = score_files(*arguments)
+    assert (again.shards, again.skipped) == (done.shards, done.shards - 1)
+    assert listed[0].exists()
+
+
+def test_a_file_with_a_long_name(run_dir: Path, tmp_path: Path) -> None:
+    for name in ("xé" * 80, "xé" * 79):  # 244 bytes
+        (tmp_path / f"{name}.csv").write_text("text\ngood\n")
+    done = score_files(run_dir, str(tmp_path / "*.csv"), TEXTS, tmp_path / "out")
+    assert (done.shards, done.rows) == (2, 2)
+    stems = {path.stem[:-17] for path in (tmp_path / "out").glob("*.parquet")}
+    assert stems == {"xé" * 33 + "x"}
+
+
 @pytest.mark.parametrize("lost", ["parquet", "json", "both"])
 def test_what_is_done_is_not_done_again(
     run_dir: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str

@@ -1,31 +1,42 @@
 """Runs that score what is new, some of which are killed, under models that change."""
 
+import errno
 import gzip
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
+from pydantic import ByteSize
 
 from flows import REPORT
+from flows import ledger as ledger_module
+from flows.datasets import ranges
 from flows.errors import InputError
 from flows.ledger import Ledger
 from flows.locks import locked
 from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
-from flows.steps import partition, score_new
+from flows.steps import partition, score_new, score_reviews
+from flows.steps import score as score_step
 from flows.steps.score import Plan, plan_files, score_files
 from flows.steps.scoring_job import Summary, scoring_job
-from flows.storage import Folder
+from flows.storage import File, Folder
 from rnnfast.scoring import Scorer
 
 ALONE, ALL, NEW = Execution(workers=1), Selection(), Selection(new=True, settle=0)
@@ -207,6 +218,80 @@ def test_what_a_killed_run_left_is_neither_lost_nor_doubled(
     assert score().nothing
 
 
+@pytest.mark.parametrize("step", ["write", "_remove_stale"])
+def test_killed_while_a_file_takes_the_place_of_another(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    put(tmp_path, "a.csv", "good", "new", "text", modified=2e9)
+    original = Ledger.write
+
+    def dies(*arguments: Any) -> None:
+        if step == "write" and not arguments[1].done:
+            return original(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*(Ledger, "write") if step == "write" else (score_new, step), dies)
+        with pytest.raises(KeyboardInterrupt):
+            score()
+    (tmp_path / "in" / "a.csv").unlink()
+    assert score().nothing
+    # Whichever content the ledger says that there is.
+    assert rows(tmp_path) == ids("a.csv", 1 if step == "write" else 3)
+    ledger = Ledger.of(Folder.at(tmp_path / "out", "--output"))
+    assert {path.stem for path in (tmp_path / "out").glob("*.parquet")} == set(
+        ledger.live["a.csv"].shards
+    )
+    assert not ledger.left
+
+
+def test_killed_within_a_shard_that_is_not_done_again(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    before = tree(tmp_path / "out")
+    (tmp_path / "in" / "b.csv").write_bytes(b"text,other\n,1\nbad,2\n")
+    original = Folder.write
+
+    def dies(folder: Folder, name: str, content: bytes) -> None:
+        if name.endswith(".parquet"):
+            raise KeyboardInterrupt
+        original(folder, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            score()
+    assert len(list((tmp_path / "out" / "rejected").iterdir())) == 1
+    (tmp_path / "in" / "b.csv").unlink()
+    assert score().nothing
+    assert tree(tmp_path / "out") == before
+    # What somebody else has put there is not ours to remove.
+    (tmp_path / "out" / "all.parquet").write_bytes(b"")
+    put(tmp_path, "b.csv", "bad")
+    score()
+    assert (tmp_path / "out" / "all.parquet").exists()
+
+
+def test_runs_that_never_end_leave_one_file(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "MOST", 2)
+    put(tmp_path, "a.csv", "good")
+    for _ in range(5):
+        killed(score, monkeypatch, after=0)
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+    # Those of a version that kept them all.
+    ledger = Ledger.of(Folder.at(tmp_path / "out", "--output"))
+    for number in range(2, 6):
+        ledger.write(replace(ledger.left[0], id=f"{number:08}-x"))
+    assert score().rows == 1
+    assert score().nothing
+
+
 def test_a_file_that_cannot_be_read_keeps_no_other_from_being_scored(
     score: Score, tmp_path: Path
 ) -> None:
@@ -234,6 +319,101 @@ def test_a_file_that_cannot_be_read_keeps_no_other_from_being_scored(
     assert (tmp_path / "out" / SUCCESS).exists()
 
 
+def test_a_file_that_the_system_does_not_hand_out_keeps_no_other_from_being_scored(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    put(tmp_path, "a.csv", "good", "changed", modified=2e9)
+    put(tmp_path, "b.csv", "bad")
+    original = File.sha256
+
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "sha256", lambda f: original(f) if f.name != "a.csv" else denied())
+        for expected in ("1 of 2 new ones", "1 of 1 new ones"):
+            with pytest.raises(InputError, match=rf"{expected} cannot, .*; a\.csv: .*denied"):
+                score()
+            assert rows(tmp_path) == ids("a.csv", 1) + ids("b.csv", 1)
+            assert not (tmp_path / "out" / SUCCESS).exists()
+    score()
+    assert rows(tmp_path) == ids("a.csv", 2) + ids("b.csv", 1)
+
+
+@pytest.mark.parametrize("name", ["score_reviews._read", "ranges.row_ranges"])
+def test_a_file_that_is_gone_when_it_is_scored(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    put(tmp_path, "b.csv", "bad")
+    module, _, function = name.partition(".")
+    owner = {"ranges": ranges, "score_reviews": score_reviews}[module]
+    original = getattr(owner, function)
+
+    def gone(what: Any, *arguments: Any) -> Any:
+        file = what if isinstance(what, File) else what.file
+        if file.name == "a.csv":
+            Path(file.path).unlink(missing_ok=True)
+        return original(what, *arguments)
+
+    monkeypatch.setattr(owner, function, gone)
+    with pytest.raises(InputError, match=r"1 of 2 new ones cannot, .*; a\.csv: .*No such file"):
+        score()
+    assert rows(tmp_path) == ids("b.csv", 1)
+    assert score().nothing
+    assert (tmp_path / "out" / SUCCESS).exists()
+
+
+def test_a_file_of_what_arrow_does_not_know(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    put(tmp_path, "b.csv", "bad")
+    original = score_reviews._read
+
+    def fails(shard: Any, *arguments: Any) -> Any:
+        if shard.name == "a.csv":
+            raise pa.ArrowNotImplementedError("no such cast")
+        return original(shard, *arguments)
+
+    monkeypatch.setattr(score_reviews, "_read", fails)
+    with pytest.raises(InputError, match=r"1 of 2 new ones cannot, .*; a\.csv: no such cast"):
+        score()
+    assert rows(tmp_path) == ids("b.csv", 1)
+
+
+def test_an_output_that_cannot_be_written_ends_the_run(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    original = Folder.write
+
+    def full(folder: Folder, name: str, content: bytes) -> None:
+        if name.endswith(".parquet"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(folder, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            score()
+    assert score().rows == 1
+
+
+def test_a_file_that_made_way_for_one_that_cannot_be_read_is_there_once(
+    score: Score, tmp_path: Path
+) -> None:
+    old = put(tmp_path, "a.csv", "good", "bad")
+    score()
+    old.rename(tmp_path / "in" / "b.csv")
+    put(tmp_path, "a.csv", modified=2e9).write_text("other\n1\n")
+    with pytest.raises(InputError, match="1 of 2 new ones cannot"):
+        score()
+    assert rows(tmp_path) == ids("b.csv", 2)
+    put(tmp_path, "a.csv", "new", modified=3e9)
+    score()
+    assert rows(tmp_path) == ids("a.csv", 1) + ids("b.csv", 2)
+
+
 def test_new_files_without_a_row_that_can_be_scored(score: Score, tmp_path: Path) -> None:
     put(tmp_path, "a.csv")
     (tmp_path / "in" / "b.csv").write_bytes(b"text,other\n,1\n")
@@ -248,6 +428,20 @@ def test_two_runs_do_not_add_to_a_folder_at_a_time(score: Score, tmp_path: Path)
     with locked(tmp_path / "out"):
         assert score().nothing == f"another run adds to {tmp_path / 'out'}"
     assert score().rows == 1
+
+
+def test_an_argument_that_is_refused_leaves_all_as_it_is(
+    score: Score, run_dir: Path, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.csv", "good")
+    score()
+    before = tree(tmp_path / "out")
+    put(tmp_path, "b.csv", "bad")
+    places = (str(tmp_path / "in"), None, tmp_path / "out")
+    execution = Execution(workers=1, memory_limit=ByteSize(1))
+    with pytest.raises(InputError, match="--memory-limit"):
+        score_files(run_dir, *places, execution=execution, selection=NEW)
+    assert tree(tmp_path / "out") == before
 
 
 def test_folders_filled_in_another_way_are_left_alone(score: Score, tmp_path: Path) -> None:
@@ -310,6 +504,18 @@ def test_a_plan_of_readings(
     assert plan(forecaster, tmp_path).done == 1
 
 
+def test_no_day_of_an_input_whose_address_has_keys(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
+    monkeypatch.setattr(score_step, "find", lambda *_, **__: [])
+    monkeypatch.setattr(score_step, "base_folder", lambda *_: "bucket/in")
+    days = Selection.model_validate({"until": "2026-01-01"})
+    with pytest.raises(InputError, match="leave a file of 's3://bucket/in', none") as caught:
+        plan_files(job, "s3://KEY:SECRET@bucket/in", days)
+    assert "SECRET" not in str(caught.value)
+
+
 def test_backfill(score: Score, tmp_path: Path) -> None:
     for day in ("2026/01/31", "2026/02/01", "2026/02/02"):
         put(tmp_path, f"{day}/a.csv", day)
@@ -329,6 +535,17 @@ def test_backfill(score: Score, tmp_path: Path) -> None:
     assert score().rows == 1
 
 
+def test_the_names_of_files_directly_below_the_root(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
+    file = File(fs.LocalFileSystem(), "/data-of-no-one.csv", 1)
+    monkeypatch.setattr(score_step, "find", lambda *_, **__: [file])
+    for selection in (ALL, NEW):
+        [found], inside = score_step._found(job, file.path, selection)
+        assert found.path[inside:] == "data-of-no-one.csv"
+
+
 def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> None:
     planning = partial(plan, run_dir, tmp_path, execution=Execution(workers=1, shard_rows=2))
     put(tmp_path, "a.csv", "good", "bad", "good")
@@ -346,6 +563,12 @@ def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> 
     score(selection=new)
     before = tree(tmp_path)
     assert planning(new).files == []
+    assert tree(tmp_path) == before
+    (tmp_path / "out").rename(tmp_path / "added")
+    (tmp_path / "in" / "b.csv").rename(tmp_path / "b.csv")
+    score(selection=ALL)
+    (tmp_path / "b.csv").rename(tmp_path / "in" / "b.csv")
+    before = tree(tmp_path)
     everything = planning()
     assert ([file.name for file in everything.files], everything.shards, everything.done) == (
         ["a.csv", "b.csv"],
@@ -353,6 +576,92 @@ def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> 
         2,
     )
     assert tree(tmp_path) == before
+
+
+def test_a_plan_tells_what_cannot_be_read(
+    score: Score, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planning = partial(plan, run_dir, tmp_path, execution=Execution(workers=1, shard_rows=2))
+    put(tmp_path, "a.csv", "good", "bad", "good")
+    put(tmp_path, "b.csv").write_text("other\n1\n2\n3\n")
+    put(tmp_path, "c.parquet")
+    put(tmp_path, "d.csv", "bad")
+    original = File.sha256
+    monkeypatch.setattr(File, "sha256", lambda f: original(f) if f.name != "d.csv" else denied())
+    planned = planning(NEW)
+    assert ([file.name for file in planned.files], planned.shards, planned.done) == (
+        ["a.csv"],
+        2,
+        0,
+    )
+    assert sorted(planned.failed) == ["b.csv", "c.parquet", "d.csv"]
+    assert "--text-column must name a column" in planned.failed["b.csv"]
+    with pytest.raises(InputError, match="3 of 4 new ones cannot"):
+        score()
+    with pytest.raises(InputError, match="--new must be given for an --output that was filled"):
+        planning()
+
+
+def denied() -> str:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def dies_at(patch: pytest.MonkeyPatch, moment: int) -> None:
+    """Has the process die when it has changed so many files."""
+    left = moment
+
+    def dying(change: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            change(*arguments)
+
+        return call
+
+    for name in ("write", "remove"):
+        patch.setattr(Folder, name, dying(getattr(Folder, name)))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_killed_at_every_moment(
+    score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    out = tmp_path / "out"
+    for moment in count():
+        for folder in ("in", "out"):
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+        put(tmp_path, "a.csv", "good")
+        put(tmp_path, "b.csv", "moved", "away")
+        score()
+        # Another content, another name, a file that cannot be read, and one with a row that cannot be scored.
+        put(tmp_path, "a.csv", "good", "new", "text", modified=2e9)
+        (tmp_path / "in" / "b.csv").rename(tmp_path / "in" / "c.csv")
+        put(tmp_path, "b.csv").write_text("other\n1\n")
+        put(tmp_path, "d.csv").write_text("text,other\ngood,1\n,1\n")
+        with monkeypatch.context() as patch:
+            dies_at(patch, moment)
+            with pytest.raises((KeyboardInterrupt, InputError)) as end:
+                score()
+        if end.type is InputError:
+            break
+        for path in (tmp_path / "in").iterdir():
+            if is_gone or path.name == "b.csv":
+                path.unlink()
+        score()
+        ledger = Ledger.of(Folder.at(out, "--output"))
+        live = {key for entry in ledger.live.values() for key in entry.shards}
+        assert {path.stem for path in out.glob("*.parquet")} == live
+        assert {path.stem for path in (out / "tally").iterdir()} == live
+        assert {path.stem for path in (out / "rejected").glob("*")} <= live
+        assert ledger.live.keys() - {"d.csv"} in ({"a.csv", "b.csv"}, {"a.csv", "c.csv"})
+        assert sum(rows(tmp_path).values()) in ((3, 6) if is_gone else (6,))
+        assert (out / SUCCESS).exists()
+        assert not ledger.left
+        assert score().nothing
+    assert moment > 20
 
 
 SCORING = """

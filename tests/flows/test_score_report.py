@@ -16,7 +16,7 @@ from flows.errors import GateError, InputError
 from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
 from flows.registry import Model
-from flows.steps import report_scores
+from flows.steps import report_scores as report_step
 from flows.steps.score import score_files
 from flows.storage import Folder, told
 from rnnfast.drift import Tally
@@ -231,7 +231,7 @@ def test_killed_before_its_page_the_next_run_writes_it(
         put(tmp_path, "a.csv", USUAL)
         arguments = (profiled, str(tmp_path / "in"), None, output)
         with monkeypatch.context() as patch:
-            patch.setattr(report_scores, "report_scores", dies)
+            patch.setattr(report_step, "report_scores", dies)
             with pytest.raises(KeyboardInterrupt):
                 score_files(*arguments, execution=ALONE, selection=selection)
         assert not (output / REPORT).exists()
@@ -373,6 +373,47 @@ def test_the_command_line_names_the_page_and_a_dry_run_writes_none(
     assert result.exit_code == 0, result.output
     assert f"Report: {tmp_path / 'out' / REPORT}" in result.stdout
     assert (tmp_path / "out" / REPORT).exists()
+
+
+@pytest.mark.parametrize("error", ["gate", "file"])
+def test_what_was_judged_is_shown_and_told_where_an_error_ends_the_run(
+    server: None,
+    run_cli: RunCli,
+    profiled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+) -> None:
+    from flows import artifacts, events
+
+    told: list[str] = []
+    tables: dict[str, Any] = {}
+    monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: told.append(event))
+    monkeypatch.setattr(
+        artifacts, "create_table_artifact", lambda rows, key, _: tables.update({key: rows})
+    )
+    monkeypatch.setattr(
+        artifacts, "create_markdown_artifact", lambda text, key, _: tables.update({key: text})
+    )
+    put(tmp_path, "a.csv", ["unheard of"] * 200)
+    options = ["--model", profiled, "--input", tmp_path / "in", "--output", tmp_path / "out"]
+    options += ["--workers", 1, "--new", "--settle", 0]
+    if error == "file":
+        put(tmp_path, "b.csv", []).write_text("other\n1\n")
+    result = run_cli("score", *options, *(["--gate"] if error == "gate" else []))
+    assert result.exit_code == 2, result.output
+    assert told == [events.DRIFTED]
+    figures = {row["what"]: row["count"] for row in tables["score-figures"]}
+    assert (figures["files"], figures["rows scored"]) == (2 if error == "file" else 1, 200)
+    assert "failed" in {row["status"] for row in tables["score-drift"]}
+    assert "(data:image/svg+xml;base64," in tables["score-report"]
+    if error == "file":
+        # Only the file that cannot be read is left, and nothing is judged or told again.
+        assert run_cli("score", *options).exit_code == 2
+        assert len(told) == 1
+        planned = run_cli("score", *options, "--dry-run")
+        assert planned.exit_code == 0, planned.output
+        assert "Would fail after that, since b.csv cannot be read: --text-column" in planned.stdout
 
 
 def test_a_page_that_says_why_a_gate_is_closed_is_shown(
