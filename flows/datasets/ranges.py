@@ -6,8 +6,10 @@ from itertools import chain
 
 import pyarrow.parquet as pq
 
+from flows.datasets import readers
 from flows.datasets.files import whole_file
 from flows.datasets.readers import RowRange, open_parquet
+from flows.errors import InputError
 from flows.storage import File, blocks
 from rnnfast._text import RowEnds
 
@@ -112,11 +114,29 @@ def _of_bytes(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange]
 
 
 def _row_ends(file: File) -> Iterator[int]:
-    """The places behind each row, the one behind the last row though it have no line end."""
+    """The places behind each row, the one behind the last row though it have no line end.
+
+    Raises:
+        InputError: a row of CSV is too long for Arrow, the rest of the file for all that one can tell.
+    """
     scanner, read = RowEnds(file.kind == "csv"), 0
+    row = last = 0
     with file.stream() as stream:
         for block in blocks(stream):
-            yield from scanner.scan(block).tolist()
+            for place in scanner.scan(block).tolist():
+                _require_short(file, row, place - last)
+                row, last = row + 1, place
+                yield place
             read += len(block)
+            _require_short(file, row, read - last)
     if scanner.open:
         yield read
+
+
+def _require_short(file: File, row: int, size: int) -> None:
+    """Raises InputError where a row of CSV, the header being row 0, does not fit into a block."""
+    if file.kind == "csv" and size > readers.CSV_BLOCK:
+        raise InputError(
+            f"{file}, row {row}: a row must have at most {readers.CSV_BLOCK:,} bytes, this one has more; "
+            "most likely it has a quote that is not closed"
+        )

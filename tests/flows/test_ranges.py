@@ -1,6 +1,7 @@
 """Ranges of rows: read one by one they are the file."""
 
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows import storage
-from flows.datasets import readers
+from flows.datasets import ranges, readers
 from flows.datasets.files import read_batches
 from flows.datasets.ranges import row_ranges
 from flows.datasets.readers import Columns, Rejected, RowRange
@@ -35,16 +36,17 @@ def content(file: File, rows: RowRange | None = None) -> Content:
 
 
 def in_parts(file: File, most_rows: int, most_bytes: int) -> Content:
-    ranges = list(row_ranges(file, most_rows, most_bytes))
-    assert [r.start for r in ranges] == [0, *(r.stop for r in ranges)][:-1] if ranges else True
-    assert sum(r.size for r in ranges) <= file.size
+    found = list(row_ranges(file, most_rows, most_bytes))
+    assert [r.start for r in found] == [0, *(r.stop for r in found)][:-1] if found else True
+    assert sum(r.size for r in found) <= file.size
     if file.kind != "parquet":
-        assert all(r.stop - r.start <= most_rows for r in ranges)
-    parts = [content(file, rows) for rows in ranges]
+        assert all(r.stop - r.start <= most_rows for r in found)
+    parts = [content(file, rows) for rows in found]
     return [row for part in parts for row in part[0]], [row for part in parts for row in part[1]]
 
 
-PIECES = ["a", '"', '""', ",", "\n", "\r", "\r\n", "é", 'b"', '"c,d"', '"\n"', '","']
+# What is no UTF-8 is written so and becomes a byte of its own.
+PIECES = ["\udce9", "a", '"', '""', ",", "\n", "\r", "\r\n", "é", 'b"', '"c,d"', '"\n"', '","']
 HEADS = ["text,other\n", "text\n", "other,text\r\n", '"text",x\r', "\n\ntext\n"]
 
 
@@ -66,7 +68,7 @@ def test_any_csv_is_cut_where_arrow_ends_its_rows(
     block: int,
 ) -> None:
     path = tmp_path_factory.mktemp("csv") / "a.csv"
-    path.write_bytes((mark + head + "".join(body)).encode())
+    path.write_bytes((mark + head + "".join(body)).encode("utf-8", "surrogateescape"))
     file = file_of(path)
     try:
         whole = content(file)
@@ -129,15 +131,47 @@ def test_parquet_is_cut_where_row_groups_end_unless_they_are_large(tmp_path: Pat
 def test_large_texts_make_small_ranges(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [f"{i}" * 10_000 for i in range(64)]}), tmp_path / "a.parquet",
                    use_dictionary=False)  # fmt: skip
-    ranges = list(row_ranges(file_of(tmp_path / "a.parquet"), 65_536, 100_000))
-    assert len(ranges) > 5
-    assert ranges[-1].stop == 64
+    found = list(row_ranges(file_of(tmp_path / "a.parquet"), 65_536, 100_000))
+    assert len(found) > 5
+    assert found[-1].stop == 64
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 @pytest.mark.parametrize("data", [b"", b"text", b"text\n", b"\n\n"])
 def test_files_without_rows(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    ranges = list(row_ranges(file_of(tmp_path / name), 10, 10))
-    rows = sum(r.stop - r.start for r in ranges)
+    found = list(row_ranges(file_of(tmp_path / name), 10, 10))
+    rows = sum(r.stop - r.start for r in found)
     assert rows == (0 if name == "a.csv" else len(data.splitlines()))
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_quote_that_is_not_closed_ends_the_search_for_rows(
+    tmp_path: Path, is_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "CSV_BLOCK", 100)
+    monkeypatch.setattr(storage, "BLOCK", 10)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'text\na\n"b' + b"\nc" * 1000 + (b"" if is_last else b'"\nd\n'))
+    read: list[int] = []
+    scan = ranges.blocks
+
+    def counted(stream: pa.NativeFile) -> Iterator[bytes]:
+        for block in scan(stream):
+            read.append(len(block))
+            yield block
+
+    monkeypatch.setattr(ranges, "blocks", counted)
+    with pytest.raises(InputError, match=r"a\.csv, row 2: .* a quote that is not closed"):
+        list(row_ranges(file_of(path), 10, 10**6))
+    assert sum(read) < 200
+
+
+def test_rows_that_fit_into_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "CSV_BLOCK", 100)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text\n" + (b"a" * 99 + b"\n") * 5)
+    assert len(in_parts(file_of(path), 2, 10**6)[0]) == 5
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "' + "a" * 500 + '"}\n')
+    assert len(in_parts(file_of(path), 2, 10**6)[0]) == 1
