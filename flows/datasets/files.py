@@ -74,7 +74,7 @@ def _usable(raw: pa.Table, places: pa.Array, rejected: list[Rejected], name: str
     has_text = "text" in raw.column_names
     missing = where_false(pc.is_valid(raw["text"])) if has_text else []
     reasons = dict.fromkeys(missing, "the text is missing")
-    raw, checked = _to_strings(raw)
+    raw, checked = to_strings(raw)
     for index, column in checked.items():
         reasons.setdefault(index, f"the {column} is not UTF-8")
     if reasons:
@@ -94,7 +94,7 @@ def where_false(mask: pa.ChunkedArray) -> list[int]:
     return pc.indices_nonzero(pc.invert(mask)).to_pylist()
 
 
-def _to_strings(raw: pa.Table) -> tuple[pa.Table, dict[int, str]]:
+def to_strings(raw: pa.Table) -> tuple[pa.Table, dict[int, str]]:
     """Binary columns as strings; rows that are not UTF-8 are named and become null."""
     broken: dict[int, str] = {}
     strings = {}
