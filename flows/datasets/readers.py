@@ -23,7 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from flows.datasets.kinds import as_bytes, is_binary, is_text, value_type
 from flows.datasets.letters import Latin1Stream, NotUtf8Error, Utf8Stream, from_latin1
+from flows.datasets.repeated import FEW, may_repeat
 from flows.errors import InputError
 from flows.storage import File
 
@@ -285,8 +287,12 @@ def read_parquet(
         for field, name in fields.items():
             _require_scalar(schema.field(name).type, field, name, file)
         _require_text(schema.field(fields["text"]).type, fields["text"], file)
+        groups = range(parquet.num_row_groups)
+        repeats = any(may_repeat(parquet, group, fields["text"]) for group in groups)
         fields = _narrowed(fields, only)
-        for table, places in parquet_rows(parquet, fields, ROWS, rows):
+        for table, places in parquet_rows(
+            parquet, fields, min(FEW, ROWS) if repeats else ROWS, rows
+        ):
             texts = {
                 field: (_id_bytes if field == "id" else as_bytes)(table[field])
                 for field in table.column_names
@@ -328,33 +334,29 @@ def parquet_rows(
 
 
 def _require_text(type_: pa.DataType, name: str, file: File) -> None:
-    if not is_text(_value_type(type_)):
+    if not is_text(value_type(type_)):
         raise InputError(f"--text-column must name a column of text, {name!r} of {file} is {type_}")
 
 
 def _require_scalar(type_: pa.DataType, field: str, name: str, file: File) -> None:
-    if pa.types.is_nested(_value_type(type_)):
+    if pa.types.is_nested(value_type(type_)):
         raise InputError(
             f"--{field}-column must name a column of single values, {name!r} of {file} is {type_}"
         )
 
 
-def _value_type(type_: pa.DataType) -> pa.DataType:
-    return type_.value_type if pa.types.is_dictionary(type_) else type_
-
-
 def _is_id(type_: pa.DataType) -> bool:
     """Whether ids can be read as they stand, be it text or, say, numbers."""
-    type_ = _value_type(type_)
+    type_ = value_type(type_)
     is_other = isinstance(type_, pa.BaseExtensionType) or pa.types.is_nested(type_)
-    return not is_other and not _is_binary(type_)
+    return not is_other and not is_binary(type_)
 
 
 def _id_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Ids as text in bytes: those that are bytes themselves in hexadecimal, UUIDs as these are written."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if not isinstance(column.type, pa.UuidType) and not _is_binary(column.type):
+    if not isinstance(column.type, pa.UuidType) and not is_binary(column.type):
         return as_bytes(column)
     values = (value if value is None else str(_hex(value)) for value in column.to_pylist())
     return pa.chunked_array([pa.array(values, pa.string()).cast(pa.binary())])
@@ -362,26 +364,6 @@ def _id_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _hex(value: UUID | bytes) -> UUID | str:
     return value.hex() if isinstance(value, bytes) else value
-
-
-def as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts, or what can be written as such, in bytes: they may be no UTF-8, which Arrow does not check."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return (column if is_text(column.type) else column.cast(pa.string())).cast(pa.binary())
-
-
-def is_text(type_: pa.DataType) -> bool:
-    """Whether a type is text in any of Arrow's variants, or bytes, as which many a writer leaves text."""
-    types = pa.types
-    is_string = types.is_string(type_) or types.is_large_string(type_)
-    return is_string or types.is_string_view(type_) or _is_binary(type_)
-
-
-def _is_binary(type_: pa.DataType) -> bool:
-    types = pa.types
-    is_plain = types.is_binary(type_) or types.is_large_binary(type_)
-    return is_plain or types.is_binary_view(type_) or types.is_fixed_size_binary(type_)
 
 
 READERS: dict[str, Callable[[File, Columns, RowRange | None, Fields], Rows]] = {

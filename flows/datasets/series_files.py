@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.datasets.files import to_strings, where_false, whole_file
+from flows.datasets.kinds import as_bytes, is_text, value_type
 from flows.datasets.readers import (
     Rejected,
     RowRange,
     Rows,
-    as_bytes,
-    is_text,
     open_parquet,
     parquet_rows,
     read_csv,
@@ -166,7 +165,7 @@ def _typed(
 
 def _decoded(raw: pa.Table) -> tuple[pa.Table, dict[int, str]]:
     """The columns of text as strings; of rows that are not UTF-8 the last such column."""
-    texts = [name for name in raw.column_names if is_text(_value_type(raw[name].type))]
+    texts = [name for name in raw.column_names if is_text(value_type(raw[name].type))]
     strings, broken = to_strings(pa.table({name: as_bytes(raw[name]) for name in texts}))
     rest = {name: raw[name] for name in raw.column_names if name not in texts}
     return pa.table(rest | {name: strings[name] for name in texts}), broken
@@ -249,7 +248,3 @@ def _cast_rows(
                 values[row] = None
                 reasons.setdefault(row, f"{rule}, got {value!r:.40}")
         return pa.chunked_array([pa.array(values, pa.string())]).cast(kind)
-
-
-def _value_type(type_: pa.DataType) -> pa.DataType:
-    return type_.value_type if pa.types.is_dictionary(type_) else type_

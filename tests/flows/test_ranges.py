@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows import storage
-from flows.datasets import ranges, readers
+from flows.datasets import ranges, readers, repeated
 from flows.datasets.files import read_batches
 from flows.datasets.ranges import row_ranges
 from flows.datasets.readers import Columns, Rejected, RowRange
@@ -175,3 +175,53 @@ def test_rows_that_fit_into_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "' + "a" * 500 + '"}\n')
     assert len(in_parts(file_of(path), 2, 10**6)[0]) == 1
+
+
+def in_memory(path: Path) -> list[int]:
+    """The bytes of text in each range of at most a thousand rows and some 100,000 bytes."""
+    texts = pq.read_table(path)["text"].cast(pa.string())
+    found = list(row_ranges(file_of(path), 1000, 100_000, "text"))
+    assert [r.start for r in found] == [0, *(r.stop for r in found)][:-1]
+    assert found[-1].stop == len(texts)
+    return [texts.slice(r.start, r.stop - r.start).nbytes for r in found]
+
+
+@pytest.mark.parametrize("group", [50, 1000])
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
+def test_texts_that_the_file_has_once_count_as_often_as_they_occur(
+    tmp_path: Path, group: int, kind: pa.DataType
+) -> None:
+    texts = [f"{row % 7}" * 5000 if row < 300 else "short" for row in range(2000)]
+    table = pa.table({"text": pa.array([*texts, None]).cast(kind), "id": [*range(2001)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=group)
+    sizes = in_memory(tmp_path / "a.parquet")
+    assert max(sizes) <= 2 * 100_000 + 10_000
+    # The short ones after them are not cut the smaller for it.
+    assert len(sizes) <= 300 * 5000 / 50_000 + 8
+    file = file_of(tmp_path / "a.parquet")
+    parts = [content(file, rows) for rows in row_ranges(file, 1000, 100_000, "text")]
+    assert [row for part in parts for row in part[0]] == content(file)[0]
+
+
+def test_texts_that_differ_are_cut_by_the_footer_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
+    texts = [f"{row}" * 300 for row in range(3000)]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    monkeypatch.setattr(repeated, "DICTIONARY", 1 << 16)
+    ranges_of = [list(row_ranges(file_of(tmp_path / "a.parquet"), 9999, 99_999, text))
+                 for text in ("text", None)]  # fmt: skip
+    assert ranges_of[0] == ranges_of[1]
+    assert len(ranges_of[0]) > 9
+
+
+def test_few_rows_of_repeated_texts_are_read_at_a_time(tmp_path: Path) -> None:
+    for name, texts in (("a", ["a" * 5000] * 3000), ("b", [f"{i}" * 500 for i in range(3000)])):
+        pq.write_table(pa.table({"text": texts}), tmp_path / f"{name}.parquet")
+    repeated_texts, others = (
+        [b.table.num_rows for b in read_batches(file_of(tmp_path / name), Columns(), "n")]
+        for name in ("a.parquet", "b.parquet")
+    )
+    assert repeated_texts == [512] * 5 + [440]
+    assert others == [3000]
