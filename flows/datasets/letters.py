@@ -1,79 +1,35 @@
-"""Streams of bytes as Arrow's reader of CSV can take them: it needs UTF-8, or anything that stands for it."""
+"""Bytes that are not all UTF-8, in the letters of Latin-1, in which every byte is one."""
 
 import codecs
-import io
 
+import numpy as np
 import pyarrow as pa
 
-_PIECE = 1 << 20  # bytes that are decoded at a time
+_PIECE = 1 << 20  # bytes that are taken at a time
 
 
-class NotUtf8Error(Exception):
-    """A stream holds a byte that is not UTF-8."""
+def is_utf8(content: bytes) -> bool:
+    """Whether all of it is UTF-8."""
+    whole = pa.py_buffer(np.array([0, len(content)], np.int64))
+    one = pa.Array.from_buffers(pa.large_binary(), 1, [None, whole, pa.py_buffer(content)])
+    try:
+        one.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
-class Utf8Stream(io.RawIOBase):
-    """The bytes as they are; raises NotUtf8Error where they cease to be UTF-8."""
-
-    growth = 1
-
-    def __init__(self, content: pa.NativeFile) -> None:
-        self._content = content
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._content.read(size)
-        view = memoryview(data)
-        try:
-            for at in range(0, len(data), _PIECE):
-                self._decoder.decode(view[at : at + _PIECE])
-            self._decoder.decode(b"", final=not data)
-        except UnicodeDecodeError as error:
-            raise NotUtf8Error from error
-        return data
-
-    def close(self) -> None:
-        self._content.close()
-        super().close()
-
-    @staticmethod
-    def name(read: str) -> str:
-        """The name of a column that was read so."""
-        return read
-
-
-class Latin1Stream(io.RawIOBase):
+def as_latin1(content: bytes) -> bytes:
     """Every byte as the letter that it is in Latin-1, in UTF-8; without a byte-order mark."""
-
-    growth = 2  # as many bytes may come of one
-
-    def __init__(self, content: pa.NativeFile) -> None:
-        self._content = content
-        self._mark = codecs.BOM_UTF8
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._content.read(max(size // self.growth, len(codecs.BOM_UTF8)))
-        data, self._mark = data.removeprefix(self._mark), b""
-        return data.decode("latin-1").encode()
-
-    def close(self) -> None:
-        self._content.close()
-        super().close()
-
-    @staticmethod
-    def name(read: str) -> str:
-        """The name of a column that was read so; raises UnicodeDecodeError."""
-        return read.encode("latin-1").decode()
+    begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+    letters = bytearray()
+    for at in range(begin, len(content), _PIECE):
+        letters += content[at : at + _PIECE].decode("latin-1").encode()
+    return bytes(letters)
 
 
 def from_latin1(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The bytes that a column of bytes held before they went through a Latin1Stream."""
+    """A column of bytes as it was before `as_latin1`."""
     values = (value if value is None else _original(value) for value in column.to_pylist())
     return pa.chunked_array([pa.array(values, pa.binary())])
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 
 from flows.datasets import readers
 from flows.datasets.files import whole_file
+from flows.datasets.pieces import require_short
 from flows.datasets.readers import RowRange, open_parquet
 from flows.datasets.repeated import group_bytes
-from flows.errors import InputError
 from flows.storage import File, blocks
 from rnnfast._text import RowEnds
 
@@ -134,20 +134,11 @@ def _row_ends(file: File) -> Iterator[int]:
     row = last = 0
     with file.stream() as stream:
         for block in blocks(stream):
-            for place in scanner.scan(block).tolist():
-                _require_short(file, row, place - last)
-                row, last = row + 1, place
-                yield place
+            ends = scanner.scan(block).tolist()
             read += len(block)
-            _require_short(file, row, read - last)
+            if file.kind == "csv":
+                require_short(file, row, ends, last, read, readers.CSV_BLOCK)
+            yield from ends
+            row, last = row + len(ends), ends[-1] if ends else last
     if scanner.open:
         yield read
-
-
-def _require_short(file: File, row: int, size: int) -> None:
-    """Raises InputError where a row of CSV, the header being row 0, does not fit into a block."""
-    if file.kind == "csv" and size > readers.CSV_BLOCK:
-        raise InputError(
-            f"{file}, row {row}: a row must have at most {readers.CSV_BLOCK:,} bytes, this one has more; "
-            "most likely it has a quote that is not closed"
-        )

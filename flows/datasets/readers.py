@@ -19,12 +19,12 @@ from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from flows.datasets.kinds import as_bytes, is_binary, is_text, value_type
-from flows.datasets.letters import Latin1Stream, NotUtf8Error, Utf8Stream, from_latin1
+from flows.datasets.letters import as_latin1, from_latin1, is_utf8
+from flows.datasets.pieces import pieces, with_head
 from flows.datasets.repeated import FEW, may_repeat
 from flows.errors import InputError
 from flows.storage import File
@@ -103,6 +103,7 @@ class Rejected(NamedTuple):
 
 Rows = Iterator[tuple[pa.Table, pa.Array, list[Rejected]]]
 Fields = tuple[str, ...]
+Choice = Callable[[list[str]], dict[str, str]]  # which of the columns of a file holds which field
 
 
 def read_csv(
@@ -113,33 +114,37 @@ def read_csv(
     An empty field is missing, a quoted empty one is a text without words. A row with too few or too
     many fields is rejected. Row 1 is the first after the header.
     """
-    content = None if rows is None else _with_head(file, rows)
-    first = 1 + (rows.start if rows else 0)
-    last = 0  # place that was handed over
-    try:
-        for table, places, rejected in _csv_rows(file, content, columns, first, only, Utf8Stream):
-            yield table, places, rejected
-            last = places[-1].as_py() if len(places) else last
-    except NotUtf8Error:
-        # Arrow decodes a row with too many fields before the handler sees it, and gives up the file where that fails.
-        # As Latin-1 every byte is a letter, and rows and fields end where they did.
-        again = _csv_rows(file, content, columns, first, only, Latin1Stream)
-        for table, places, rejected in again:
-            ahead = pc.greater(places, last)
-            texts = {field: from_latin1(table[field]) for field in table.column_names}
-            bad = [row for row in rejected if row.place > last]
-            yield pa.table(texts).filter(ahead), places.filter(ahead), bad
+    chosen: dict[str, str] = {}
+
+    def choose(names: list[str]) -> dict[str, str]:
+        # Once, though every piece has the names.
+        chosen.update(chosen or _narrowed(columns.select(names, file), only))
+        return chosen
+
+    if rows is None:
+        for content, first in pieces(file, CSV_BLOCK):
+            yield from _read_piece(content, first, choose)
+    else:
+        head = file.between(0, rows.head).to_pybytes()
+        content = with_head(head, file.between(rows.begin, rows.end).to_pybytes())
+        yield from _read_piece(content, rows.start + 1, choose)
 
 
-def _csv_rows(
-    file: File,
-    content: bytes | None,
-    columns: Selection,
-    first: int,
-    only: Fields,
-    stream: type[Utf8Stream] | type[Latin1Stream],
-) -> Rows:
-    """Reads the content, or the file, through a stream; its first row has the place `first`."""
+def _read_piece(content: bytes, first: int, choose: Choice) -> Rows:
+    """Reads some rows with the header before them; `first` is the place of the first one."""
+    if is_utf8(content):
+        yield from _csv_rows(content, first, choose)
+        return
+    # Arrow decodes a row with too few or too many fields for the handler, and gives up where it is not UTF-8. In
+    # other letters rows and fields end where they did.
+    latin1 = as_latin1(content)
+    del content
+    for table, places, rejected in _csv_rows(latin1, first, choose, is_latin1=True):
+        texts = {field: from_latin1(table[field]) for field in table.column_names}
+        yield pa.table(texts), places, rejected
+
+
+def _csv_rows(content: bytes, first: int, choose: Choice, is_latin1: bool = False) -> Rows:
     rejected: list[Rejected] = []
     # The rows of a part are counted from its own header.
     before = first - 2
@@ -151,8 +156,9 @@ def _csv_rows(
 
     def open_reader(wanted: list[str] | None) -> pa_csv.CSVStreamingReader:
         return pa_csv.open_csv(
-            stream(file.stream() if content is None else pa.BufferReader(content)),
-            pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK * stream.growth),
+            pa.BufferReader(content),
+            # A byte of Latin-1 is up to two of UTF-8.
+            pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK * (1 + is_latin1)),
             pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=reject),
             pa_csv.ConvertOptions(
                 include_columns=wanted,
@@ -165,14 +171,14 @@ def _csv_rows(
 
     try:
         with open_reader(None) as reader:
-            spelled = {stream.name(name): name for name in reader.schema.names}
-            names = [stream.name(name) for name in reader.schema.names]
+            read = reader.schema.names
     except pa.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
             return
         raise
-    chosen = _narrowed(columns.select(names, file), only)
-    fields = {field: spelled[name] for field, name in chosen.items()}
+    names = [name.encode("latin-1").decode() for name in read] if is_latin1 else read
+    spelled = dict(zip(names, read, strict=True))
+    fields = {field: spelled[name] for field, name in choose(names).items()}
     rejected.clear()
     with open_reader(list(dict.fromkeys(fields.values()))) as reader:
         for batch in reader:
@@ -234,12 +240,6 @@ def read_jsonl(
 
 def _narrowed(fields: dict[str, str], only: Fields) -> dict[str, str]:
     return {field: name for field, name in fields.items() if not only or field in only}
-
-
-def _with_head(file: File, rows: RowRange) -> bytes:
-    """The part of a CSV file, with the names of its columns before it."""
-    names = file.between(0, rows.head).to_pybytes().rstrip(b"\r\n")
-    return names + b"\n" + file.between(rows.begin, rows.end).to_pybytes()
 
 
 def _json_object(line: bytes) -> dict[str, Any] | str:

@@ -1,10 +1,12 @@
 """Ranges of rows: read one by one they are the file."""
 
 import gzip
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -45,6 +47,30 @@ def in_parts(file: File, most_rows: int, most_bytes: int) -> Content:
     return [row for part in parts for row in part[0]], [row for part in parts for row in part[1]]
 
 
+def by_arrow(path: Path) -> tuple[list[str], list[int]]:
+    """The texts that can be used, and the places of the rows with other than the right number of fields.
+
+    Arrow reads all in one piece, in letters of which none is broken.
+    """
+    places: list[int] = []
+
+    def skip(row: pa_csv.InvalidRow) -> str:
+        places.append(row.number - 1)
+        return "skip"
+
+    table = pa_csv.read_csv(
+        pa.py_buffer(path.read_bytes().removeprefix(BOM_UTF8).decode("latin-1").encode()),
+        pa_csv.ReadOptions(use_threads=False),
+        pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        pa_csv.ConvertOptions(
+            include_columns=["text"], column_types={"text": pa.string()}, null_values=[""],
+            strings_can_be_null=True, quoted_strings_can_be_null=False,
+        ),
+    )  # fmt: skip
+    raw = [text.encode("latin-1") for text in table["text"].to_pylist() if text is not None]
+    return [text for each in raw if "\ufffd" not in (text := each.decode(errors="replace"))], places
+
+
 # What is no UTF-8 is written so and becomes a byte of its own.
 PIECES = ["\udce9", "a", '"', '""', ",", "\n", "\r", "\r\n", "é", 'b"', '"c,d"', '"\n"', '","']
 HEADS = ["text,other\n", "text\n", "other,text\r\n", '"text",x\r', "\n\ntext\n"]
@@ -71,12 +97,15 @@ def test_any_csv_is_cut_where_arrow_ends_its_rows(
     path.write_bytes((mark + head + "".join(body)).encode("utf-8", "surrogateescape"))
     file = file_of(path)
     try:
-        whole = content(file)
-    except InputError:
+        texts, misshapen = by_arrow(path)
+    except pa.ArrowInvalid:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "BLOCK", block)
+        whole = content(file)
         assert in_parts(file, most_rows, most_bytes) == whole
+    assert [text for _, text in whole[0]] == texts
+    assert [row.place for row in whole[1] if "expected" in row.reason] == misshapen
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv.gz", "a.csv"])
@@ -165,6 +194,8 @@ def test_a_quote_that_is_not_closed_ends_the_search_for_rows(
     with pytest.raises(InputError, match=r"a\.csv, row 2: .* a quote that is not closed"):
         list(row_ranges(file_of(path), 10, 10**6))
     assert sum(read) < 200
+    with pytest.raises(InputError, match=r"a\.csv, row 2: .* a quote that is not closed"):
+        content(file_of(path))
 
 
 def test_rows_that_fit_into_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
