@@ -19,13 +19,13 @@ def is_utf8(content: bytes) -> bool:
     return True
 
 
-def as_latin1(content: bytes) -> bytes:
+def as_latin1(content: bytes) -> bytearray:
     """Every byte as the letter that it is in Latin-1, in UTF-8; without a byte-order mark."""
     begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
     letters = bytearray()
     for at in range(begin, len(content), _PIECE):
         letters += content[at : at + _PIECE].decode("latin-1").encode()
-    return bytes(letters)
+    return letters
 
 
 def from_latin1(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from flows.datasets.kinds import as_bytes, is_binary, is_text, value_type
 from flows.datasets.letters import as_latin1, from_latin1, is_utf8
-from flows.datasets.pieces import pieces, with_head
+from flows.datasets.pieces import pieces
 from flows.datasets.repeated import FEW, may_repeat
 from flows.errors import InputError
 from flows.storage import File
@@ -122,12 +122,13 @@ def read_csv(
         return chosen
 
     if rows is None:
-        for content, first in pieces(file, CSV_BLOCK):
-            yield from _read_piece(content, first, choose)
+        found = pieces(file, file.stream(), CSV_BLOCK)
     else:
         head = file.between(0, rows.head).to_pybytes()
-        content = with_head(head, file.between(rows.begin, rows.end).to_pybytes())
-        yield from _read_piece(content, rows.start + 1, choose)
+        part = pa.BufferReader(file.between(rows.begin, rows.end))
+        found = pieces(file, part, CSV_BLOCK, head, rows.start + 1)
+    for content, first in found:
+        yield from _read_piece(content, first, choose)
 
 
 def _read_piece(content: bytes, first: int, choose: Choice) -> Rows:
@@ -138,13 +139,14 @@ def _read_piece(content: bytes, first: int, choose: Choice) -> Rows:
     # Arrow decodes a row with too few or too many fields for the handler, and gives up where it is not UTF-8. In
     # other letters rows and fields end where they did.
     latin1 = as_latin1(content)
-    del content
     for table, places, rejected in _csv_rows(latin1, first, choose, is_latin1=True):
         texts = {field: from_latin1(table[field]) for field in table.column_names}
         yield pa.table(texts), places, rejected
 
 
-def _csv_rows(content: bytes, first: int, choose: Choice, is_latin1: bool = False) -> Rows:
+def _csv_rows(
+    content: bytes | bytearray, first: int, choose: Choice, is_latin1: bool = False
+) -> Rows:
     rejected: list[Rejected] = []
     # The rows of a part are counted from its own header.
     before = first - 2

@@ -2,7 +2,8 @@
 
 The footer tells only how many bytes the dictionary has and the places in it. A writer gives up a dictionary that is
 too large (of 1 MB, as most have it) and goes on with texts as they are. A column that is packed into no more bytes
-than a dictionary and short texts come to is looked at; of a larger one the texts may be taken for its bytes.
+than a dictionary and short texts come to is looked at; of a larger one the texts may be taken for its bytes. While
+they are measured or read there are as many as `FEW` in memory: of some 100 KB each they are as much as a shard.
 """
 
 import numpy as np
