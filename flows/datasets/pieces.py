@@ -28,11 +28,8 @@ def pieces(
         InputError: a row has more bytes.
     """
     scanner = RowEnds(True)
-    waiting, begin, read = (
-        bytearray(),
-        0,
-        0,
-    )  # what waits, from where in the stream on, and up to where
+    waiting = bytearray()
+    begin = read = 0  # from where in the stream on it waits, and up to where
     is_first = True
     with stream:
         for block in blocks(stream):

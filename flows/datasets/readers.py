@@ -147,6 +147,7 @@ def _read_piece(content: bytes, first: int, choose: Choice) -> Rows:
 def _csv_rows(
     content: bytes | bytearray, first: int, choose: Choice, is_latin1: bool = False
 ) -> Rows:
+    """Reads such rows in the letters that they are in; what comes of them is in these letters."""
     rejected: list[Rejected] = []
     # The rows of a part are counted from its own header.
     before = first - 2
