@@ -75,7 +75,8 @@ class File:
 
     def stream(self) -> pa.NativeFile:
         """Its content from the first byte on, unpacked."""
-        return self.system.open_input_stream(self.path, compression="detect")
+        codec = pa.Codec.detect(self.name.lower()).name if self.is_packed else None
+        return self.system.open_input_stream(self.path, compression=codec)
 
     def random(self) -> pa.NativeFile:
         """Its bytes as they are, for access at any place."""

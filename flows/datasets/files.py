@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.datasets.readers import READERS, Columns, Fields, Rejected, RowRange
-from flows.errors import InputError
+from flows.errors import InputError, TransferError
 from flows.storage import File
 
 
@@ -45,6 +45,7 @@ def read_batches(
 
     Raises:
         InputError: the file cannot be read as what its name says, or lacks a column.
+        TransferError: the object store did not answer.
     """
     with whole_file(file):
         for raw, places, rejected in READERS[file.kind](file, columns, rows, only):
@@ -53,13 +54,18 @@ def read_batches(
 
 @contextmanager
 def whole_file(file: File) -> Iterator[None]:
-    """Turns what Arrow says of a file that is not what its name says into an InputError."""
+    """Turns what Arrow says of a file that is not what its name says into an InputError.
+
+    And what it says of an object store that does not answer into a TransferError.
+    """
     try:
         yield
-    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
         # Arrow's own errors of a broken stream have no number, those of the system do.
         if isinstance(error, OSError) and error.errno is not None:
             raise
+        if isinstance(error, OSError) and "AWS Error" in str(error):
+            raise TransferError(f"{file} could not be read: {error}") from error
         raise InputError(f"{file} must be a whole {file.kind} file in UTF-8: {error}") from error
 
 
@@ -68,7 +74,7 @@ def _usable(raw: pa.Table, places: pa.Array, rejected: list[Rejected], name: str
     has_text = "text" in raw.column_names
     missing = where_false(pc.is_valid(raw["text"])) if has_text else []
     reasons = dict.fromkeys(missing, "the text is missing")
-    raw, checked = _to_strings(raw)
+    raw, checked = to_strings(raw)
     for index, column in checked.items():
         reasons.setdefault(index, f"the {column} is not UTF-8")
     if reasons:
@@ -88,7 +94,7 @@ def where_false(mask: pa.ChunkedArray) -> list[int]:
     return pc.indices_nonzero(pc.invert(mask)).to_pylist()
 
 
-def _to_strings(raw: pa.Table) -> tuple[pa.Table, dict[int, str]]:
+def to_strings(raw: pa.Table) -> tuple[pa.Table, dict[int, str]]:
     """Binary columns as strings; rows that are not UTF-8 are named and become null."""
     broken: dict[int, str] = {}
     strings = {}

@@ -4,10 +4,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import pyarrow.parquet as pq
 
+from flows.datasets import readers
 from flows.datasets.files import whole_file
+from flows.datasets.pieces import require_short
 from flows.datasets.readers import RowRange, open_parquet
+from flows.datasets.repeated import group_bytes
 from flows.storage import File, blocks
 from rnnfast._text import RowEnds
 
@@ -25,7 +29,7 @@ class FileRows:
 
 
 def file_rows(
-    files: Iterable[File], inside: int, most_rows: int, most_bytes: int
+    files: Iterable[File], inside: int, most_rows: int, most_bytes: int, text: str | None = None
 ) -> Iterator[FileRows]:
     """The rows of files in ranges, as `row_ranges` has them, each as soon as it is known.
 
@@ -34,23 +38,28 @@ def file_rows(
         inside: how many letters of a path are those of that folder.
         most_rows: of a range.
         most_bytes: of a range, unpacked.
+        text: the column of long texts, where there is one.
     """
     for file in files:
-        for rows in row_ranges(file, most_rows, most_bytes):
+        for rows in row_ranges(file, most_rows, most_bytes, text):
             yield FileRows(file, file.path[inside:], rows)
 
 
-def row_ranges(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange]:
+def row_ranges(
+    file: File, most_rows: int, most_bytes: int, text: str | None = None
+) -> Iterator[RowRange]:
     """The ranges of a file's rows, in order, each with as many rows as both bounds let it have, at least one.
 
     CSV and JSONL are read once for it, a block at a time, and a range is handed over as soon as it is known; of
-    Parquet the footer says it. A packed file can be read from its first byte alone, so that its last range costs the
+    Parquet the footer says it, but texts that a dictionary stands for, which the footer does not count as often as
+    they occur, are measured. A packed file can be read from its first byte alone, so that its last range costs the
     unpacking of all before it.
 
     Args:
         file: CSV, JSONL or Parquet, by its name.
         most_rows: of a range; in Parquet up to twice as many where it ends where a row group ends.
-        most_bytes: of a range, unpacked.
+        most_bytes: of a range, unpacked; in Parquet likewise.
+        text: the column of long texts, where there is one.
 
     Raises:
         InputError: the file is not what its name says.
@@ -59,33 +68,37 @@ def row_ranges(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange
         if file.kind == "parquet":
             with open_parquet(file) as parquet:
                 rows = max(1, parquet.metadata.num_rows)
-                for start, stop in _of_groups(parquet.metadata, most_rows, most_bytes):
+                for start, stop in _of_groups(parquet, most_rows, most_bytes, text):
                     yield RowRange(start, stop, file.size * (stop - start) // rows)
         else:
             yield from _of_bytes(file, most_rows, most_bytes)
 
 
 def _of_groups(
-    metadata: pq.FileMetaData, most_rows: int, most_bytes: int
+    parquet: pq.ParquetFile, most_rows: int, most_bytes: int, text: str | None
 ) -> Iterator[tuple[int, int]]:
-    """Whole row groups where they are small enough, equal parts of those that are not."""
+    """Whole row groups where they are small enough, parts of those that are not."""
     start = stop = size = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        # One row group's bytes are those of all its columns: an upper bound of those that are read.
-        fits = (
-            stop - start + group.num_rows <= most_rows
-            and size + group.total_byte_size <= most_bytes
-        )
+    for number in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        before = None if text is None else group_bytes(parquet, number, text)
+        # Those that the footer tells are of all columns: of those that are read, unless a dictionary stands for
+        # them, an upper bound.
+        own = group.total_byte_size if before is None else int(before[-1])
+        fits = stop - start + group.num_rows <= most_rows and size + own <= most_bytes
         if start < stop and not fits:
             yield start, stop
             start, size = stop, 0
-        stop += group.num_rows
-        size += group.total_byte_size
-        parts = max(group.num_rows / (2 * most_rows), group.total_byte_size / (2 * most_bytes))
+        first, stop = stop, stop + group.num_rows
+        size += own
+        parts = max(group.num_rows / (2 * most_rows), own / (2 * most_bytes))
         if parts > 1 and group.num_rows:
             each = min(most_rows, max(1, int(group.num_rows * most_bytes / max(size, 1))))
             while start < stop:
+                if before is not None:
+                    most = before[start - first] + most_bytes
+                    rows = int(np.searchsorted(before, most, "right")) - 1 + first - start
+                    each = min(most_rows, max(1, rows))
                 yield start, min(start + each, stop)
                 start += each
             start, size = stop, 0
@@ -112,11 +125,20 @@ def _of_bytes(file: File, most_rows: int, most_bytes: int) -> Iterator[RowRange]
 
 
 def _row_ends(file: File) -> Iterator[int]:
-    """The places behind each row, the one behind the last row though it have no line end."""
+    """The places behind each row, the one behind the last row though it have no line end.
+
+    Raises:
+        InputError: a row of CSV is too long for Arrow, the rest of the file for all that one can tell.
+    """
     scanner, read = RowEnds(file.kind == "csv"), 0
+    row = last = 0
     with file.stream() as stream:
         for block in blocks(stream):
-            yield from scanner.scan(block).tolist()
+            ends = scanner.scan(block).tolist()
             read += len(block)
+            if file.kind == "csv":
+                require_short(file, row, ends, last, read, readers.CSV_BLOCK)
+            yield from ends
+            row, last = row + len(ends), ends[-1] if ends else last
     if scanner.open:
         yield read

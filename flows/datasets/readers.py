@@ -7,6 +7,7 @@ its rows as `flows.datasets.ranges` cuts them; and all fields, or `only` those t
 column that is wanted has to be there.
 """
 
+import codecs
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -14,24 +15,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from flows.datasets.kinds import as_bytes, is_binary, is_text, value_type
+from flows.datasets.letters import as_latin1, from_latin1, is_utf8
+from flows.datasets.pieces import pieces
+from flows.datasets.repeated import FEW, may_repeat
 from flows.errors import InputError
 from flows.storage import File
 
 ROWS = 8192  # rows of a batch where the format leaves the choice
 CSV_BLOCK = 16 << 20  # bytes; a row must fit into one block
+NESTED = "the line is nested too deeply"
 
 
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns to read; None for what is not wanted.
 
-    `id` is wanted by default where the file has a column of that name.
+    `id` is wanted by default where the file has a column of that name, unless it holds bytes or nested values.
     """
 
     text: str = "text"
@@ -96,6 +103,7 @@ class Rejected(NamedTuple):
 
 Rows = Iterator[tuple[pa.Table, pa.Array, list[Rejected]]]
 Fields = tuple[str, ...]
+Choice = Callable[[list[str]], dict[str, str]]  # which of the columns of a file holds which field
 
 
 def read_csv(
@@ -106,9 +114,41 @@ def read_csv(
     An empty field is missing, a quoted empty one is a text without words. A row with too few or too
     many fields is rejected. Row 1 is the first after the header.
     """
-    content = None if rows is None else _with_head(file, rows)
+    chosen: dict[str, str] = {}
+
+    def choose(names: list[str]) -> dict[str, str]:
+        # Once, though every piece has the names.
+        chosen.update(chosen or _narrowed(columns.select(names, file), only))
+        return chosen
+
+    if rows is None:
+        found = pieces(file, file.stream(), CSV_BLOCK)
+    else:
+        head = file.between(0, rows.head).to_pybytes()
+        part = pa.BufferReader(file.between(rows.begin, rows.end))
+        found = pieces(file, part, CSV_BLOCK, head, rows.start + 1)
+    for content, first in found:
+        yield from _read_piece(content, first, choose)
+
+
+def _read_piece(content: bytes, first: int, choose: Choice) -> Rows:
+    """Reads some rows with the header before them; `first` is the place of the first one."""
+    if is_utf8(content):
+        yield from _csv_rows(content, first, choose)
+        return
+    # Arrow decodes a row with too few or too many fields for the handler, and gives up where it is not UTF-8. In
+    # other letters rows and fields end where they did.
+    latin1 = as_latin1(content)
+    for table, places, rejected in _csv_rows(latin1, first, choose, is_latin1=True):
+        texts = {field: from_latin1(table[field]) for field in table.column_names}
+        yield pa.table(texts), places, rejected
+
+
+def _csv_rows(
+    content: bytes | bytearray, first: int, choose: Choice, is_latin1: bool = False
+) -> Rows:
+    """Reads such rows in the letters that they are in; what comes of them is in these letters."""
     rejected: list[Rejected] = []
-    first = 1 + (rows.start if rows else 0)
     # The rows of a part are counted from its own header.
     before = first - 2
 
@@ -119,8 +159,9 @@ def read_csv(
 
     def open_reader(wanted: list[str] | None) -> pa_csv.CSVStreamingReader:
         return pa_csv.open_csv(
-            file.stream() if content is None else pa.BufferReader(content),
-            pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK),
+            pa.BufferReader(content),
+            # A byte of Latin-1 is up to two of UTF-8.
+            pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK * (1 + is_latin1)),
             pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=reject),
             pa_csv.ConvertOptions(
                 include_columns=wanted,
@@ -133,12 +174,14 @@ def read_csv(
 
     try:
         with open_reader(None) as reader:
-            names = reader.schema.names
+            read = reader.schema.names
     except pa.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
             return
         raise
-    fields = _narrowed(columns.select(names, file), only)
+    names = [name.encode("latin-1").decode() for name in read] if is_latin1 else read
+    spelled = dict(zip(names, read, strict=True))
+    fields = {field: spelled[name] for field, name in choose(names).items()}
     rejected.clear()
     with open_reader(list(dict.fromkeys(fields.values()))) as reader:
         for batch in reader:
@@ -176,22 +219,20 @@ def read_jsonl(
     with io.BufferedReader(content) as stream:
         lines = enumerate(stream, start=1 + (rows.start if rows else 0))
         while chunk := list(islice(lines, ROWS)):
-            found: list[dict[str, Any]] = []
+            found: list[dict[str, bytes | None]] = []
             places: list[int] = []
             rejected: list[Rejected] = []
             for place, line in chunk:
                 if not line.strip():
                     continue
                 row = _json_object(line)
+                if isinstance(row, dict):
+                    fields = fields or _narrowed(columns.select(list(row), file), only)
+                    row = _json_fields(row, fields)
                 if isinstance(row, str):
                     rejected.append(Rejected(place, row))
                     continue
-                fields = fields or _narrowed(columns.select(list(row), file), only)
-                text = row.get(fields["text"]) if "text" in fields else None
-                if text is not None and not isinstance(text, str):
-                    rejected.append(Rejected(place, f"the text is {text!r:.40}, not a string"))
-                    continue
-                found.append({field: _plain(row.get(name)) for field, name in fields.items()})
+                found.append(row)
                 places.append(place)
             table = {
                 field: pa.array([row[field] for row in found], pa.binary())
@@ -204,21 +245,29 @@ def _narrowed(fields: dict[str, str], only: Fields) -> dict[str, str]:
     return {field: name for field, name in fields.items() if not only or field in only}
 
 
-def _with_head(file: File, rows: RowRange) -> bytes:
-    """The part of a CSV file, with the names of its columns before it."""
-    names = file.between(0, rows.head).to_pybytes().rstrip(b"\r\n")
-    return names + b"\n" + file.between(rows.begin, rows.end).to_pybytes()
-
-
 def _json_object(line: bytes) -> dict[str, Any] | str:
     """The object, or the reason why there is none."""
     try:
-        row = json.loads(line.decode())
+        # Before the first line there may be a byte-order mark.
+        row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         return f"the line is not UTF-8 (byte {error.start + 1})"
+    except RecursionError:
+        return NESTED
     except ValueError as error:
         return f"the line is not JSON: {error}"
     return row if isinstance(row, dict) else "the line is not a JSON object"
+
+
+def _json_fields(row: dict[str, Any], fields: dict[str, str]) -> dict[str, bytes | None] | str:
+    """The fields of an object, or the reason why they cannot be used."""
+    text = row.get(fields["text"]) if "text" in fields else None
+    try:
+        if text is not None and not isinstance(text, str):
+            return f"the text is {text!r:.40}, not a string"
+        return {field: _plain(row.get(name)) for field, name in fields.items()}
+    except RecursionError:
+        return NESTED
 
 
 def _plain(value: object) -> bytes | None:
@@ -234,11 +283,23 @@ def read_parquet(
 ) -> Rows:
     """Reads Parquet; Arrow does not check that its strings are UTF-8, so they are read as bytes."""
     with open_parquet(file) as parquet:
-        fields = columns.select(parquet.schema_arrow.names, file)
-        _require_text(parquet.schema_arrow.field(fields["text"]).type, fields["text"], file)
+        schema = parquet.schema_arrow
+        fields = columns.select(schema.names, file)
+        if columns.id is None and "id" in fields and not _is_id(schema.field("id").type):
+            del fields["id"]  # nobody asked for it
+        for field, name in fields.items():
+            _require_scalar(schema.field(name).type, field, name, file)
+        _require_text(schema.field(fields["text"]).type, fields["text"], file)
+        groups = range(parquet.num_row_groups)
+        repeats = any(may_repeat(parquet, group, fields["text"]) for group in groups)
         fields = _narrowed(fields, only)
-        for table, places in parquet_rows(parquet, fields, ROWS, rows):
-            texts = {field: _as_bytes(table[field]) for field in table.column_names}
+        for table, places in parquet_rows(
+            parquet, fields, min(FEW, ROWS) if repeats else ROWS, rows
+        ):
+            texts = {
+                field: (_id_bytes if field == "id" else as_bytes)(table[field])
+                for field in table.column_names
+            }
             yield pa.table(texts), places, []
 
 
@@ -276,21 +337,36 @@ def parquet_rows(
 
 
 def _require_text(type_: pa.DataType, name: str, file: File) -> None:
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    if not _is_text(type_):
+    if not is_text(value_type(type_)):
         raise InputError(f"--text-column must name a column of text, {name!r} of {file} is {type_}")
 
 
-def _as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _require_scalar(type_: pa.DataType, field: str, name: str, file: File) -> None:
+    if pa.types.is_nested(value_type(type_)):
+        raise InputError(
+            f"--{field}-column must name a column of single values, {name!r} of {file} is {type_}"
+        )
+
+
+def _is_id(type_: pa.DataType) -> bool:
+    """Whether ids can be read as they stand, be it text or, say, numbers."""
+    type_ = value_type(type_)
+    is_other = isinstance(type_, pa.BaseExtensionType) or pa.types.is_nested(type_)
+    return not is_other and not is_binary(type_)
+
+
+def _id_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Ids as text in bytes: those that are bytes themselves in hexadecimal, UUIDs as these are written."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    return (column if _is_text(column.type) else column.cast(pa.string())).cast(pa.binary())
+    if not isinstance(column.type, pa.UuidType) and not is_binary(column.type):
+        return as_bytes(column)
+    values = (value if value is None else str(_hex(value)) for value in column.to_pylist())
+    return pa.chunked_array([pa.array(values, pa.string()).cast(pa.binary())])
 
 
-def _is_text(type_: pa.DataType) -> bool:
-    # Arrow spells every variant so: large_string, string_view, fixed_size_binary, ...
-    return "string" in str(type_) or "binary" in str(type_)
+def _hex(value: UUID | bytes) -> UUID | str:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 READERS: dict[str, Callable[[File, Columns, RowRange | None, Fields], Rows]] = {

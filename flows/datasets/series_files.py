@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.datasets.files import whole_file
+from flows.datasets.files import to_strings, where_false, whole_file
+from flows.datasets.kinds import as_bytes, is_text, value_type
 from flows.datasets.readers import (
     Rejected,
     RowRange,
@@ -32,6 +33,10 @@ logger = logging.getLogger(__name__)
 KINDS = ("csv", "parquet")
 BATCH = 1 << 16  # rows of a batch of Parquet
 _MICROSECONDS = pa.timestamp("us")
+_PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+_FAR = float(
+    1 << 62
+)  # microseconds from 1970; the distance of any two times is a number of 64 bits
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,12 @@ def _typed(
     raw: pa.Table, places: pa.Array, columns: SeriesColumns
 ) -> tuple[pa.Table, list[Rejected]]:
     """The fields with their types, and the rows that cannot be read, which are left out."""
-    reasons: dict[int, str] = {}
+    raw, broken = _decoded(raw)
+    names = {"time": columns.time, "group": columns.group, "label": columns.label}
+    reasons = {
+        row: f"{names.get(field) or field.removeprefix('=')!r} is not UTF-8"
+        for row, field in broken.items()
+    }
     times = _times(raw["time"], columns.time, reasons)
     channels = {name: _numbers(raw[f"={name}"], name, reasons) for name in columns.channels}
     empty = pa.nulls(raw.num_rows, pa.string())
@@ -153,11 +163,19 @@ def _typed(
     return table.filter(pa.array(keep)), bad
 
 
+def _decoded(raw: pa.Table) -> tuple[pa.Table, dict[int, str]]:
+    """The columns of text as strings; of rows that are not UTF-8 the last such column."""
+    texts = [name for name in raw.column_names if is_text(value_type(raw[name].type))]
+    strings, broken = to_strings(pa.table({name: as_bytes(raw[name]) for name in texts}))
+    rest = {name: raw[name] for name in raw.column_names if name not in texts}
+    return pa.table(rest | {name: strings[name] for name in texts}), broken
+
+
 def _numbers(column: pa.ChunkedArray, name: str, reasons: dict[int, str]) -> pa.ChunkedArray:
     """Numbers as float32; what is no number is null, and has a reason."""
-    if not _is_text(column.type):
-        return pc.cast(column, pa.float64()).cast(pa.float32(), safe=False)
-    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    if not pa.types.is_string(column.type):
+        return pc.cast(column, pa.float64(), safe=False).cast(pa.float32(), safe=False)
+    text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.is_in(text, pa.array(["", "NA", "null"])), None, text)
     return _cast_rows(text, pa.float64(), f"{name!r} must be a number", reasons).cast(
         pa.float32(), safe=False
@@ -167,19 +185,24 @@ def _numbers(column: pa.ChunkedArray, name: str, reasons: dict[int, str]) -> pa.
 def _times(column: pa.ChunkedArray, name: str, reasons: dict[int, str]) -> pa.ChunkedArray:
     """Microseconds since 1970 in UTC; what is no time stamp is null, and has a reason."""
     rule = f"{name!r} must be a time stamp"
+    if pa.types.is_date(column.type):
+        unit = "s" if pa.types.is_date32(column.type) else "ms"
+        column = column.cast(pa.timestamp(unit))
     if pa.types.is_timestamp(column.type):
+        numbers = column.cast(pa.int64())
+        _in_range(numbers, _PER_UNIT[column.type.unit], rule, reasons)
         times = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    elif _is_text(column.type):
+    elif pa.types.is_string(column.type):
         times = _parsed_times(column, rule, reasons)
     else:
-        times = pc.cast(pc.multiply(pc.cast(column, pa.float64()), 1e6), pa.int64(), safe=False)
+        times = _from_seconds(pc.cast(column, pa.float64(), safe=False), rule, reasons)
     for row in pc.indices_nonzero(pc.is_null(times)).to_pylist():
         reasons.setdefault(row, f"{rule}, it is missing")
     return times
 
 
 def _parsed_times(column: pa.ChunkedArray, rule: str, reasons: dict[int, str]) -> pa.ChunkedArray:
-    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    text = pc.utf8_trim_whitespace(column)
     # "2006-04-01 00:00:00.000 +0200": Arrow wants no space before an offset.
     text = pc.replace_substring_regex(text, r"\s+([+-]\d\d:?\d\d|Z)$", r"\1")
     number = pc.match_substring_regex(text, r"^-?\d{6,}(\.\d*)?$")
@@ -187,10 +210,27 @@ def _parsed_times(column: pa.ChunkedArray, rule: str, reasons: dict[int, str]) -
     zoned = _cast_rows(pc.if_else(offset, text, None), pa.timestamp("us", "UTC"), rule, reasons)
     plain = pc.if_else(pc.or_(offset, number), None, text)
     local = _cast_rows(plain, _MICROSECONDS, rule, reasons)
-    seconds = pc.multiply(pc.cast(pc.if_else(number, text, None), pa.float64()), 1e6)
+    seconds = _cast_rows(pc.if_else(number, text, None), pa.float64(), rule, reasons)
     return pc.coalesce(
-        zoned.cast(pa.int64()), local.cast(pa.int64()), pc.cast(seconds, pa.int64(), safe=False)
+        zoned.cast(pa.int64()), local.cast(pa.int64()), _from_seconds(seconds, rule, reasons)
     )
+
+
+def _from_seconds(seconds: pa.ChunkedArray, rule: str, reasons: dict[int, str]) -> pa.ChunkedArray:
+    """Microseconds for seconds in float64; those that are no time are null, and have a reason."""
+    usable = _in_range(seconds, 1e6, rule, reasons)
+    return pc.cast(pc.multiply(pc.if_else(usable, seconds, None), 1e6), pa.int64(), safe=False)
+
+
+def _in_range(
+    numbers: pa.ChunkedArray, factor: float, rule: str, reasons: dict[int, str]
+) -> pa.ChunkedArray:
+    """Whether times in some unit, `factor` microseconds, are times; the others have a reason."""
+    # NaN is not less than anything.
+    usable = pc.less(pc.abs(pc.multiply(pc.cast(numbers, pa.float64(), safe=False), factor)), _FAR)
+    for row in where_false(usable):
+        reasons.setdefault(row, f"{rule}, got {numbers[row].as_py()!r:.40}")
+    return usable
 
 
 def _cast_rows(
@@ -200,15 +240,11 @@ def _cast_rows(
     try:
         return text.cast(kind)
     except pa.ArrowInvalid:
-        values = []
-        for row, value in enumerate(text.to_pylist()):
+        values = [value or None for value in text.to_pylist()]
+        for row, value in enumerate(values):
             try:
-                values.append(pa.scalar(value, pa.string()).cast(kind).as_py() if value else None)
+                pa.scalar(value, pa.string()).cast(kind)
             except pa.ArrowInvalid:
-                values.append(None)
+                values[row] = None
                 reasons.setdefault(row, f"{rule}, got {value!r:.40}")
-        return pa.chunked_array([pa.array(values, kind)])
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return "string" in str(type_) or "binary" in str(type_)
+        return pa.chunked_array([pa.array(values, pa.string())]).cast(kind)

@@ -37,6 +37,11 @@ PART_MEMORY = (
 
 logger = logging.getLogger(__name__)
 
+
+class UnusableError(InputError):
+    """The readings cannot be partitioned; the input has to be another one."""
+
+
 RejectedRows = list[tuple[str, Rejected]]  # each with the name of its file
 
 
@@ -191,9 +196,10 @@ class PartitionWork:
         if is_written(self.folder, part.key):
             return part
         readings, rejected = [], []
-        for table, bad in read_readings(part.file, self.columns, part.rows):
-            readings.append(table)
-            rejected += [(part.name, row) for row in bad]
+        with _told_apart():
+            for table, bad in read_readings(part.file, self.columns, part.rows):
+                readings.append(table)
+                rejected += [(part.name, row) for row in bad]
         with computing:
             write_part(self.folder, part.key, readings, rejected, self.columns, self.count)
         return part
@@ -222,7 +228,7 @@ def partitioned(
         executor: does the partitioning.
 
     Raises:
-        InputError: a file or column is missing or broken.
+        UnusableError: a file or column is missing or broken, and the readings are more than one shard.
     """
     folder = outputs.folder / PARTITIONS
     count = 1 if is_one else partition_count(files)
@@ -232,8 +238,8 @@ def partitioned(
             if count > 1
             else Whole(tuple(files), columns, inside)
         )
-    except InputError:
-        # The input has to be another one, so that nothing here will be of use.
+    except UnusableError:
+        # Nothing here will be of use. It will be where something else has to be put right, be it the model.
         _keep(folder, set())
         raise
     _keep(folder, set())
@@ -274,10 +280,20 @@ def _parted(
 
 def _parts(files: list[File], inside: int, outputs: Outputs, count: int) -> Iterator[Part]:
     """The parts of the input, each as soon as it is known."""
-    for number, each in enumerate(file_rows(files, inside, PART_ROWS, PART_BYTES)):
-        file, name, rows = each.file, each.name, each.rows
-        key = outputs.key("part", name, rows, file.size, file.modified, count)
-        yield Part(file, name, rows, number, key)
+    with _told_apart():
+        for number, each in enumerate(file_rows(files, inside, PART_ROWS, PART_BYTES)):
+            file, name, rows = each.file, each.name, each.rows
+            key = outputs.key("part", name, rows, file.size, file.modified, count)
+            yield Part(file, name, rows, number, key)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Makes an error of the input one that is told apart from those of other arguments."""
+    try:
+        yield
+    except InputError as error:
+        raise UnusableError(str(error)) from error
 
 
 def _keep(folder: Folder, keys: set[str]) -> None:

@@ -162,14 +162,17 @@ class ReviewsJob:
         self, files: list[File], inside: int, executor: Executor
     ) -> Iterator[tuple[ReviewsWork, Iterable[FileRows]]]:
         with self.apart(inside) as work:
-            yield work, file_rows(files, inside, self.shard_rows, SHARD_BYTES)
+            yield work, self._shards(files, inside)
 
     @contextmanager
     def apart(self, inside: int) -> Iterator[ReviewsWork]:
         yield ReviewsWork(self.model, self.scorer.digest, self.columns, self.outputs)
 
     def shards_of(self, file: File, inside: int) -> Iterable[FileRows]:
-        return file_rows([file], inside, self.shard_rows, SHARD_BYTES)
+        return self._shards([file], inside)
+
+    def _shards(self, files: list[File], inside: int) -> Iterable[FileRows]:
+        return file_rows(files, inside, self.shard_rows, SHARD_BYTES, self.columns.text)
 
     def progress(self, files: list[File], inside: int) -> tuple[int, int]:
         return progress_apart(self, files, inside)

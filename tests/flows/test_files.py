@@ -8,14 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from flows.datasets import files, readers
 from flows.datasets.base import Splits
 from flows.datasets.files import Batch
 from flows.datasets.labelled import LabelledFiles, two_labels
 from flows.datasets.readers import Columns
-from flows.errors import InputError
-from flows.storage import find
+from flows.errors import InputError, TransferError
+from flows.storage import File, find
 
 LABELLED = Columns("text", "label")
 ROWS = [
@@ -54,12 +55,12 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
             for row in rows
         ]
         text = "".join(",".join(row) + "\n" for row in [names, *quoted])
-    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix.lower(), bytes)
     path.write_bytes(pack(text.encode()))
     return path
 
 
-FORMATS = ["a.csv", "a.jsonl", "a.parquet", "a.csv.gz", "a.jsonl.bz2"]
+FORMATS = ["a.csv", "a.jsonl", "a.parquet", "a.csv.gz", "A.CSV.GZ", "a.jsonl.bz2"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -138,12 +139,20 @@ BAD = {
     "latin.csv": (b"text,label\ngood,1\ncaf\xe9,0\nfine,1\n", 2, "the text is not UTF-8"),
     "short.csv": (b"text,label\ngood,1\nonly\nfine,1\n", 2, "2 fields expected, found 1"),
     "long.csv": (b"text,label\ngood,1\na,b,c\nfine,1\n", 2, "2 fields expected, found 3"),
+    "both.csv": (b"text,label\ngood,1\ncaf\xe9, really,2\nfine,3\n", 2, "fields expected"),
+    "marked.csv": (b'\xef\xbb\xbf"text",label\ngood,1\n\xe9,2,3\nfine,3\n', 2, "fields expected"),
     "null.jsonl": (b'{"text":"good"}\n{"text":null}\n{"text":"fine"}\n', 2, "the text is missing"),
     "none.jsonl": (b'{"text":"good"}\n{}\n{"text":"fine"}\n', 2, "the text is missing"),
     "latin.jsonl": (b'{"text":"good"}\n\n{"text":"caf\xe9"}\n{"text":"fine"}\n', 3, "not UTF-8"),
     "half.jsonl": (b'{"text":"good"}\n{"text":"ha\n{"text":"fine"}\n', 2, "not JSON"),
     "list.jsonl": (b'{"text":"good"}\n["text"]\n{"text":"fine"}\n', 2, "not a JSON object"),
     "number.jsonl": (b'{"text":"good"}\n{"text":7}\n{"text":"fine"}\n', 2, "the text is 7"),
+    "deep.jsonl": (
+        b'{"text":"good"}\n{"text":"a","x":' + b"[" * 100_000 + b'}\n{"text":"fine"}\n',
+        2,
+        "deeply",
+    ),
+    "mark.jsonl": (b'\xef\xbb\xbf{"text":"good"}\n[]\n{"text":"fine"}\n', 2, "not a JSON object"),
     "lone.jsonl": (b'{"text":"good"}\n{"text":"\\ud800"}\n{"text":"fine"}\n', 2, "not UTF-8"),
 }
 
@@ -160,6 +169,30 @@ def test_bad_rows_are_set_aside_with_place_and_reason(tmp_path: Path, name: str)
     assert reason in rejected.reason
     good = [p for batch in batches for p in batch.places.to_pylist()]
     assert good == ([1, 3] if place == 2 else [1, 4])
+
+
+@pytest.mark.parametrize("block", [40, 64, 1 << 20])
+def test_rows_with_two_faults_cost_no_other_row(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "CSV_BLOCK", block)
+    rows = {
+        b"plain,x": None,
+        b"a, b,c": "2 fields expected, found 3",
+        '"quoted, ""é""",ä'.encode(): None,
+        b"caf\xe9,2": "the text is not UTF-8",
+        b"caf\xe9, really,2": "2 fields expected, found 3",
+    }
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\n".join(["teäxt,x".encode(), *[*rows] * 9]))
+    batches = list(read_batches(path, Columns("teäxt", group="x"), "n"))
+    table = pa.concat_tables([batch.table for batch in batches])
+    assert table["text"].to_pylist() == ["plain", 'quoted, "é"'] * 9
+    assert table["group"].to_pylist() == ["x", "ä"] * 9
+    assert table["id"].to_pylist() == [f"n:{5 * i + row}" for i in range(9) for row in (1, 3)]
+    assert [row for batch in batches for row in batch.rejected] == [
+        (place, reason) for place, reason in enumerate([*rows.values()] * 9, 1) if reason
+    ]
 
 
 def test_bad_rows_at_the_end_of_a_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +234,66 @@ def test_a_missing_column_is_named_beside_those_there_are(tmp_path: Path, name: 
         read(str(path), Columns("review", "label"))
     for part in ("--text-column", "'review'", "'text', 'label', 'movie'", name):
         assert part in str(error.value)
+
+
+ID = b"0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (pa.array([ID], pa.binary(16)), ID.hex()),
+        (pa.array([ID]), ID.hex()),
+        (pa.array([ID]).dictionary_encode(), ID.hex()),
+        (pa.array([ID], pa.uuid()), "30313233-3435-3637-3839-616263646566"),
+    ],
+)
+def test_ids_in_bytes_are_used_where_they_are_asked_for(
+    tmp_path: Path, ids: pa.Array, shown: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ids, "text": ["a"]}), path)
+    for columns, found in ((Columns(), "n:1"), (Columns(id="id"), shown)):
+        [batch] = read_batches(path, columns, "n")
+        assert batch.table["id"].to_pylist() == [found]
+
+
+@pytest.mark.parametrize("ids", [[[1]], [{"a": 1}]])
+def test_nested_ids(tmp_path: Path, ids: list[object]) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ids, "text": ["a"]}), path)
+    assert next(read_batches(path, Columns(), "n")).table["id"].to_pylist() == ["n:1"]
+    with pytest.raises(InputError, match=r"--id-column must name a column of single values.*'id'"):
+        next(read_batches(path, Columns(id="id"), "n"))
+
+
+def test_integers_as_ids(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [7, None], "text": ["a", "b"]}), tmp_path / "a.parquet")
+    [batch] = read_batches(tmp_path / "a.parquet", Columns(), "n")
+    assert batch.table["id"].to_pylist() == ["7", "n:2"]
+
+
+@pytest.mark.parametrize("texts", [[["a"]], [{"string": "a"}]])
+def test_nested_texts(tmp_path: Path, texts: list[object]) -> None:
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"--text-column must name a column of single values"):
+        next(read_batches(tmp_path / "a.parquet", Columns(), "n"))
+
+
+def test_what_arrow_cannot_do_is_an_error_of_the_input(tmp_path: Path) -> None:
+    file = File(fs.LocalFileSystem(), str(tmp_path / "a.parquet"), 0)
+    with pytest.raises(InputError, match=r"a\.parquet"), files.whole_file(file):
+        pa.array([[1]]).cast(pa.string())
+
+
+def test_an_object_store_that_does_not_answer_is_no_error_of_the_input() -> None:
+    # Nothing listens there.
+    system = fs.S3FileSystem(
+        access_key="a", secret_key="b", endpoint_override="127.0.0.1:1", scheme="http",
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+    )  # fmt: skip
+    with pytest.raises(TransferError, match=r"^s3://b/a\.csv could not be read: .*AWS Error"):
+        next(files.read_batches(File(system, "b/a.csv", 9), Columns(), "n"))
 
 
 def test_text_must_be_text(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from jobs import content
 from typer.testing import Result
 
 from flows.datasets.partitions import partition_of
+from flows.errors import InputError, TransferError
 from flows.outputs import DRIFT, Outputs
 from flows.parameters import Execution, SensorsData
 from flows.steps import gather as gather_step
@@ -218,6 +219,29 @@ def test_started_again_it_does_what_is_missing(
     assert written == [left[0].removesuffix(".arrow")]
     assert (summary.shards, summary.skipped) == (3, 1)
     assert content(output) == content(clean)
+    assert not (output / PARTITIONS).exists()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_partitions_go_only_where_the_input_is_of_no_use(
+    forecaster: Path, daily: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(error: Exception) -> Callable[..., object]:
+        def write(*_: object) -> object:
+            raise error
+
+        return write
+
+    output = tmp_path / "out"
+    for error in (InputError("--model must stay as it is"), TransferError("AWS Error")):
+        with monkeypatch.context() as patch:
+            patch.setattr(Outputs, "write", fails(error))
+            with pytest.raises(type(error)):
+                score(forecaster, daily, output)
+        assert len(list((output / PARTITIONS).glob("*.arrow"))) == 8
+    (daily / "z.csv").write_text("no,such,columns\n1,2,3\n")
+    with pytest.raises(InputError, match=r"must name a column of .*z\.csv"):
+        score(forecaster, daily, output)
     assert not (output / PARTITIONS).exists()
 
 

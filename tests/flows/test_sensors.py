@@ -3,7 +3,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from typer.testing import Result
 
+from flows import storage
 from flows.datasets import SENSORS, hapt, szeged
+from flows.datasets.readers import Rejected
 from flows.datasets.series_files import SeriesColumns, numeric_columns, read_series
 from flows.errors import ArchiveError, InputError
 from flows.parameters import SensorsData
@@ -271,6 +273,82 @@ def test_bad_rows_are_set_aside_where_they_may_be(tmp_path: Path) -> None:
     assert "got '?'" in str(rejected[0])
 
 
+def read_readings_of(path: Path, columns: SeriesColumns) -> tuple[pa.Table, list[tuple[int, str]]]:
+    """The readings of a file, and the place and reason of each row that cannot be read."""
+    rejected: list[tuple[str, Rejected]] = []
+    tables = list(read_series(str(path), columns, "--input", rejected))
+    return pa.concat_tables(tables), [(row.place, row.reason) for _, row in rejected]
+
+
+NO_TIMES = [float("nan"), float("inf"), 1.7e15, -1.7e15]
+
+
+def test_numbers_that_are_no_time_are_set_aside(tmp_path: Path) -> None:
+    times = [1.7e9, *NO_TIMES, 1.7e9 + 60]
+    pq.write_table(pa.table({"t": times, "x": range(6)}), tmp_path / "x.parquet")
+    lines = [f"{time:f},{row}\n" for row, time in enumerate(times)]
+    (tmp_path / "x.csv").write_text("".join(["t,x\n", *lines]))
+    for name in ("x.parquet", "x.csv"):
+        table, bad = read_readings_of(tmp_path / name, columns())
+        assert table["time"].to_pylist() == [1_700_000_000_000_000, 1_700_000_060_000_000]
+        assert table["x"].to_pylist() == [0, 5]
+        assert [place for place, _ in bad] == [2, 3, 4, 5]
+        shown = [reason.partition("'t' must be a time stamp, got ")[2] for _, reason in bad]
+        assert [float(value.strip("'")) for value in shown] == pytest.approx(NO_TIMES, nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.timestamp("ms", "UTC")])
+def test_times_beyond_64_bits_are_set_aside(tmp_path: Path, kind: pa.DataType) -> None:
+    times = pa.array([0, 1 << 61, 1, None]).cast(kind)
+    pq.write_table(pa.table({"t": times, "x": range(4)}), tmp_path / "x.parquet")
+    table, bad = read_readings_of(tmp_path / "x.parquet", columns())
+    assert table["x"].to_pylist() == [0, 2]
+    assert [place for place, _ in bad] == [2, 4]
+    assert "must be a time stamp, got" in bad[0][1]
+    assert "it is missing" in bad[1][1]
+
+
+def test_a_time_before_those_of_python_beside_one_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("t,x\n0000-01-01,1\n?,2\n")
+    table, bad = read_readings_of(tmp_path / "x.csv", columns())
+    assert table["time"].to_pylist() == [-62_167_219_200_000_000]
+    assert bad == [(2, "'t' must be a time stamp, got '?'")]
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.date64()])
+def test_days_in_parquet_are_those_in_csv(tmp_path: Path, kind: pa.DataType) -> None:
+    days = [date(2024, 1, 1), date(2024, 1, 2)]
+    pq.write_table(pa.table({"t": pa.array(days, kind), "x": [1, 2]}), tmp_path / "x.parquet")
+    (tmp_path / "x.csv").write_text("t,x\n2024-01-01,1\n2024-01-02,2\n")
+    parquet, csv = (
+        read_readings_of(tmp_path / f"x.{end}", columns()) for end in ("parquet", "csv")
+    )
+    assert parquet[0].equals(csv[0])
+    assert parquet[1] == csv[1] == []
+
+
+def test_rows_that_are_not_utf_8_cost_no_other_row(tmp_path: Path) -> None:
+    good = b"2024-01-01,1,a,b\n"
+    bad = [b"\xe9,1,a,b\n", b"2024-01-01,\xe9,a,b\n", b"2024-01-01,1,\xe9,b\n",
+           b"2024-01-01,1,a,\xe9\n"]  # fmt: skip
+    (tmp_path / "x.csv").write_bytes(b"t,x,device,state\n" + b"".join(row + good for row in bad))
+    names = ["t", "x", "device", "state"]
+    raw = [line.split(b",") for row in bad for line in (row[:-1], good[:-1])]
+    fields = [pa.array(list(column)) for column in zip(*raw, strict=True)]
+    strings = [pa.Array.from_buffers(pa.string(), 8, field.buffers()) for field in fields]
+    pq.write_table(pa.table(strings, names), tmp_path / "x.parquet")
+    wanted = SeriesColumns("t", ("x",), "device", "state")
+    for name in ("x.csv", "x.parquet"):
+        table, rejected = read_readings_of(tmp_path / name, wanted)
+        assert table["group"].to_pylist() == ["a"] * 4
+        assert rejected == [
+            (1, "'t' is not UTF-8"),
+            (3, "'x' is not UTF-8"),
+            (5, "'device' is not UTF-8"),
+            (7, "'state' is not UTF-8"),
+        ]
+
+
 def test_disorder_is_put_right_and_reported(tmp_path: Path) -> None:
     times = np.array([3, 1, 2, 2, 4, 9]) * 1_000_000
     table = pa.table(
@@ -366,12 +444,16 @@ def test_bad_rows_and_other_columns_when_scoring(forecaster: Path, tmp_path: Pat
 
 
 def test_columns_that_the_model_does_not_know_are_named(
-    forecaster: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    forecaster: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = write_csv(tmp_path / "x.csv", 30)
+    monkeypatch.setattr(storage, "BLOCK", 100)
     with caplog.at_level("INFO", logger="flows"):
         score_files(forecaster, str(path), None, tmp_path / "out")
-    assert "x.csv: columns that are not read: state" in caplog.text
+    assert caplog.text.count("x.csv: columns that are not read: state") == 1
 
 
 def test_a_forecast_goes_on_over_a_change_of_label(tmp_path: Path) -> None:
