@@ -46,7 +46,7 @@ def score(
         input: A CSV, JSONL or Parquet file, a glob of such files, or a folder; local or `s3://`.
         output: The folder for the scores, local or `s3://`; what is already there is not scored again.
         text_column: Column of the input that holds the text.
-        id_column: Column of the input that names the row; by default `id`, where there is one of texts or whole numbers.
+        id_column: Column of the input that names the row; by default `id`, if it is of texts or whole numbers.
         time_column: Column of the time stamp of readings; by default as in training.
         group_column: Column of the device or person of readings; by default as in training.
         every: Readings from one window to the next; by default the last one of each device to

@@ -34,9 +34,8 @@ KINDS = ("csv", "parquet")
 BATCH = 1 << 16  # rows of a batch of Parquet
 _MICROSECONDS = pa.timestamp("us")
 _PER_UNIT = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
-_FAR = float(
-    1 << 62
-)  # microseconds from 1970; the distance of any two times is a number of 64 bits
+# Microseconds from 1970: the distance of any two times is a number of 64 bits.
+_FAR = float(1 << 62)
 
 
 @dataclass(frozen=True)
