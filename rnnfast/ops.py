@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd import forward_ad
 
 import rnnfast._C  # noqa: F401  (registers the operators)
@@ -234,7 +234,7 @@ _KEEP_NOTHING, _KEEP_CELLS, _KEEP_ALL = range(3)
 """How much of that the forward pass keeps: with the cell states alone, the backward pass makes the rest again."""
 
 
-@torch.library.register_fake("rnnfast::layer")
+@library.register_fake("rnnfast::layer")
 def _layer_fake(
     cell: int,
     input: Tensor,
@@ -282,7 +282,7 @@ def _layer_fake(
     )
 
 
-@torch.library.register_fake("rnnfast::layer_backward")
+@library.register_fake("rnnfast::layer_backward")
 def _layer_backward_fake(
     cell: int,
     grad_output: Tensor | None,
@@ -321,7 +321,7 @@ def _layer_backward_fake(
     )
 
 
-@torch.library.register_fake("rnnfast::pooled")
+@library.register_fake("rnnfast::pooled")
 def _pooled_fake(
     cell: int,
     ids: Tensor,
@@ -392,7 +392,7 @@ def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]
     return None, *gradients, *(None,) * (len(_LAYER) - 9)
 
 
-torch.library.register_autograd("rnnfast::layer", _backward, setup_context=_remember_layer)
+library.register_autograd("rnnfast::layer", _backward, setup_context=_remember_layer)
 
 
 def _allows_tf32() -> bool:
@@ -405,7 +405,7 @@ _allows_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _transformed() -> bool:
-    """Whether torch.func or differentiation forward is at work: neither sees what torch.library registers."""
+    """Whether torch.func or differentiation forward is at work: neither sees the registered formula."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
@@ -417,7 +417,7 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
 
 
 def _below_autograd(operator: Any, *arguments: Any) -> Any:
-    """Calls an operator without the detour, in Python, by which torch.library finds its autograd formula."""
+    """Calls an operator without the detour, in Python, by which torch finds its autograd formula."""
     with torch._C._AutoDispatchBelowAutograd():
         try:
             return operator(*arguments)

@@ -14,7 +14,7 @@ from typing import Any
 import emulated
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnnfast
@@ -37,12 +37,12 @@ only_on_a_gpu = pytest.mark.skipif(not GPU, reason="needs a GPU and rnnfast buil
 @pytest.fixture(scope="session")
 def emulated_gpu() -> Iterator[SimpleNamespace]:
     """The operators over emulated kernels, which are ``torch.ops.rnnfast_emulated``, and the library they are in."""
-    define = torch.library.Library("rnnfast_emulated", "DEF")
+    define = library.Library("rnnfast_emulated", "DEF")
     for name in ("layer", "layer_backward"):
         schema = str(getattr(torch.ops.rnnfast, name).default._schema)
         define.define(schema.removeprefix("rnnfast::"))
     # Which torch has on GPUs alone.
-    products = torch.library.Library("aten", "IMPL", "CPU")
+    products = library.Library("aten", "IMPL", "CPU")
     products.impl("mm.dtype_out", lambda a, b, dtype, *, out: out.copy_(a.to(dtype) @ b.to(dtype)))
     folder = Path(torch.__file__).parent
     flags = (
@@ -54,9 +54,9 @@ def emulated_gpu() -> Iterator[SimpleNamespace]:
     )
     sources = [ROOT / "csrc/cuda/layer_cuda.cpp", ROOT / "csrc/arguments.cpp"]
     sources += [emulated.EMULATOR / "plain.cpp"]
-    library = str(emulated.shared_object("binding", *sources, flags=flags))
-    torch.ops.load_library(library)
-    yield SimpleNamespace(ops=torch.ops.rnnfast_emulated, kernels=ctypes.CDLL(library))
+    binding = str(emulated.shared_object("binding", *sources, flags=flags))
+    torch.ops.load_library(binding)
+    yield SimpleNamespace(ops=torch.ops.rnnfast_emulated, kernels=ctypes.CDLL(binding))
     define._destroy()
     products._destroy()
 

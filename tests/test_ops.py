@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import rnnfast
@@ -168,7 +168,7 @@ def test_opcheck(cell: str, projection: int, kind: str) -> None:
     names = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
     number = list(ops.CELLS).index(cell)
     arguments = (number, *map(t.get, names), lengths, batch_sizes, other_way, other_way, True)
-    torch.library.opcheck(torch.ops.rnnfast.layer.default, arguments)
+    library.opcheck(torch.ops.rnnfast.layer.default, arguments)
 
 
 def test_rows_do_not_depend_on_each_other_or_on_their_place() -> None:

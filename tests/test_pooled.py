@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn import functional as F
 
 from rnnfast import ops, reference
@@ -189,7 +189,7 @@ def test_opcheck() -> None:
     tensors = (t["ids"], t["lengths"], t["table"], t["w_hh"], t["b_hh"])
     for weights in (t["word_weights"], None):
         options = (weights, True, False, True, True, False, True)
-        torch.library.opcheck(torch.ops.rnnfast.pooled.default, (number, *tensors, *options))
+        library.opcheck(torch.ops.rnnfast.pooled.default, (number, *tensors, *options))
 
 
 def bad_arguments() -> dict[str, tuple[str, dict[str, Any]]]:
