@@ -1,11 +1,15 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
 # make test    the tests
-# make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes
+# make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes,
+#              and as many as RNNFAST_SOAK_STARTS says, 1000 unless it is set, that start and end: some 3 hours more on two cores
 # make serve   Prefect's server with its UI, and a worker that runs the flows by the schedules of flows/prefect.yaml
-# make lint    ruff, mypy, clang-format
+# make lint    ruff, mypy, clang-format, and the workflows of .github against their schema
+# make docs    the pages of docs/ as a site in build/docs
+# make pictures  the pictures of README.md, from a real run; needs Chromium
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
 # make bench-pipeline  the whole scoring job beside a usual script and fastText; likewise, and some 20 minutes
+# make bench-startup  how long the command line takes to start, some two minutes; OPTIONS=--help lists the rest
 # make bench-cuda  on an NVIDIA GPU: rnnfast beside torch.nn (cuDNN), some 10 minutes; OPTIONS=--help lists the rest
 # make sanitize-cuda  on an NVIDIA GPU: a short run of the kernels under compute-sanitizer
 # make env     the environment in .venv and the compiled extension, no more
@@ -17,17 +21,17 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak serve lint bench bench-text bench-pipeline bench-cuda sanitize-cuda env build tools clean
+.PHONY: demo test soak serve lint docs pictures bench bench-text bench-pipeline bench-startup bench-cuda sanitize-cuda env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
 	$(BIN)/python -m flows reviews --dataset sample --yardstick --output runs/demo --overwrite
 
 test: env
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10
 
 soak: env
-	$(BIN)/python -m pytest -m soak -s
+	RNNFAST_SOAK_STARTS=$${RNNFAST_SOAK_STARTS:-1000} $(BIN)/python -m pytest -m soak -s
 
 serve: env
 	$(BIN)/python -m flows serve $(OPTIONS)
@@ -36,7 +40,16 @@ lint: env .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
+
+# Offline: a warning, a broken link among the pages included, is an error.
+docs: env .venv/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+pictures: env
+	$(BIN)/python -m docs.pictures
 
 # The compiled extension serves both environments: torch is the same in them.
 bench: build .venv-bench/installed
@@ -47,6 +60,9 @@ bench-text: build .venv-bench/installed
 
 bench-pipeline: build .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.pipeline $(OPTIONS)
+
+bench-startup: build
+	$(BIN)/python -m benchmarks.startup $(OPTIONS)
 
 # The peer is torch itself, so the environment of the tests will do.
 bench-cuda: build
@@ -77,6 +93,10 @@ build: .venv/installed
 
 .venv/lint: pyproject.toml constraints.txt | .venv/installed
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[lint]'
+	@touch $@
+
+.venv/docs: pyproject.toml constraints.txt | .venv/installed
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[docs]'
 	@touch $@
 
 .venv-bench/installed: benchmarks/requirements.txt constraints.txt | tools

@@ -24,7 +24,7 @@ from benchmarks.cases import GATES, GRID, MODES, Case, Data, Shape, draw, operat
 from benchmarks.peers import in_torch
 from benchmarks.tables import Table
 from benchmarks.timing import Call, interleaved
-from rnnfast import ops
+from rnnfast.nn import ops
 
 RESULTS = Path(__file__).parent / "results" / "cuda.md"
 MEASURED = "## Measured"

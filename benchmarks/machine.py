@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from rnnfast import _C, ops
+from rnnfast import _C
+from rnnfast.nn import ops
 
 
 def describe(names: list[str], cores: int) -> dict[str, Any]:

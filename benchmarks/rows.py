@@ -11,7 +11,7 @@ from benchmarks import parity, peers
 from benchmarks.cases import Case, Data, Shape, draw, operations
 from benchmarks.isolation import say
 from benchmarks.timing import interleaved
-from rnnfast import ops
+from rnnfast.nn import ops
 
 PEAK_SECONDS = 0.02
 _PEAK = "FMA peak"

@@ -23,8 +23,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rnnfast.text import Vocabulary, vectorize
-from rnnfast.word_counts import WordCounts
+from rnnfast.text.vocabulary import Vocabulary, vectorize
+from rnnfast.text.word_counts import WordCounts
 
 LENGTH = 600  # tokens of a row, that of the flow: it cuts few reviews
 ROWS = 1000  # that are turned into ids at a time

@@ -28,25 +28,25 @@ std::vector<int64_t> sizes_of(const Tensor& tensor) {
 }
 
 void check_cell(int64_t cell) {
-  STD_TORCH_CHECK(cell >= 0 && cell < static_cast<int64_t>(std::size(kCells)),
-                  "rnnfast: cell must be the number of a cell, got: ", cell);
+  RNNFAST_CHECK(cell >= 0 && cell < static_cast<int64_t>(std::size(kCells)),
+                "cell must be the number of a cell, got: ", cell);
 }
 
 Tensor expect(const char* name, const Tensor& tensor, const std::vector<int64_t>& sizes, const Tensor& like,
               const char* like_name) {
-  STD_TORCH_CHECK(sizes_of(tensor) == sizes, "rnnfast: ", name, " must have the shape ", text(sizes),
-                  ", got: ", text(sizes_of(tensor)));
-  STD_TORCH_CHECK(tensor.device() == like.device(), "rnnfast: ", name, " must be on ", name_of(like.device()), " as ",
-                  like_name, " is, got: ", name_of(tensor.device()));
-  STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), "rnnfast: ", name, " must have the dtype of ", like_name,
-                  ", ", like.scalar_type(), ", got: ", tensor.scalar_type());
+  RNNFAST_CHECK(sizes_of(tensor) == sizes, name, " must have the shape ", text(sizes),
+                ", got: ", text(sizes_of(tensor)));
+  RNNFAST_CHECK(tensor.device() == like.device(), name, " must be on ", name_of(like.device()), " as ", like_name,
+                " is, got: ", name_of(tensor.device()));
+  RNNFAST_CHECK(tensor.scalar_type() == like.scalar_type(), name, " must have the dtype of ", like_name, ", ",
+                like.scalar_type(), ", got: ", tensor.scalar_type());
   return torch::stable::contiguous(tensor);
 }
 
 std::vector<int64_t> integers(const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(tensor.dim() == 1 && tensor.is_cpu() && tensor.scalar_type() == ScalarType::Long, "rnnfast: ", name,
-                  " must be a one-dimensional int64 tensor on the CPU, got: ", tensor.dim(), " dimensions of ",
-                  tensor.scalar_type());
+  RNNFAST_CHECK(tensor.dim() == 1 && tensor.is_cpu() && tensor.scalar_type() == ScalarType::Long, name,
+                " must be a one-dimensional int64 tensor on the CPU, got: ", tensor.dim(), " dimensions of ",
+                tensor.scalar_type());
   const Tensor contiguous = torch::stable::contiguous(tensor);
   const auto* data = contiguous.const_data_ptr<int64_t>();
   return std::vector<int64_t>(data, data + contiguous.numel());
@@ -55,27 +55,26 @@ std::vector<int64_t> integers(const char* name, const Tensor& tensor) {
 Layout::Layout(const Tensor& input, const OptionalTensor& given_lengths, const OptionalTensor& batch_sizes,
                bool batch_first)
     : batch_first(batch_first) {
-  STD_TORCH_CHECK(!given_lengths || !batch_sizes, "rnnfast: lengths and batch_sizes exclude each other");
+  RNNFAST_CHECK(!given_lengths || !batch_sizes, "lengths and batch_sizes exclude each other");
   const int64_t rank = batch_sizes ? 2 : 3;
-  STD_TORCH_CHECK(input.dim() == rank, "rnnfast: input must have ", rank, " dimensions, got: ", input.dim());
+  RNNFAST_CHECK(input.dim() == rank, "input must have ", rank, " dimensions, got: ", input.dim());
   if (batch_sizes) {
     const std::vector<int64_t> sizes = integers("batch_sizes", *batch_sizes);
     T = static_cast<int64_t>(sizes.size());
-    STD_TORCH_CHECK(T > 0, "rnnfast: batch_sizes must not be empty");
+    RNNFAST_CHECK(T > 0, "batch_sizes must not be empty");
     N = sizes[0];
     rows = input.size(0);
-    STD_TORCH_CHECK(N <= rows, "rnnfast: batch_sizes must add up to the rows of input (", rows,
-                    "), got: ", text(sizes));
+    RNNFAST_CHECK(N <= rows, "batch_sizes must add up to the rows of input (", rows, "), got: ", text(sizes));
     lengths.assign(N > 0 ? N : 0, 0);
     int64_t sum = 0;
     for (int64_t t = 0; t < T; ++t) {
-      STD_TORCH_CHECK(sizes[t] >= 1 && sizes[t] <= (t ? sizes[t - 1] : N),
-                      "rnnfast: batch_sizes must be at least 1 and never rise, got: ", text(sizes));
+      RNNFAST_CHECK(sizes[t] >= 1 && sizes[t] <= (t ? sizes[t - 1] : N),
+                    "batch_sizes must be at least 1 and never rise, got: ", text(sizes));
       first_row.push_back(sum);
       sum += sizes[t];
       for (int64_t n = 0; n < sizes[t]; ++n) ++lengths[n];
     }
-    STD_TORCH_CHECK(sum == rows, "rnnfast: batch_sizes must add up to the rows of input (", rows, "), got: ", sum);
+    RNNFAST_CHECK(sum == rows, "batch_sizes must add up to the rows of input (", rows, "), got: ", sum);
     tokens = sum;
     return;
   }
@@ -83,15 +82,15 @@ Layout::Layout(const Tensor& input, const OptionalTensor& given_lengths, const O
   N = input.size(batch_first ? 0 : 1);
   rows = T * N;
   tokens = rows;
-  STD_TORCH_CHECK(T > 0, "rnnfast: input must have at least one time step, got: 0");
+  RNNFAST_CHECK(T > 0, "input must have at least one time step, got: 0");
   if (!given_lengths) return;
   lengths = integers("lengths", *given_lengths);
-  STD_TORCH_CHECK(static_cast<int64_t>(lengths.size()) == N, "rnnfast: lengths must have one entry for each of the ", N,
-                  " batch rows, got: ", lengths.size());
+  RNNFAST_CHECK(static_cast<int64_t>(lengths.size()) == N, "lengths must have one entry for each of the ", N,
+                " batch rows, got: ", lengths.size());
   tokens = 0;
   for (int64_t length : lengths) {
-    STD_TORCH_CHECK(length >= 1 && length <= T, "rnnfast: lengths must be between 1 and the number of time steps (", T,
-                    "), got: ", length);
+    RNNFAST_CHECK(length >= 1 && length <= T, "lengths must be between 1 and the number of time steps (", T,
+                  "), got: ", length);
     tokens += length;
   }
 }
@@ -107,18 +106,18 @@ Arguments::Arguments(int64_t number, CellShape cell, const Tensor& input, const 
                      bool batch_first, bool reverse)
     : cell(cell), layout(input, lengths, batch_sizes, batch_first), input(input), G(cell.gates), reverse(reverse) {
   I = input.size(input.dim() - 1);
-  STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
-  STD_TORCH_CHECK(w_hh_.size(0) % G == 0, "rnnfast: w_hh must have ", G, " rows for each hidden unit of a ",
-                  kCells[number], ", got: ", w_hh_.size(0));
+  RNNFAST_CHECK(w_hh_.dim() == 2, "w_hh must have 2 dimensions, got: ", w_hh_.dim());
+  RNNFAST_CHECK(w_hh_.size(0) % G == 0, "w_hh must have ", G, " rows for each hidden unit of a ", kCells[number],
+                ", got: ", w_hh_.size(0));
   H = w_hh_.size(0) / G;
   P = w_hr_ ? w_hh_.size(1) : H;
   h0 = expect("h0", h0_, {layout.N, P}, input);
   w_ih = expect("w_ih", w_ih_, {G * H, I}, input);
   w_hh = expect("w_hh", w_hh_, {G * H, P}, input);
-  STD_TORCH_CHECK(c0_.has_value() == cell.has_c, "rnnfast: c0 must ", cell.has_c ? "be" : "not be",
-                  " given for the cell ", kCells[number]);
-  STD_TORCH_CHECK(!w_hr_ || cell.has_c, "rnnfast: w_hr must not be given for the cell ", kCells[number]);
-  STD_TORCH_CHECK(b_ih_.has_value() == b_hh_.has_value(), "rnnfast: b_ih and b_hh must be given together");
+  RNNFAST_CHECK(c0_.has_value() == cell.has_c, "c0 must ", cell.has_c ? "be" : "not be", " given for the cell ",
+                kCells[number]);
+  RNNFAST_CHECK(!w_hr_ || cell.has_c, "w_hr must not be given for the cell ", kCells[number]);
+  RNNFAST_CHECK(b_ih_.has_value() == b_hh_.has_value(), "b_ih and b_hh must be given together");
   if (c0_) c0 = expect("c0", *c0_, {layout.N, H}, input);
   if (w_hr_) w_hr = expect("w_hr", *w_hr_, {P, H}, input);
   if (b_ih_) {
@@ -128,7 +127,7 @@ Arguments::Arguments(int64_t number, CellShape cell, const Tensor& input, const 
 }
 
 Kept::Kept(const Arguments& a, int64_t keep) {
-  STD_TORCH_CHECK(keep >= kKeepNothing && keep <= kKeepAll, "rnnfast: keep must be 0, 1 or 2, got: ", keep);
+  RNNFAST_CHECK(keep >= kKeepNothing && keep <= kAllIfNeeded, "keep must be between 0 and 4, got: ", keep);
   all = keep == kKeepAll && a.cell.saved > 0;
   cells = keep == kKeepCells && a.cell.has_c;
   sizes = all || cells ? a.layout.sizes((all ? a.cell.saved : 1) * a.H) : std::vector<int64_t>{0};

@@ -14,6 +14,8 @@
 #include <tuple>
 #include <vector>
 
+#include "check.h"
+
 namespace rnnfast {
 
 using torch::headeronly::ScalarType;
@@ -22,12 +24,13 @@ using OptionalTensor = std::optional<Tensor>;
 using FourTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using EightTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-/// The cells by the numbers that the ops take, in the order of CELLS in rnnfast/ops.py.
+/// The cells by the numbers that the ops take, in the order of CELLS in rnnfast/nn/ops.py.
 inline constexpr const char* kCells[] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
 
 /// What the forward pass keeps for the backward pass, beside the output: all that it needs, or the cell states alone,
-/// from which it makes the rest again.
-inline constexpr int64_t kKeepNothing = 0, kKeepCells = 1, kKeepAll = 2;
+/// from which it makes the rest again. The last two are for graphs, which must not settle it: autograd makes them one
+/// of those if there will be a backward pass (rnnfast/nn/ops.py), and no kernel sees them but where there will be none.
+inline constexpr int64_t kKeepNothing = 0, kKeepCells = 1, kKeepAll = 2, kCellsIfNeeded = 3, kAllIfNeeded = 4;
 
 std::string text(const std::vector<int64_t>& sizes);
 std::vector<int64_t> sizes_of(const Tensor& tensor);

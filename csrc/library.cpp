@@ -1,6 +1,6 @@
 // The schemas of the ops, and the Python module rnnfast._C, whose import registers them.
 //
-// What an argument means is said in rnnfast/ops.py, which is the only caller.
+// What an argument means is said in rnnfast/nn/ops.py, which is the only caller.
 
 // Compiled with Py_LIMITED_API (setup.py): the module has no content, so one build serves every Python from 3.11.
 #include <Python.h>

@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 REPORT = "report.html"  # the page that every run leaves
 
 
@@ -34,6 +35,22 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"rnnfast-{os.getuid()}"
 
 
+def _keep_off_proxies() -> None:
+    """Adds this machine to what is not reached through a proxy, beside what the environment has there already.
+
+    Prefect's embedded server, the workers and the pages of `serve` are on loopback, where no proxy is of use.
+    """
+    names = ("NO_PROXY", "no_proxy")
+    hosts = [host.strip() for name in names for host in os.environ.get(name, "").split(",")]
+    # A star is understood only where it stands alone.
+    hosts = ["*"] if "*" in hosts else [*filter(None, hosts), *LOOPBACK]
+    value = ",".join(dict.fromkeys(hosts))
+    os.environ.update(dict.fromkeys(names, value))
+
+
+_keep_off_proxies()
+if os.environ.get("PREFECT_API_URL") == "":  # which is no address, and so that of no server
+    del os.environ["PREFECT_API_URL"]
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

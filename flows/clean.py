@@ -5,9 +5,9 @@ from pathlib import Path
 from prefect import flow
 
 from flows import cache_folder
-from flows.artifacts import show_cleaning
-from flows.engine import as_task
-from flows.steps.clean import clean_up, summed_up
+from flows.orchestration.artifacts import show_cleaning
+from flows.orchestration.engine import as_task
+from flows.steps.score.clean import clean_up, summed_up
 
 clean_task = as_task(clean_up)
 

@@ -29,6 +29,18 @@ class ChecksumError(InputError):
         return type(self), (self.file, self.expected, self.found)
 
 
+class RepeatedError(InputError):
+    """Many time stamps are there again with other values; `told` says which."""
+
+    def __init__(self, told: str, more: str = "") -> None:
+        hint = "--group-column must name the column that tells the devices apart"
+        super().__init__(f"{hint}{more}: {told}")
+        self.told = told
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.told,)
+
+
 class GateError(FlowError):
     """Data is past the limit of a rule, and whoever started the job wants it to end there."""
 

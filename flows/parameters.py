@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -15,14 +15,25 @@ from pydantic import (
     Field,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from flows.datasets import DATASETS, SENSORS
 from flows.datasets.base import Archive, SensorDataset
-from flows.datasets.readers import Columns
+from flows.datasets.labels import MISSING, LabelRule
+from flows.datasets.series_files import KINDS
 from flows.errors import InputError
 from flows.executors import Engine, Executor, executor, usual_workers
+from flows.store.file_options import FOUND, FileOptions
+from flows.tables.columns import Columns
+from flows.tables.readers import READERS
+from flows.tables.steps import parse_step
+from flows.tables.times import require_form
+from flows.wording import counted
+from rnnfast.models.choices import SplitChoice, Task
 
 DRIVER_MEMORY = 400 << 20  # bytes: of the process that plans, with Prefect and its server
+
+TEST_SHARE = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +48,72 @@ class JobData(BaseModel):
         default_factory=lambda: os.environ.get("RNNFAST_MIRROR") or None,
         description="Folder or address to download from; by default RNNFAST_MIRROR.",
     )
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """What the user's own files may be."""
+
     test_share: float = Field(
-        0.2, gt=0, lt=1, description="Share of the rows for testing where nothing says which."
+        TEST_SHARE,
+        gt=0,
+        lt=1,
+        description="Share of the rows for testing where nothing says which.",
     )
     split_seed: int = Field(0, ge=0, description="Of the splits; the same gives the same rows.")
+    reading: FileOptions = Field(
+        FOUND,
+        description="How the user's own files are read; what is not given is found from each file.",
+    )
+
+    def _require_no_share(self, why: str) -> None:
+        """Raises ValueError where a share for testing is given, and something else says which rows these are."""
+        if self.test_share != TEST_SHARE:
+            raise ValueError(f"test_share must be left out {why}, got: {self.test_share:g}")
 
 
-class ReviewsData(JobData):
+def _names(value: object) -> object:
+    """Names as the command line has them, parted by commas."""
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+def _sentinels(value: object) -> object:
+    """Numbers parted by commas; `none` are none."""
+    is_none = isinstance(value, str) and value.strip().lower() in ("", "none")
+    return () if is_none else _names(value)
+
+
+def _step(value: object) -> object:
+    """A step by its name, or as seconds."""
+    text = str(value).strip()
+    try:
+        parse_step(text)
+    except ValueError as error:
+        raise PydanticCustomError("step", "{rule}", {"rule": str(error)}) from None
+    return text
+
+
+Sentinels = Annotated[tuple[float, ...], BeforeValidator(_sentinels)]
+Step = Annotated[str, BeforeValidator(_step)]
+
+
+class LabelledData(JobData):
+    """Data with labels, and how these are read."""
+
+    join_labels: bool = Field(
+        False, description="Whether labels that differ in case or in spaces alone are one."
+    )
+    missing_labels: Names = Field(
+        MISSING, description="Spellings, in any case, that mean that there is no label."
+    )
+
+    @property
+    def label_rule(self) -> LabelRule:
+        """How labels are read."""
+        return LabelRule(self.join_labels, tuple(each.lower() for each in self.missing_labels))
+
+
+class ReviewsData(LabelledData):
     """Labelled reviews: a data set by its name, or files of one's own."""
 
     text_column: str = Field("text", description="Column of a file that holds the text.")
@@ -58,6 +128,26 @@ class ReviewsData(JobData):
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="Share of the training rows that choose the epoch."
     )
+    unlabelled: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Largest share of the rows that may have no label; these are left out.",
+    )
+    split_by: SplitChoice = Field(
+        "auto",
+        description="What parts words: spaces, or characters in scripts without spaces; auto looks at the texts.",
+    )
+
+    kinds: ClassVar[tuple[str, ...]] = tuple(READERS)
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """The addresses of the user's own files, by the option that gives them."""
+        if self.is_named:
+            return {}
+        tests = {} if self.test_dataset is None else {"--test-dataset": self.test_dataset}
+        return {"--dataset": self.dataset, **tests}
 
     @property
     def is_named(self) -> bool:
@@ -83,6 +173,10 @@ class ReviewsData(JobData):
     def _fits_together(self) -> "ReviewsData":
         if self.is_named and self.test_dataset is not None:
             raise ValueError(f"test_dataset must not be given for {self.dataset!r}, which has one")
+        if self.is_named:
+            self._require_no_share(f"for {self.dataset!r}, whose test rows are published")
+        if self.test_dataset is not None:
+            self._require_no_share("where test_dataset has the test rows")
         return self
 
 
@@ -134,22 +228,22 @@ class Processes(BaseModel):
 ALONE = Processes()
 
 
-def _names(value: object) -> object:
-    """Names as the command line has them, parted by commas."""
-    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_names)]
-
-
-class SensorsData(JobData):
+class SensorsData(LabelledData):
     """Readings of sensors: a data set by its name, or files of one's own."""
 
-    task: Literal["forecast", "classify"] | None = Field(
+    task: Task | None = Field(
         None, description="forecast or classify; by default what a named data set is for."
     )
-    time_column: str = Field("time", description="Column of a file with the time stamp.")
+    time_column: str | None = Field(
+        None,
+        description="Column of a file with the time stamp, or several parted by commas, such as year,month,day,hour; "
+        "by default the one that is found to hold times.",
+    )
+    time_format: str | None = Field(
+        None,
+        description="How the time is written: a pattern such as '%d/%m/%Y %H:%M', 'day first', 'month first', "
+        "digits (20210131), s, ms, us or ns since 1970, count or excel; by default found from the files.",
+    )
     target: Names = Field(
         (), description="Channels to forecast, parted by commas; by default all features."
     )
@@ -163,17 +257,30 @@ class SensorsData(JobData):
     order: Literal["time", "file"] = Field(
         "time", description="file takes the rows as they come, a step apart, whatever their time."
     )
-    step: float | None = Field(
-        None, gt=0, description="Seconds of the grid; by default the most frequent distance."
+    step: Step | None = Field(
+        None,
+        description="Of the grid: seconds, or such as 15min, 1h, day, week, month, quarter, year or business day; by "
+        "default found from the time stamps.",
     )
     carry: int = Field(
         6, ge=0, description="Steps for which a missing value takes the last one before it."
     )
-    sentinels: Numbers = Field((-9999.0,), description="Values that mean a missing one.")
+    sentinels: Sentinels | None = Field(
+        None,
+        description="Values that mean a missing one, parted by commas, or none; by default -9999, and those that are "
+        "found far outside of all others again and again.",
+    )
     test_groups: Names = Field((), description="Groups to test on; else they are drawn.")
     validation_share: float = Field(
         0.1, ge=0, lt=1, description="Share of the training rows that choose the epoch; 0: none do."
     )
+
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """The address of the user's own files, by the option that gives it."""
+        return {} if self.named else {"--dataset": self.dataset}
 
     @property
     def named(self) -> SensorDataset | None:
@@ -197,6 +304,8 @@ class SensorsData(JobData):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SensorsData":
+        if self.time_format is not None:
+            require_form(self.time_format)
         if self.named and self.chosen_task not in self.named.tasks:
             raise ValueError(
                 f"task must be {' or '.join(self.named.tasks)} for {self.dataset!r}, "
@@ -204,6 +313,13 @@ class SensorsData(JobData):
             )
         if not self.named and self.task == "classify" and self.label_column is None:
             raise ValueError("label_column must be given to classify, got none")
+        if self.named and (
+            (self.named.cuts and self.order == "time")
+            or (self.named.test_groups and self.chosen_task == "classify")
+        ):
+            self._require_no_share(f"for {self.dataset!r}, whose test rows are published")
+        if self.test_groups and self.chosen_task == "classify":
+            self._require_no_share("where test_groups are those to test on")
         if self.order == "file" and "calendar" in self.features:
             raise ValueError(
                 "features must not hold 'calendar' for order 'file', which has no time"
@@ -291,7 +407,7 @@ class Execution(BaseModel):
         if self.engine == "local":
             workers = self.fitting_workers(worker_memory)
             peak = ByteSize(DRIVER_MEMORY + workers * worker_memory).human_readable(decimal=True)
-            logger.info("%d workers, at most %s of memory", workers, peak)
+            logger.info("%s, at most %s of memory", counted(workers, "worker"), peak)
         elif self.memory_limit is not None:
             raise InputError(
                 f"--memory-limit must go with --engine local, "

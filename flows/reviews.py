@@ -6,25 +6,27 @@ from time import perf_counter
 from prefect import flow
 
 from flows import cache_folder
-from flows.artifacts import show_training
-from flows.datasets.readers import Columns
-from flows.engine import as_task
-from flows.events import tell_promotion
+from flows.apart import require_data_apart
+from flows.orchestration.artifacts import show_training
+from flows.orchestration.engine import as_task
+from flows.orchestration.events import tell_promotion
 from flows.parameters import ALONE, Execution, Processes, Registration, ReviewsData
 from flows.progress import stage
-from flows.steps.check_data import check_reviews_data
-from flows.steps.describe import describe
-from flows.steps.download import download
-from flows.steps.evaluate import evaluate
-from flows.steps.prepare import prepare
-from flows.steps.publish import PARTS, dated, finish, new_run, publish
-from flows.steps.register import register
-from flows.steps.score import LIMITS, score_files
-from flows.steps.train import train
-from flows.steps.vocabulary import build_vocabulary
-from rnnfast.checks import Limits
-from rnnfast.models import PRESETS, ModelConfig
-from rnnfast.training import TrainingSettings
+from flows.steps.prepare.check_data import check_reviews_data
+from flows.steps.prepare.describe import describe
+from flows.steps.prepare.download import download
+from flows.steps.prepare.reviews import prepare
+from flows.steps.prepare.vocabulary import build_vocabulary, chosen_split
+from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
+from flows.steps.report.reviews import evaluate
+from flows.steps.score.files import LIMITS, score_files
+from flows.steps.train.register import register
+from flows.steps.train.train import train
+from flows.tables.columns import Columns
+from rnnfast.evaluation.checks import Limits
+from rnnfast.models.config import PRESETS, ModelConfig
+from rnnfast.text.vocabulary import SplitBy
+from rnnfast.training.settings import TrainingSettings
 
 download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare)
@@ -76,6 +78,7 @@ def reviews(
     """
     started = perf_counter()
     output = dated(output).absolute()
+    require_data_apart(data, output)
     cache = cache_folder()
     processes.require_use(model.cell, training.batch_size)
     seconds: dict[str, float] = {}
@@ -86,6 +89,8 @@ def reviews(
             archive = download_task(data.archive, cache, data.mirror) if data.archive else None
         with stage("prepare", seconds):
             prepare_task(data, archive, cache, parts)
+            split_by = chosen_split(parts, data.split_by, model)
+            model = model.model_copy(update={"split_by": split_by})
         # Transform: words, weights, figures.
         with stage("vocabulary", seconds):
             vocabulary = vocabulary_task(parts, model, parts, execution)
@@ -96,7 +101,7 @@ def reviews(
         beside = None
         if yardstick and model.cell != "ngrams":
             with stage("yardstick", seconds):
-                beside = _measured_ngrams(parts, cache, execution)
+                beside = _measured_ngrams(parts, model.split_by, cache, execution)
         with stage("evaluate", seconds):
             evaluate_task(parts, run, beside)
         # Load: the scores of the test rows, the report, and the folder in its place.
@@ -120,12 +125,12 @@ def reviews(
     return output
 
 
-def _measured_ngrams(parts: Path, cache: Path, execution: Execution) -> Path:
+def _measured_ngrams(parts: Path, split_by: SplitBy, cache: Path, execution: Execution) -> Path:
     """The folder, below `parts`, of the n-gram model, trained and evaluated on the same rows."""
     folder = parts / "yardstick"
     folder.mkdir()
     preset = PRESETS["default"]["ngrams"]
-    model = ModelConfig(cell="ngrams", **preset["model"])
+    model = ModelConfig(cell="ngrams", split_by=split_by, **preset["model"])
     vocabulary = vocabulary_task(parts, model, folder, execution)
     settings = TrainingSettings(**preset["training"])
     train_task(parts, vocabulary, model, settings, folder, cache)

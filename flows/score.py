@@ -7,16 +7,19 @@ from typing import Any, cast
 from prefect import flow
 from prefect.states import Completed
 
-from flows.artifacts import show_scoring, show_scoring_report
-from flows.datasets.readers import Columns
-from flows.engine import as_task
-from flows.events import tell_drift
-from flows.outputs import DRIFT
+from flows.apart import require_outside_models
+from flows.orchestration.artifacts import show_scoring, show_scoring_report
+from flows.orchestration.engine import as_task
+from flows.orchestration.events import tell_drift
 from flows.parameters import Execution, Selection
-from flows.steps.score import LIMITS, score_files
-from flows.steps.scoring_job import Summary, chosen_model
-from flows.storage import Folder
-from rnnfast.checks import Limits
+from flows.steps.score.files import LIMITS, score_files
+from flows.steps.score.job import Summary
+from flows.store.file_options import FOUND, FileOptions
+from flows.store.outputs import DRIFT
+from flows.store.registry import chosen_model
+from flows.store.storage import Folder
+from flows.tables.columns import Columns
+from rnnfast.evaluation.checks import Limits
 
 EXECUTION, EVERYTHING = Execution(), Selection()
 
@@ -38,6 +41,7 @@ def score(
     registry: Path = Path("models"),
     limits: Limits = LIMITS,
     gate: bool = False,
+    reading: FileOptions = FOUND,
 ) -> Summary:
     """Scores reviews or readings with the model of a run.
 
@@ -56,12 +60,14 @@ def score(
         registry: The folder of the registry.
         limits: The rules for the rows, each with the value from which it warns and from which it fails.
         gate: Whether the run fails, after its scores are written, where a rule fails.
+        reading: How the files are read: separator, encoding and the like, where they are not to be found.
 
     Returns:
         What was done, in files and rows. Where there was nothing to do, the state of the run says so.
     """
     columns = Columns(text=text_column, id=id_column)
     judged: list[Summary] = []
+    require_outside_models(model, registry, output)
     with chosen_model(model, registry) as folder:
         try:
             done = score_task(
@@ -77,6 +83,7 @@ def score(
                 limits,
                 gate,
                 on_judged=judged.append,
+                reading=reading,
             )
         except Exception:
             # Its scores are there all the same: the gate is closed, say, or a file cannot be read.

@@ -6,23 +6,26 @@ from time import perf_counter
 from prefect import flow
 
 from flows import cache_folder
-from flows.artifacts import show_training
-from flows.engine import as_task
-from flows.events import tell_promotion
-from flows.parameters import ALONE, Processes, Registration, SensorsData
+from flows.apart import require_data_apart
+from flows.orchestration.artifacts import show_training
+from flows.orchestration.engine import as_task
+from flows.orchestration.events import tell_promotion
+from flows.parameters import ALONE, Execution, Processes, Registration, SensorsData
 from flows.progress import stage
-from flows.steps.check_data import check_sensors_data
-from flows.steps.describe import describe
-from flows.steps.download import download
-from flows.steps.evaluate_series import evaluate_series
-from flows.steps.prepare_series import prepare_series
-from flows.steps.publish import PARTS, dated, finish, new_run, publish
-from flows.steps.register import register
-from flows.steps.score import LIMITS, score_files
-from flows.steps.train import train_windows
-from rnnfast.checks import Limits
-from rnnfast.training import WindowTraining
-from rnnfast.window_models import WindowConfig, beside
+from flows.steps.prepare.check_data import check_sensors_data
+from flows.steps.prepare.describe import describe
+from flows.steps.prepare.download import download
+from flows.steps.prepare.series import prepare_series
+from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
+from flows.steps.report.series import evaluate_series
+from flows.steps.score.files import LIMITS, score_files
+from flows.steps.score.readings import least_memory
+from flows.steps.train.register import register
+from flows.steps.train.train import train_windows
+from rnnfast.evaluation.checks import Limits
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.models.windows import beside
+from rnnfast.training.settings import WindowTraining
 
 download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare_series)
@@ -36,6 +39,7 @@ register_task = as_task(register)
 publish_task = as_task(publish)
 
 DATA, MODEL, TRAINING = SensorsData(), WindowConfig(), WindowTraining()
+EXECUTION = Execution()
 
 
 @flow(name="sensors", persist_result=False)
@@ -46,6 +50,7 @@ def sensors(
     training: WindowTraining = TRAINING,
     yardstick: bool = False,
     overwrite: bool = False,
+    execution: Execution = EXECUTION,
     processes: Processes = ALONE,
     registration: Registration | None = None,
     limits: Limits = LIMITS,
@@ -60,6 +65,7 @@ def sensors(
         training: How to train it.
         yardstick: Whether to train the networks without recurrence beside it as well.
         overwrite: Whether to replace a run that is at `output`.
+        execution: Where the test readings are scored, and how.
         processes: That train the model; what is beside it is trained by this one.
         registration: The name to register the model under, and when to put it into production.
         limits: The rules for the rows, each with the value from which it warns and from which it fails.
@@ -70,8 +76,10 @@ def sensors(
     """
     started = perf_counter()
     output = dated(output).absolute()
+    require_data_apart(data, output)
     cache = cache_folder()
     processes.require_use(model.cell, training.batch_size)
+    execution.executor(least_memory())  # refuses here what the scoring could not use
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
         parts = run / PARTS
@@ -98,7 +106,8 @@ def sensors(
         with stage("score", seconds):
             test = str(parts / "test.parquet")
             every = model.horizon * (model.task == "forecast")
-            score_task(run, test, None, run / "scores", every, report=False)
+            scores = run / "scores"
+            score_task(run, test, None, scores, every, execution=execution, report=False)
         with stage("describe", seconds):
             describe_task(parts, run)
         seconds["total"] = perf_counter() - started

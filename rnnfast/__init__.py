@@ -1,7 +1,31 @@
-"""The fastest recurrent layers for PyTorch, and what text and sensor models need around them."""
+"""The fastest recurrent layers for PyTorch, and what text and sensor models need around them.
 
-from rnnfast.layers import GRU, LSTM, RNN, Acceleration, accelerate
-from rnnfast.ops import cpu_target, cpu_targets
+The layers are here. All else is in the packages `text`, `series`, `models`, `training`, `evaluation`, `scoring` and
+`reports` of this one.
+"""
+
+from rnnfast.nn import (
+    GRU,
+    LSTM,
+    RNN,
+    Acceleration,
+    accelerate,
+    cpu_target,
+    cpu_targets,
+    restore,
+    torch_tools,
+)
+
+torch_tools.prepare()
 
 __version__ = "0.1.0"
-__all__ = ["GRU", "LSTM", "RNN", "Acceleration", "accelerate", "cpu_target", "cpu_targets"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Acceleration",
+    "accelerate",
+    "cpu_target",
+    "cpu_targets",
+    "restore",
+]

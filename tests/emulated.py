@@ -1,13 +1,12 @@
 """Builds the CUDA kernels for the emulator of ``tests/csrc/emulator``, for tests where no GPU is."""
 
-import hashlib
 import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from compiled import headers, made
+
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "build/emulated"
 EMULATOR = ROOT / "tests/csrc/emulator"
 KERNELS = (*sorted(ROOT.glob("csrc/cuda/*.cu")), EMULATOR / "emulator.cpp")
 FLAGS = (
@@ -18,9 +17,7 @@ FLAGS = (
 
 
 def shared_object(name: str, *sources: Path, flags: tuple[str, ...] = ()) -> Path:
-    """A shared library of the sources and the emulated kernels, in ``build/emulated``.
-
-    What was compiled before is used again as long as no file has changed.
+    """A shared library of the sources and the emulated kernels, in ``build/tests``.
 
     Args:
         name: of the library, without an ending.
@@ -30,40 +27,15 @@ def shared_object(name: str, *sources: Path, flags: tuple[str, ...] = ()) -> Pat
     Raises:
         RuntimeError: with what the compiler said.
     """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    headers = [*ROOT.glob("csrc/**/*.h"), *ROOT.glob("csrc/**/*.inl"), *EMULATOR.rglob("*.h")]
+    read = headers(EMULATOR)
     jobs = [(path, "kernels", FLAGS) for path in KERNELS]
     jobs += [(path, name, (*FLAGS, *flags)) for path in sources]
+
+    def compile_one(job: tuple[Path, str, tuple[str, ...]]) -> Path:
+        source, group, options = job
+        command = ("g++", *options, "-x", "c++", "-c", source)
+        return made(f"{group}-{source.stem}", ".o", command, [source, *read])[0]
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(lambda job: _compile(*job, headers), jobs))
-    return _made(
-        f"{name}-",
-        ".so",
-        [*objects, *flags],
-        lambda to: ("g++", "-shared", "-pthread", *objects, *flags, "-o", to),
-    )
-
-
-def _compile(source: Path, group: str, flags: tuple[str, ...], headers: list[Path]) -> Path:
-    return _made(
-        f"{group}-{source.stem}-",
-        ".o",
-        [source.read_bytes(), *(path.read_bytes() for path in sorted(headers)), flags],
-        lambda to: ("g++", *flags, "-x", "c++", "-c", source, "-o", to),
-    )
-
-
-def _made(prefix: str, suffix: str, state: list, command) -> Path:
-    """A file that the command makes unless it did so in this state; those of other states are taken away."""
-    stamp = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
-    made = FOLDER / f"{prefix}{stamp}{suffix}"
-    if made.exists():
-        return made
-    part = FOLDER / f"{made.name}.{os.getpid()}"
-    arguments = [str(argument) for argument in command(part)]
-    result = subprocess.run(arguments, capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(arguments)}\n{result.stderr}")
-    for old in FOLDER.glob(f"{prefix}{'?' * len(stamp)}{suffix}"):
-        old.unlink(missing_ok=True)
-    return part.rename(made)
+        objects = list(pool.map(compile_one, jobs))
+    return made(name, ".so", ("g++", "-shared", "-pthread", *objects, *flags), objects)[0]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnnfast.attribution import find_words, word_effects
-from rnnfast.models import ModelConfig, build_model
-from rnnfast.scoring import Scorer, save_run
-from rnnfast.text import Vocabulary
-from rnnfast.training import TrainingSettings
-from rnnfast.word_map import word_map
+from rnnfast.evaluation.attribution import find_words, word_effects
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.scoring.scorers import Scorer, save_run
+from rnnfast.scoring.word_map import word_map
+from rnnfast.text.vocabulary import Vocabulary
+from rnnfast.training.settings import TrainingSettings
 
 WORDS = ("good", "fine", "bad", "dull", "plot", "film", "the", "a", "was", "it")
 

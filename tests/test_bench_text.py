@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from benchmarks import text as bench
-from rnnfast.text import Vocabulary, vectorize
+from rnnfast.text.vocabulary import Vocabulary, vectorize
 
 TEXTS = pa.array(
     [

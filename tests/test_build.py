@@ -40,7 +40,7 @@ def test_the_wheel_names_its_python_and_holds_all_it_needs(tmp_path: Path) -> No
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     assert f"-{python}-{python}-" in wheel.name
     names = set(zipfile.ZipFile(wheel).namelist())
-    templates = (ROOT / "rnnfast" / "templates").rglob("*.*")
+    templates = (ROOT / "rnnfast/reports/templates").rglob("*.*")
     expected = {str(path.relative_to(ROOT)) for path in templates}
     expected |= {"rnnfast/_C.abi3.so", "rnnfast/py.typed", "flows/__main__.py"}
     expected.add(f"rnnfast/_text{sysconfig.get_config_var('EXT_SUFFIX')}")
@@ -51,7 +51,7 @@ def test_the_wheel_names_its_python_and_holds_all_it_needs(tmp_path: Path) -> No
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     program = (
-        "import rnnfast, torch; from rnnfast.text import Vocabulary, vectorize;"
+        "import rnnfast, torch; from rnnfast.text.vocabulary import Vocabulary, vectorize;"
         "print(rnnfast.__file__, rnnfast.RNN(2, 3)(torch.ones(4, 1, 2))[0].shape);"
         "print(vectorize(['a b'], Vocabulary(['[UNK]', 'pad', 'b']), 3)[0].tolist())"
     )

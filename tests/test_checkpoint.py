@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnfast.checkpoint import Checkpoint, CheckpointError, State
-from rnnfast.models import ModelConfig, build_model
-from rnnfast.rows import Reviews
-from rnnfast.training import Progress, TrainingSettings, fit
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.training.checkpoint import Checkpoint, CheckpointError, State
+from rnnfast.training.loop import Progress, fit
+from rnnfast.training.rows import Reviews
+from rnnfast.training.settings import TrainingSettings
 
 SIZE = 30
 SETTINGS = TrainingSettings(epochs=4, batch_size=16, patience=3)

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from rnnfast.checks import Limits, as_json, check, worst
+from rnnfast.evaluation.checks import Limits, as_json, check, worst
 
 
 @pytest.mark.parametrize(

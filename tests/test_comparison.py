@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rnnfast.comparison import compare, write_comparison
+from rnnfast.reports.comparison import compare, write_comparison
 from tests.test_report import CONFIG, FORECAST_CONFIG, METRICS, Page, forecast_metrics
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnfast import reference
+from rnnfast.nn import reference
 
 CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}

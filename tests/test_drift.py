@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rnnfast.drift import (
+from rnnfast.evaluation.drift import (
     COUNTS,
     DEVIATIONS,
     SHARES,

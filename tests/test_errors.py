@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnnfast
-from rnnfast import ops
+from rnnfast.nn import ops
 
 KINDS = ["RNN", "GRU", "LSTM"]
 
@@ -103,12 +103,22 @@ def calls(package: Any, kind: str) -> dict[str, Callable[[], Any]]:
         "hidden size of text": lambda: made(3, "4"),
         "no layers": lambda: made(3, 4, 0),
         "dropout 2": lambda: made(3, 4, 2, dropout=2),
+        "layers True": lambda: made(3, 4, True)(x),
+        "bidirectional 2": lambda: made(3, 4, bidirectional=2)(x),
+        "bidirectional 0": lambda: made(3, 4, bidirectional=0)(x),
+        "bias 1": lambda: made(3, 4, bias=1),
+        "batch first 1": lambda: made(3, 4, batch_first=1),
+        "one tensor of rank 4 as state": lambda: layer(x, zeros(2, 2, 2, 4)),
+        "an argument that there is not": lambda: made(3, 4, widths=2),
+        "a mode": lambda: made(3, 4, mode="GRU"),
     } | (
         {}
         if kind == "LSTM"
         else {  # torch's LSTM does not check these, and may crash
             "packed of float64": lambda: packed(tensor([5, 5]), rows.double()),
             "packed with another state": lambda: packed(tensor([5, 5]), hx=zeros(2, 2, 4)),
+            "projection": lambda: made(3, 4, proj_size=2),
+            "projection 0": lambda: made(3, 4, proj_size=0),
         }
     )
 
@@ -262,3 +272,26 @@ def test_the_operators_take_nonsense_without_a_crash(kind: str) -> None:
             assert gradient.shape == back[6].shape
             outcomes["right"] += 1
     assert min(outcomes.values()) > 100, outcomes
+
+
+def test_a_message_of_the_operators_is_the_sentence_alone() -> None:
+    x, lengths = torch.randn(5, 2, 3), tensor([5])
+    layer = rnnfast.RNN(3, 4)
+    messages = {
+        "rnnfast: lengths must have one entry for each of the 2 batch rows, got: 1": lambda: layer(
+            x, lengths=lengths
+        ),
+        "rnnfast: h0 must have the dtype of input, Float, got: Double": lambda: layer(
+            x, zeros(1, 2, 4).double()
+        ),
+        "rnnfast: ids must have 2 dimensions, got: 1": lambda: ops.pooled(
+            "gru", lengths, lengths, zeros(5, 12), zeros(12, 4), pooling=("mean",)
+        ),
+        "rnnfast: cell must be the number of a cell, got: 9": lambda: torch.ops.rnnfast.layer(
+            9, x, x, None, x, x, None, None, None, None, None, False, False, 0
+        ),
+    }
+    for message, call in messages.items():
+        error = raised(call)
+        assert type(error) is RuntimeError
+        assert str(error) == message

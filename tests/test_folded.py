@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from rnnfast import folded
-from rnnfast.folded import FoldedClassifier, why_not
-from rnnfast.models import ModelConfig, RecurrentClassifier, build_model
+from rnnfast.models import folded
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.folded import FoldedClassifier, why_not
+from rnnfast.models.texts import RecurrentClassifier, build_model
 
 VARIANTS = [
     {"cell": "rnn"},

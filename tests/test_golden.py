@@ -15,6 +15,14 @@ EMBEDDING = [
     [0.4309, -1.3067, -0.8823, 1.5977],
 ]
 
+FIVE_STEPS = [
+    [0.2973, 0.2388, -0.8593],
+    [-0.3616, 0.6365, -0.8125],
+    [-0.3297, 0.9502, 0.6365],
+    [-0.1884, 0.9009, 0.4258],
+    [-0.6319, 0.9454, 0.2323],
+]
+
 
 def filled(layer: rnnfast.RNN, **parameters: object) -> rnnfast.RNN:
     state = {name: torch.tensor(value, dtype=torch.float32) for name, value in parameters.items()}
@@ -40,15 +48,7 @@ def test_a_layer_over_the_five_words_of_we_are_learning_ai() -> None:
     )
     words = torch.tensor(EMBEDDING)[[0, 4, 7, 2, 1]].unsqueeze(0)
     output, h_n = layer(words)
-    expected = torch.tensor(
-        [
-            [0.2973, 0.2388, -0.8593],
-            [-0.3616, 0.6365, -0.8125],
-            [-0.3297, 0.9502, 0.6365],
-            [-0.1884, 0.9009, 0.4258],
-            [-0.6319, 0.9454, 0.2323],
-        ]
-    )
+    expected = torch.tensor(FIVE_STEPS)
     torch.testing.assert_close(output[0], expected, rtol=0, atol=1e-4)
     torch.testing.assert_close(h_n[0, 0], expected[-1], rtol=0, atol=1e-4)
 

@@ -4,17 +4,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from rnnfast.models import (
-    PRESETS,
-    ModelConfig,
-    NGrams,
-    RecurrentClassifier,
-    WordVectors,
-    WordWeights,
-    build_model,
-)
-from rnnfast.text import Padding
-from rnnfast.training import TrainingSettings
+from rnnfast.models.config import PRESETS, ModelConfig
+from rnnfast.models.texts import NGrams, RecurrentClassifier, WordVectors, WordWeights, build_model
+from rnnfast.text.reference import Padding
+from rnnfast.training.settings import TrainingSettings
 
 SIZE = 30
 

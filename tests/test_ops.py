@@ -14,7 +14,7 @@ from torch import Tensor, library, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import rnnfast
-from rnnfast import ops, reference
+from rnnfast.nn import ops, reference
 
 pytestmark = pytest.mark.usefixtures("nan_filled")
 

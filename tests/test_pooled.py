@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, library
 from torch.nn import functional as F
 
-from rnnfast import ops, reference
+from rnnfast.nn import ops, reference
 
 pytestmark = pytest.mark.usefixtures("nan_filled")
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnfast import plots, report, wording
-from rnnfast.metrics import calibration
-from rnnfast.report import write_report
+from rnnfast.evaluation.metrics import calibration
+from rnnfast.reports import plots, wording
+from rnnfast.reports import training as report
+from rnnfast.reports.training import write_report
 from tests.pages import Page, assert_figures_are_told, assert_stands_alone
 
 RUN = json.loads(Path(__file__).with_name("report_run.json").read_text(encoding="utf-8"))
@@ -185,6 +186,21 @@ def test_line_breaks_are_kept_and_long_texts_are_cut(tmp_path: Path) -> None:
     assert ">one\ntwo</blockquote>" in page.source
     assert long[: wording.MAX_EXAMPLE_CHARACTERS].rstrip() + "…</blockquote>" in page.source
     assert page.source.count("…</blockquote>") == report.MAX_EXAMPLES
+
+
+SIGNS = ["电影", "映画", "영화", "😀👩‍👩‍👧", "قصة", "שלום", "नमस्ते", "ไทย", "𓀀", "\ue000"]
+
+
+def test_signs_that_no_font_has_are_drawn_without_a_warning(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    words = [{"word": w, "x": i, "y": i % 3, "score": i / 10} for i, w in enumerate(SIGNS)]
+    plotted = plots.map_plot(words, "words")
+    plotted += plots.drift_plot(dict.fromkeys(SIGNS, 0.1), [0.2], "drift")
+    plotted += plots.overlaid_plot("loss", {sign: [1.0, 0.5] for sign in SIGNS}, "runs")
+    assert [str(each.message) for each in recwarn] == []
+    for sign in SIGNS:  # as text, for the fonts of the browser
+        assert plotted.count(sign) >= 2, sign
 
 
 def test_no_examples_make_no_section(tmp_path: Path) -> None:

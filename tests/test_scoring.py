@@ -8,11 +8,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from rnnfast.models import ModelConfig, build_model
-from rnnfast.prediction import predict
-from rnnfast.scoring import CHUNK, RunFolderError, Scorer, save_run
-from rnnfast.text import Vocabulary, vectorize
-from rnnfast.training import TrainingSettings
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.scoring.scorers import CHUNK, Scorer, save_run
+from rnnfast.text.vocabulary import Vocabulary, vectorize
+from rnnfast.training.prediction import predict
+from rnnfast.training.run_folder import RunFolderError
+from rnnfast.training.settings import TrainingSettings
 
 WORDS = Vocabulary(["[UNK]", "pad", "good", "bad", "not"])
 TEXTS = ["Good!", "not good", "bad bad bad bad bad bad bad", "", "something else"]

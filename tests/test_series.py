@@ -2,22 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnnfast.series import (
-    CALENDAR,
-    CHUNK,
-    DAY,
-    Regular,
-    Scaler,
-    Windows,
-    by_group,
-    calendar_features,
-    chronological,
-    cut_runs,
-    find_runs,
-    in_order,
-    regular,
-    windows,
-)
+from rnnfast.series.calendar import calendar_features
+from rnnfast.series.calendar_steps import CALENDAR, DAY
+from rnnfast.series.grid import Regular, regular
+from rnnfast.series.order import CHUNK, in_order
+from rnnfast.series.scaling import Scaler
+from rnnfast.series.splits import by_group, chronological
+from rnnfast.series.windows import Windows, cut_runs, find_runs, windows
 
 NAN = np.nan
 
@@ -72,7 +63,7 @@ def test_the_order_of_many_rows_is_seen_in_parts(monkeypatch: pytest.MonkeyPatch
     groups = rng.integers(0, 3, 200)
     times = rng.integers(0, 90, 200) * 10
     whole = in_order(times, groups)
-    monkeypatch.setattr("rnnfast.series.CHUNK", 7)
+    monkeypatch.setattr("rnnfast.series.order.CHUNK", 7)
     parts = in_order(times, groups)
     assert whole.rows is not None
     assert np.array_equal(whole.rows, parts.rows)
@@ -251,3 +242,15 @@ def test_the_calendar_turns_once_a_day_week_and_year() -> None:
     assert features[1, :2] == pytest.approx([1, 0], abs=1e-6)
     assert features[2, :4] == pytest.approx(features[0, :4], abs=1e-6)
     assert np.square(features).reshape(3, 3, 2).sum(2) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_step_of_stamps_that_jitter_is_a_round_one_amid_them() -> None:
+    def step(times: np.ndarray) -> int:
+        return in_order(np.asarray(times, np.int64), np.zeros(len(times), np.int64)).step
+
+    late = np.arange(600) * 37 % 90 * 1000
+    assert step(np.arange(600) * 1_000_000 + late) == 1_000_000
+    assert step(np.arange(600) * 60_000_000 - np.arange(600) % 3 // 2 * 1_000_000) == 60_000_000
+    # What keeps its own step keeps it, and a change of the step is no jitter.
+    assert step(np.arange(600) * 1_037_000) == 1_037_000
+    assert step(np.cumsum(np.where(np.arange(600) < 350, 60, 62)) * 1_000_000) == 60_000_000

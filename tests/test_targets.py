@@ -10,7 +10,7 @@ import rnnfast
 
 PROGRAM = """
 import torch, rnnfast
-from rnnfast import ops
+from rnnfast.nn import ops
 torch.manual_seed(0)
 worst = 0.0
 for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):

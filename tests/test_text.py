@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnfast.text import Vocabulary, standardize, vectorize
+from rnnfast.text.vocabulary import Vocabulary, standardize, vectorize
 
 CORPUS = ["We are learning AI", "AI is a CS topic"]
 

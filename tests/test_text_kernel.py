@@ -1,4 +1,4 @@
-"""The kernel of texts beside its plain Python twin, `rnnfast.text_reference`; and how it takes bad input."""
+"""The kernel of texts beside its plain Python twin, `rnnfast.text.reference`; and how it takes bad input."""
 
 import copy
 import pickle
@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from rnnfast import _text, text_reference
-from rnnfast.text import Vocabulary, standardize, vectorize
-from rnnfast.word_counts import WordCounts
+from rnnfast import _text
+from rnnfast.text import reference
+from rnnfast.text.vocabulary import Vocabulary, standardize, vectorize
+from rnnfast.text.word_counts import WordCounts
 
 TABLE = Path(__file__).parent.parent / "csrc" / "text" / "code_points"
 WORDS = ["[UNK]", "pad", "a", "film", "not", "good", "extraordinarily", "\u03bf\u03c3", "i"]
@@ -95,7 +96,7 @@ def assert_as_reference(
     words: Sequence[str],
     before: bool,
 ) -> None:
-    expected, counted = text_reference.vectorize(texts, words, ids.shape[1], before)
+    expected, counted = reference.vectorize(texts, words, ids.shape[1], before)
     assert ids.tolist() == expected
     assert lengths.tolist() == counted
 
@@ -107,7 +108,7 @@ def assert_as_reference(
 @pytest.mark.parametrize("length", [1, 5, 40, 300])
 def test_random_texts_of_all_unicode(length: int, before: bool) -> None:
     texts = random_texts(4000, surrogates=True)
-    counts = text_reference.count_words(texts)
+    counts = reference.count_words(texts)
     words = [*WORDS, *sorted(counts.keys() - set(WORDS))[::2]]
     vocabulary = Vocabulary(words)
     ids, lengths = vectorize(texts, vocabulary, length, "before" if before else "after")
@@ -119,7 +120,7 @@ def test_every_code_point_counts_as_in_the_reference() -> None:
         " ".join(f"x{chr(code)}Y" for code in range(start, start + 256))
         for start in range(0, 0x110000, 256)
     ]
-    expected = text_reference.count_words(texts)
+    expected = reference.count_words(texts)
     counts = WordCounts()
     counts.add(texts)
     assert dict(counts.most_frequent(len(expected) + 1)) == dict(expected)
@@ -128,7 +129,7 @@ def test_every_code_point_counts_as_in_the_reference() -> None:
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_piece_at_each_place_of_the_eight_bytes_that_are_read_together(piece: str) -> None:
     texts = [f"{'X' * before}{piece}{'y' * behind}" for before in range(17) for behind in range(17)]
-    words = ["[UNK]", "pad", *sorted(text_reference.count_words(texts).keys() - {"pad"})]
+    words = ["[UNK]", "pad", *sorted(reference.count_words(texts).keys() - {"pad"})]
     ids, lengths = vectorize(texts, Vocabulary(words), 8)
     assert_as_reference(ids, lengths, texts, words, before=False)
 
@@ -181,7 +182,7 @@ def test_arrow_slices_and_chunks(type_: pa.DataType) -> None:
         assert_as_reference(ids, lengths, texts[13:250], WORDS, before=False)
         counts = WordCounts()
         counts.add(column[13:250])
-        assert dict(counts.most_frequent(10_000)) == text_reference.count_words(texts[13:250])
+        assert dict(counts.most_frequent(10_000)) == reference.count_words(texts[13:250])
 
 
 def test_no_and_empty_texts() -> None:

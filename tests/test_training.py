@@ -9,11 +9,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rnnfast.models import ModelConfig, WordWeights, build_model
-from rnnfast.prediction import predict
-from rnnfast.rows import Reviews
-from rnnfast.text import Padding
-from rnnfast.training import DivergedError, Progress, TrainingSettings, fit
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import WordWeights, build_model
+from rnnfast.text.reference import Padding
+from rnnfast.training.loop import DivergedError, Progress, fit
+from rnnfast.training.prediction import predict
+from rnnfast.training.rows import Reviews
+from rnnfast.training.settings import TrainingSettings
 
 SIZE, LENGTH = 20, 12
 GOOD, BAD, NOT = 2, 3, 4

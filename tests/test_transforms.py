@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import rnnfast
-from rnnfast import ops, reference
+from rnnfast.nn import ops, reference
 
 pytestmark = pytest.mark.usefixtures("nan_filled")
 

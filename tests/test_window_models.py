@@ -5,26 +5,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rnnfast.metrics import ForecastErrors, conformal_margins, label_metrics
-from rnnfast.prediction import forecasts
-from rnnfast.rows import Futures, LabelledWindows
-from rnnfast.scoring import (
-    RunFolderError,
-    SensorScorer,
-    SeriesInfo,
-    Stream,
-    load_scorer,
-    save_sensors_run,
-)
-from rnnfast.series import Scaler, Windows
-from rnnfast.training import WindowTraining, fit
-from rnnfast.window_models import (
-    WINDOW_PRESETS,
-    LinearAutoregression,
-    WindowConfig,
-    beside,
-    build_window_model,
-)
+from rnnfast.evaluation.metrics import ForecastErrors, conformal_margins, label_metrics
+from rnnfast.models.window_config import WINDOW_PRESETS, WindowConfig
+from rnnfast.models.windows import LinearAutoregression, beside, build_window_model
+from rnnfast.scoring.scorers import SensorScorer, Stream, load_scorer, save_sensors_run
+from rnnfast.series.scaling import Scaler
+from rnnfast.series.windows import Windows
+from rnnfast.training.loop import fit
+from rnnfast.training.prediction import forecasts
+from rnnfast.training.rows import Futures, LabelledWindows
+from rnnfast.training.run_folder import RunFolderError, SeriesInfo
+from rnnfast.training.settings import WindowTraining
 
 FORECASTERS = [
     {"cell": cell, "form": form, "segment": 4 if form == "segments" else 1}
@@ -142,7 +133,7 @@ def test_classifiers_tell_a_fast_wave_from_a_slow_one(cell: str) -> None:
 
 
 def test_turning_a_sensor_keeps_the_length_of_what_it_measures() -> None:
-    from rnnfast.window_models import _turned
+    from rnnfast.models.windows import _turned
 
     readings = torch.randn(5, 7, 8)
     turned = _turned(readings, 1.0)

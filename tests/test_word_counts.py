@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rnnfast.text import Vocabulary
-from rnnfast.text_reference import count_words
-from rnnfast.word_counts import FAN_IN, WordCounts
+from rnnfast.text.reference import count_words
+from rnnfast.text.vocabulary import Vocabulary
+from rnnfast.text.word_counts import FAN_IN, WordCounts
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from rnnfast.checkpoint import Checkpoint
-from rnnfast.models import ModelConfig, build_model
-from rnnfast.rows import Futures, LabelledWindows, Reviews, Rows
-from rnnfast.series import Windows
-from rnnfast.training import DivergedError, LoopSettings, TrainingSettings, WindowTraining, fit
-from rnnfast.window_models import WindowConfig, build_window_model
-from rnnfast.workers import Workers
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.models.windows import build_window_model
+from rnnfast.series.windows import Windows
+from rnnfast.training.checkpoint import Checkpoint
+from rnnfast.training.loop import DivergedError, fit
+from rnnfast.training.rows import Futures, LabelledWindows, Reviews, Rows
+from rnnfast.training.settings import LoopSettings, TrainingSettings, WindowTraining
+from rnnfast.training.workers import Workers
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["rnnfast.training"])
+CONTEXT.set_forkserver_preload(["rnnfast.training.loop"])
 SIZE, LENGTH = 20, 9
 # 61 rows by 15 are four batches and one row, for which there are more workers than rows.
 REVIEWS = TrainingSettings(epochs=2, batch_size=15)

@@ -23,7 +23,7 @@ State = tuple[Array, ...]
 
 
 def version() -> str:
-    return jax.__version__
+    return str(jax.__version__)
 
 
 def takes(case: Case) -> bool:

@@ -19,7 +19,7 @@ OPSET, IR_VERSION = 22, 10  # the first opset with these operators as they are n
 
 
 def version() -> str:
-    return onnxruntime.__version__
+    return str(onnxruntime.__version__)
 
 
 def takes(case: Case) -> bool:
@@ -64,7 +64,8 @@ def graph(case: Case, data: Data) -> Any:
     outputs = {"Y": (steps, 1, batch, hidden), "Y_h": (1, batch, hidden)}
     if case.cell == "LSTM":
         outputs["Y_c"] = (1, batch, hidden)
-    attributes = {"linear_before_reset": 1} if case.cell == "GRU" else {}  # torch's form of the GRU
+    # Torch's form of the GRU.
+    attributes: dict[str, Any] = {"linear_before_reset": 1} if case.cell == "GRU" else {}
     inputs = [helper.make_tensor_value_info("X", TensorProto.FLOAT, case.shape[:3])]
     if case.packed:
         inputs.append(

@@ -27,15 +27,18 @@ from benchmarks.pipeline.data import write_reviews
 from benchmarks.pipeline.measure import run
 from flows import REPORT
 from flows.parameters import Execution, ReviewsData
-from flows.steps.prepare import prepare
-from flows.steps.score import score_files
-from flows.steps.train import train
-from flows.steps.vocabulary import build_vocabulary
-from rnnfast import ops, scoring, text
-from rnnfast.models import PRESETS, ModelConfig, build_model
-from rnnfast.scoring import Scorer, save_run
-from rnnfast.text import Vocabulary
-from rnnfast.training import TrainingSettings
+from flows.steps.prepare.reviews import prepare
+from flows.steps.prepare.vocabulary import build_vocabulary
+from flows.steps.score.files import score_files
+from flows.steps.train.train import train
+from rnnfast.models.config import PRESETS, ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.nn import ops
+from rnnfast.scoring import scorers
+from rnnfast.scoring.scorers import Scorer, save_run
+from rnnfast.text import vocabulary
+from rnnfast.text.vocabulary import Vocabulary
+from rnnfast.training.settings import TrainingSettings
 
 PARTS = ("script", "kernel", "fasttext", "memory", "workers", "ray")
 HERE = Path(__file__).parent
@@ -151,7 +154,7 @@ def _differing(theirs: Path, ours: Path) -> float:
         for i, s in zip(*(t[c].to_pylist() for c in ("id", "score")), strict=True)
     }
     pairs = zip(wanted["id"].to_pylist(), wanted["score"].to_pylist(), strict=True)
-    return sum(abs(found[i] - score) > 1e-3 for i, score in pairs) / len(wanted)
+    return float(sum(abs(found[i] - score) > 1e-3 for i, score in pairs) / len(wanted))
 
 
 def share_of_kernel(folder: Path, many: Path, work: Path) -> None:
@@ -169,9 +172,9 @@ def share_of_kernel(folder: Path, many: Path, work: Path) -> None:
         return wrapped
 
     shutil.rmtree(work / "out", ignore_errors=True)
-    ids = timed("ids", text.vectorize)
+    ids = timed("ids", vocabulary.vectorize)
     kernel = timed("kernel", ops.pooled)
-    with patch.object(scoring, "vectorize", ids), patch.object(ops, "pooled", kernel):
+    with patch.object(scorers, "vectorize", ids), patch.object(ops, "pooled", kernel):
         done = score_files(folder, str(many), None, work / "out", execution=Execution(workers=1))
     console.print(
         f"one process, {done.rows / done.seconds:,.0f} reviews/s: "

@@ -14,7 +14,7 @@ from time import process_time
 import fasttext
 import pyarrow.parquet as pq
 
-from rnnfast.text import standardize
+from rnnfast.text.vocabulary import standardize
 
 
 def main(train: Path, test: Path) -> None:

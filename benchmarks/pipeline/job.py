@@ -15,7 +15,7 @@ _STARTED = perf_counter()
 
 from flows import progress  # noqa: E402
 from flows.parameters import Execution  # noqa: E402
-from flows.steps.score import score_files  # noqa: E402
+from flows.steps.score.files import score_files  # noqa: E402
 
 
 def main(run: Path, source: str, target: Path, execution: Execution) -> None:

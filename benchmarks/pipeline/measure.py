@@ -30,7 +30,10 @@ def run(
     output, _ = process.communicate()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, output)
-    return json.loads(output.splitlines()[-1]) | ({"peak": peak} if watched else {})
+    result: dict[str, Any] = json.loads(output.splitlines()[-1]) | (
+        {"peak": peak} if watched else {}
+    )
+    return result
 
 
 def _bytes(root: int) -> int:

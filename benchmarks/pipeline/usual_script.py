@@ -53,7 +53,8 @@ class Classifier(nn.Module):
         is_word = (ids != 1).unsqueeze(2)
         mean = (output * is_word).sum(1) / is_word.sum(1).clamp(min=1)
         highest = output.masked_fill(~is_word, -torch.inf).amax(1)
-        return self.head(torch.cat([mean, highest], 1)).squeeze(1)
+        result: Tensor = self.head(torch.cat([mean, highest], 1)).squeeze(1)
+        return result
 
 
 def main(run: Path, source: Path, target: Path, rows: int, threads: int) -> None:

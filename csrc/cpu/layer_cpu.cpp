@@ -21,7 +21,7 @@
 namespace rnnfast::cpu {
 namespace {
 
-/// Numbers from which a result goes into a block that was used before.
+/// Numbers from which pages of the system count: large ones, or those of a block that was used before.
 constexpr int64_t kLargeBlock = 1 << 19;
 
 /// Operations and hidden units of a time step, for each member of a team, below which meeting costs more than it saves.
@@ -86,7 +86,16 @@ struct Call : Arguments {
 
   Plan plan() const { return plan_for(layout, G * H * (I + P), H); }
 
+  /// What the caller gets: in torch's own memory, which he may resize, as FSDP does to free it.
   Tensor empty(const std::vector<int64_t>& sizes) const {
+    const Tensor made = torch::stable::new_empty(input, sizes);
+    const int64_t bytes = made.numel() * sizeof(Real);
+    if (made.numel() >= kLargeBlock) prefer_huge_pages(made.mutable_data_ptr(), bytes);
+    return made;
+  }
+
+  /// What nobody but the backward pass sees: in memory that was used before, if it is large.
+  Tensor reserved(const std::vector<int64_t>& sizes) const {
     const int64_t numbers = std::accumulate(sizes.begin(), sizes.end(), int64_t(1), std::multiplies<>());
     if (numbers < kLargeBlock) return torch::stable::new_empty(input, sizes);
     std::vector<int64_t> strides(sizes.size(), 1);
@@ -103,7 +112,7 @@ FourTensors forward(const Call<Real>& a, int64_t keep) {
   Tensor output = a.empty(a.layout.sizes(a.P));
   Tensor h_n = a.empty({a.layout.N, a.P});
   Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{a.layout.N, a.H} : std::vector<int64_t>{0});
-  Tensor reserve = a.empty(kept.sizes);
+  Tensor reserve = a.reserved(kept.sizes);
   const Forward<Real> f{a.layer(),
                         sequence<Real>(a.layout, output),
                         data<Real>(h_n),

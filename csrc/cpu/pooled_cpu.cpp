@@ -72,26 +72,25 @@ FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, con
                    const OptionalTensor& b_hh_, const OptionalTensor& word_weights_, bool distinct, bool padding_before,
                    bool reverse, bool with_mean, bool with_max, bool with_last) {
   const Kernels<Real>& kernels = kernels_of<Real>(cell);
-  STD_TORCH_CHECK(ids_.dim() == 2, "rnnfast: ids must have 2 dimensions, got: ", ids_.dim());
+  RNNFAST_CHECK(ids_.dim() == 2, "ids must have 2 dimensions, got: ", ids_.dim());
   const bool wide = ids_.scalar_type() == ScalarType::Long;
-  STD_TORCH_CHECK(wide || ids_.scalar_type() == ScalarType::Int,
-                  "rnnfast: ids must be int32 or int64, got: ", ids_.scalar_type());
+  RNNFAST_CHECK(wide || ids_.scalar_type() == ScalarType::Int, "ids must be int32 or int64, got: ", ids_.scalar_type());
   const int64_t N = ids_.size(0), T = ids_.size(1), G = kernels.gates;
   const Tensor ids = torch::stable::contiguous(ids_);
   const std::vector<int64_t> lengths = integers("lengths", lengths_);
-  STD_TORCH_CHECK(static_cast<int64_t>(lengths.size()) == N, "rnnfast: lengths must have one entry for each of the ", N,
-                  " rows of ids, got: ", lengths.size());
+  RNNFAST_CHECK(static_cast<int64_t>(lengths.size()) == N, "lengths must have one entry for each of the ", N,
+                " rows of ids, got: ", lengths.size());
   for (int64_t length : lengths)
-    STD_TORCH_CHECK(length >= 1 && length <= T, "rnnfast: lengths must be between 1 and the columns of ids (", T,
-                    "), got: ", length);
-  STD_TORCH_CHECK(w_hh_.dim() == 2, "rnnfast: w_hh must have 2 dimensions, got: ", w_hh_.dim());
+    RNNFAST_CHECK(length >= 1 && length <= T, "lengths must be between 1 and the columns of ids (", T,
+                  "), got: ", length);
+  RNNFAST_CHECK(w_hh_.dim() == 2, "w_hh must have 2 dimensions, got: ", w_hh_.dim());
   const int64_t H = w_hh_.size(1);
   const Tensor w_hh = expect("w_hh", w_hh_, {G * H, H}, table_, "table");
   OptionalTensor b_hh;
   if (b_hh_) b_hh = expect("b_hh", *b_hh_, {G * H}, table_, "table");
-  STD_TORCH_CHECK(table_.dim() == 2, "rnnfast: table must have 2 dimensions, got: ", table_.dim());
-  STD_TORCH_CHECK(table_.size(1) == G * H, "rnnfast: table must have as many columns as w_hh has rows (", G * H,
-                  "), got: ", table_.size(1));
+  RNNFAST_CHECK(table_.dim() == 2, "table must have 2 dimensions, got: ", table_.dim());
+  RNNFAST_CHECK(table_.size(1) == G * H, "table must have as many columns as w_hh has rows (", G * H,
+                "), got: ", table_.size(1));
   const int64_t V = table_.size(0);
   const Tensor table = table_.stride(1) == 1 ? table_ : torch::stable::contiguous(table_);
   OptionalTensor word_weights;
@@ -142,8 +141,8 @@ FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, con
              [&](const Real* weights, const RowGroup& group, Real* scratch, Member*) {
                return wrong < N * T ? "" : kernels.pooled(f, weights, group, scratch);
              }});
-  STD_TORCH_CHECK(wrong == N * T, "rnnfast: ids must be between 0 and ", V - 1,
-                  ", the last row of table, got: ", wide ? f.wide_ids[wrong] : f.ids[wrong]);
+  RNNFAST_CHECK(wrong == N * T, "ids must be between 0 and ", V - 1,
+                ", the last row of table, got: ", wide ? f.wide_ids[wrong] : f.ids[wrong]);
   return {mean, max, last, word_sums};
 }
 

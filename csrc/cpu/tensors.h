@@ -7,8 +7,8 @@
 namespace rnnfast::cpu {
 
 inline void check_type(ScalarType type) {
-  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double,
-                  "rnnfast: the CPU computes in float32 or float64; convert input and weights to one of them");
+  RNNFAST_CHECK(type == ScalarType::Float || type == ScalarType::Double,
+                "the CPU computes in float32 or float64; convert input and weights to one of them");
 }
 
 template <typename Real>

@@ -54,7 +54,7 @@ constexpr Cell kFacts[] = {RNNFAST_CELLS(RNNFAST_FACTS)};
 
 void check(cudaError_t error) {
   if (error != cudaSuccess) cudaGetLastError();  // said here, so it is not to be found by whoever asks next
-  STD_TORCH_CHECK(error == cudaSuccess, "rnnfast: CUDA error: ", cudaGetErrorString(error));
+  RNNFAST_CHECK(error == cudaSuccess, "CUDA error: ", cudaGetErrorString(error));
 }
 
 Type type_of(const Tensor& input) {
@@ -68,8 +68,7 @@ Type type_of(const Tensor& input) {
     case ScalarType::Double:
       return Type::kFloat64;
     default:
-      STD_TORCH_CHECK(false,
-                      "rnnfast: input must be float32, float64, float16 or bfloat16, got: ", input.scalar_type());
+      RNNFAST_CHECK(false, "input must be float32, float64, float16 or bfloat16, got: ", input.scalar_type());
   }
 }
 
@@ -89,7 +88,7 @@ struct Device {
   }
 
   static int32_t index_of(const Tensor& tensor) {
-    STD_TORCH_CHECK(tensor.is_cuda(), "rnnfast: input must be on the GPU, as other arguments are");
+    RNNFAST_CHECK(tensor.is_cuda(), "input must be on the GPU, as other arguments are");
     return tensor.get_device_index();
   }
 #endif
@@ -162,7 +161,7 @@ class Call {
     } catch (const std::exception&) {  // which torch's stable interface leaves without its type and message
       cudaStreamCaptureStatus status;
       check(cudaStreamIsCapturing(device.stream, &status));  // an error of before is no lack of memory
-      STD_TORCH_CHECK(false, "rnnfast: CUDA out of memory: no room for ", text(sizes), " numbers of ", type);
+      RNNFAST_CHECK(false, "CUDA out of memory: no room for ", text(sizes), " numbers of ", type);
     }
   }
   Tensor empty(const std::vector<int64_t>& sizes) const { return empty(sizes, narrow); }
@@ -241,6 +240,8 @@ class Call {
                  grad_cells = empty({a.c0 ? N : 0, a.H}, sums), weights = by_slots(recurrent(), cell.h_order);
     const StepBackward between{dz.mutable_data_ptr(), grad_h.mutable_data_ptr(), mixes.mutable_data_ptr(),
                                grad_cells.mutable_data_ptr()};
+    Tensor unwritten = dz;  // a row has none before its last step, but is multiplied if a longer one stands after it
+    torch::stable::zero_(unwritten);
     const std::vector<int64_t> rows = rows_of_steps();
     for (int64_t s = 0; s < b.T; ++s) {
       const int64_t t = b.reverse ? s : b.T - 1 - s;
@@ -269,7 +270,9 @@ class Call {
     return made;
   }
 
-  /// A matrix over time in whose padding there are zeros instead of anything; itself if there is no padding.
+  /// A matrix over time in whose padding there are zeros instead of anything; itself if there is no padding. Every one
+  /// that goes into a product has been through this or was made here: on some processors (bfloat16 with AMX) a row of
+  /// NaN spoils other rows of torch's product.
   Tensor without_padding(const Tensor& matrix) const {
     if (!lengths || first_row) return matrix;
     const Tensor made = empty({steps, matrix.size(1)});
@@ -393,7 +396,7 @@ FourTensors forward(Call& call, int64_t keep) {
 
   Forward f{};
   static_cast<Layer&>(f) = call.layer();
-  const Tensor input = call.input_matrix(), hidden = call.matrix(output, a.P);
+  const Tensor input = call.without_padding(call.input_matrix()), hidden = call.matrix(output, a.P);
   OptionalTensor m;
   const Tensor projected = call.product(input, transposed(a.w_ih), call.sums);
   f.projected = call.sequence<const void>(projected);
@@ -460,7 +463,10 @@ EightTensors backward(Call& call, const Given& given, bool input_gradient) {
     reserve = call.matrix(*given.reserve, a.cell.saved * a.H);
   else if (a.cell.saved)
     reserve = made_again(call, input, before, given.cells);
-  if (given.grad_output) grad_output = call.matrix(*given.grad_output, a.P);
+  if (given.grad_output) {
+    grad_output = call.matrix(*given.grad_output, a.P);
+    if (a.w_hr) grad_output = call.without_padding(*grad_output);  // else no product reads it
+  }
   if (a.w_hr) {
     m = call.empty({call.steps, a.H});
     check(outputs(call.layer(), call.sequence<const void>(*reserve), call.sequence<void>(*m), call.device.stream));
@@ -504,7 +510,7 @@ EightTensors backward(Call& call, const Given& given, bool input_gradient) {
     Tensor w_hh = call.empty(sizes_of(a.w_hh), call.sums);
     torch::stable::copy_(w_hh, call.by_slots(a.w_hh, cell.h_order));
     Tensor total = call.product(transposed(w_hh), call.product(transposed(dz_h), m_before, call.sums), call.sums);
-    if (grad_output) total = plus(total, call.product(transposed(call.without_padding(*grad_output)), *m, call.sums));
+    if (grad_output) total = plus(total, call.product(transposed(*grad_output), *m, call.sums));
     if (grad_h_n) total = plus(total, call.product(transposed(*grad_h_n), take(*m, call.places(false)), call.sums));
     grad_w_hr = call.empty(sizes_of(*a.w_hr));
     torch::stable::copy_(grad_w_hr, total);

@@ -1,4 +1,4 @@
-// What the rule of rnnfast/text.py makes of each code point, and UTF-8.
+// What the rule of rnnfast/text/vocabulary.py makes of each code point, and UTF-8.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +7,12 @@
 namespace rnnfast::text {
 
 enum class Kind : uint8_t {
-  kWord,     // part of a word, as what it becomes
-  kSign,     // a word of its own, as what it becomes
-  kBreak,    // parts words
-  kRemoved,  // is not there
+  kWord,       // part of a word, as what it becomes
+  kSign,       // a word of its own, as what it becomes
+  kBreak,      // parts words
+  kRemoved,    // is not there
+  kCharacter,  // of a script without spaces: by characters a word of its own, with its marks; else as kWord
+  kMark,       // by characters goes with what is before it; else as kWord
 };
 
 // Zeros are the most frequent rule, a code point that stands for itself: pages of the table with nothing else take no

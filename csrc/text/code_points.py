@@ -1,4 +1,4 @@
-"""Writes `code_points.inc`: what the rule of `rnnfast.text` makes of each code point.
+"""Writes `code_points.inc`: what the rule of `rnnfast.text.vocabulary` makes of each code point.
 
     python csrc/text/code_points.py > csrc/text/code_points.inc
 
@@ -14,9 +14,22 @@ from itertools import groupby
 
 APOSTROPHES = "'`\u00b4\u02bc\u2018\u2019\uff07"
 
+# Where the scripts are that put no spaces between words. Their digits are as those of any script.
+UNSPACED = (
+    *((0x0E00, 0x0E7F), (0x0E80, 0x0EFF)),  # Thai, Lao
+    *((0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F)),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    *((0x1950, 0x197F), (0x1980, 0x19DF), (0x1A20, 0x1AAF), (0xAA80, 0xAADF)),  # Tai scripts
+    *((0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x3035), (0x3038, 0x303C)),  # Han's own signs
+    *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F)),  # kana
+    *((0x3100, 0x312F), (0x31A0, 0x31BF)),  # Bopomofo
+    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFD)),  # Han
+)
+HALF_WIDTH_MARKS = "\uff9e\uff9f"  # which Unicode has as letters
+
 
 def rule(char: str) -> tuple[str, str]:
-    """The kind of a code point, and what it becomes where its kind is kWord or kSign."""
+    """The kind of a code point, and what it becomes where it is not a break and not removed."""
     category = unicodedata.category(char)
     if char in APOSTROPHES or category == "Cf" or "\ufe00" <= char <= "\ufe0f":
         return "kRemoved", char
@@ -26,6 +39,10 @@ def rule(char: str) -> tuple[str, str]:
         return "kBreak", char
     if char == "\u03c2":
         return "kWord", "\u03c3"
+    if category[0] == "M" or char in HALF_WIDTH_MARKS:
+        return "kMark", char
+    if category != "Nd" and any(first <= ord(char) <= last for first, last in UNSPACED):
+        return "kCharacter", char
     return "kWord", char.lower()[0]  # only U+0130 has a longer lower case: i and a combining dot
 
 

@@ -151,7 +151,7 @@ int64_t Counts::add(const Strings& texts, int64_t first) {
   Splitter splitter;
   for (int64_t i = first; i < texts.size(); ++i) {
     if (words_.size() > max_words_ || words_.bytes() > kBytesPerWord * max_words_) return i;
-    splitter.split(texts[i], [&](const Word* found, size_t count) {
+    splitter.split(texts[i], by_characters_, [&](const Word* found, size_t count) {
       uint32_t numbers[kWordsAtATime];
       words_.insert(found, count, numbers);
       counts_.resize(words_.size());

@@ -25,7 +25,8 @@ struct RunFile {
 class Counts {
  public:
   // The table is full with more than `max_words` distinct words, or more than kBytesPerWord as many bytes in them.
-  explicit Counts(size_t max_words) : max_words_(max_words) {}
+  // by_characters: as the splitter has it.
+  Counts(size_t max_words, bool by_characters) : max_words_(max_words), by_characters_(by_characters) {}
 
   // Counts the words of the texts from number `first` on, and gives the number of the first text that was not counted
   // since the table is full: where it is not, texts.size().
@@ -40,6 +41,7 @@ class Counts {
   static constexpr size_t kBytesPerWord = 32;
 
   size_t max_words_;
+  bool by_characters_;
   Words words_;
   std::vector<uint64_t> counts_;  // of words_, by number
 };

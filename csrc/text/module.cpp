@@ -1,5 +1,5 @@
 // The module rnnfast._text: buffers to pointers, without the GIL. What the classes and functions do is said in their
-// headers; shapes and types are those that rnnfast/text.py and rnnfast/word_counts.py hand over.
+// headers; shapes and types are those that rnnfast/text/vocabulary.py and rnnfast/text/word_counts.py hand over.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -65,10 +65,10 @@ std::unique_ptr<Words> number_words(const Column& column) {
 
 template <class Id>
 void vectorize_into(const Column& texts, const Words& words, py::buffer_info& ids, py::buffer_info& lengths,
-                    int64_t first_row, bool pad_before, int64_t threads) {
+                    int64_t first_row, bool pad_before, bool by_characters, int64_t threads) {
   const int64_t row_size = ids.shape[1];
   const Rows<Id> rows{static_cast<Id*>(ids.ptr) + first_row * row_size, static_cast<int64_t*>(lengths.ptr) + first_row,
-                      row_size, pad_before};
+                      row_size, pad_before, by_characters};
   py::gil_scoped_release without_gil;
   vectorize(texts.strings(), words, rows, threads);
 }
@@ -79,6 +79,8 @@ std::optional<std::u32string> translate(uint32_t code) {
   const std::u32string target(1, kRules.target(code));
   switch (kRules.kind(code)) {
     case Kind::kWord:
+    case Kind::kCharacter:
+    case Kind::kMark:
       return target;
     case Kind::kSign:
       return U" " + target + U" ";
@@ -88,6 +90,16 @@ std::optional<std::u32string> translate(uint32_t code) {
       break;
   }
   return std::nullopt;
+}
+
+const char* kind(uint32_t code) {
+  if (code >= kCodePoints) throw py::index_error("code must be below 0x110000, got: " + std::to_string(code));
+  constexpr const char* kNames[] = {"word", "sign", "break", "removed", "character", "mark"};
+  return kNames[static_cast<size_t>(kRules.kind(code))];
+}
+
+py::array_t<int64_t> places(const std::vector<int64_t>& ends) {
+  return py::array_t<int64_t>(static_cast<py::ssize_t>(ends.size()), ends.data());
 }
 
 }  // namespace
@@ -112,15 +124,15 @@ PYBIND11_MODULE(_text, module) {
   module.def(
       "vectorize",
       [](const Column& texts, const Words& words, const py::buffer& ids, const py::buffer& lengths, int64_t first_row,
-         bool pad_before, int64_t threads) {
+         bool pad_before, bool by_characters, int64_t threads) {
         py::buffer_info to = ids.request(true), counted = lengths.request(true);
         (to.itemsize == 4 ? vectorize_into<int32_t> : vectorize_into<int64_t>)(texts, words, to, counted, first_row,
-                                                                               pad_before, threads);
+                                                                               pad_before, by_characters, threads);
       },
       py::arg("texts"), py::arg("words"), py::arg("ids"), py::arg("lengths"), py::arg("first_row"),
-      py::arg("pad_before"), py::arg("threads"));
+      py::arg("pad_before"), py::arg("by_characters"), py::arg("threads"));
   py::class_<Counts>(module, "Counts")
-      .def(py::init<size_t>(), py::arg("max_words"))
+      .def(py::init<size_t, bool>(), py::arg("max_words"), py::arg("by_characters") = false)
       .def("__len__", &Counts::size)
       .def(
           "add", [](Counts& counts, const Column& texts, int64_t first) { return counts.add(texts.strings(), first); },
@@ -130,19 +142,37 @@ PYBIND11_MODULE(_text, module) {
   module.def("merge", &merge, py::arg("runs"), py::arg("descriptor"), WithoutGil());
   module.def("most_frequent", &most_frequent, py::arg("runs"), py::arg("size"), WithoutGil());
   py::class_<RowEnds>(module, "RowEnds")
-      .def(py::init<bool>(), py::arg("quoted"))
+      .def(py::init([](bool quoted, int separator, int quote, int escape, int64_t fields) {
+             return RowEnds(quoted, {separator, quote, escape}, fields);
+           }),
+           py::arg("quoted"), py::arg("separator") = int{','}, py::arg("quote") = int{'"'}, py::arg("escape") = -1,
+           py::arg("fields") = 0)
       .def(
           "scan",
           [](RowEnds& rows, const py::buffer& data) {
             const std::optional<py::buffer_info> bytes = data.request();
-            std::vector<int64_t> ends;
+            std::vector<int64_t> ends, broken;
             {
               py::gil_scoped_release without_gil;
-              rows.scan(view(bytes), ends);
+              rows.scan(view(bytes), ends, broken);
             }
-            return py::array_t<int64_t>(static_cast<py::ssize_t>(ends.size()), ends.data());
+            return py::make_tuple(places(ends), places(broken));
           },
           py::arg("data"))
+      .def("finish",
+           [](RowEnds& rows) {
+             std::vector<int64_t> ends, broken;
+             rows.finish(ends, broken);
+             return py::make_tuple(places(ends), places(broken));
+           })
       .def_property_readonly("open", &RowEnds::open);
+  module.def(
+      "without_escapes",
+      [](const py::buffer& rows, int separator, int quote, int escape) {
+        const std::optional<py::buffer_info> bytes = rows.request();
+        return py::bytes(without_escapes(view(bytes), {separator, quote, escape}));
+      },
+      py::arg("rows"), py::arg("separator"), py::arg("quote"), py::arg("escape"));
   module.def("translate", &translate, py::arg("code"));
+  module.def("kind", &kind, py::arg("code"));
 }

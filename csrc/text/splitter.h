@@ -1,5 +1,5 @@
-// Splits a text into its standardized words by the rule of rnnfast/text.py. ASCII goes eight bytes at a time, in plain
-// 64-bit arithmetic that any machine has; the words are those of the code points one by one.
+// Splits a text into its standardized words by the rule of rnnfast/text/vocabulary.py. ASCII goes eight bytes at a
+// time, in plain 64-bit arithmetic that any machine has; the words are those of the code points one by one.
 #pragma once
 
 #include <cstring>
@@ -14,9 +14,19 @@ namespace rnnfast::text {
 class Splitter {
  public:
   // Calls on_words(const Word*, count) for the words in order, kWordsAtATime each time and at the end the rest, until
-  // it gives false. `text` is UTF-8.
+  // it gives false. `text` is UTF-8. By characters, one of a script without spaces is a word, with the marks behind it.
   template <class OnWords>
-  void split(std::string_view text, OnWords on_words) {
+  void split(std::string_view text, bool by_characters, OnWords on_words) {
+    by_characters ? split_by<true>(text, on_words) : split_by<false>(text, on_words);
+  }
+
+ private:
+  static constexpr size_t kStep = 8;
+  static constexpr uint64_t kOnes = 0x0101010101010101;
+  static constexpr uint64_t kHigh = 0x80 * kOnes;
+
+  template <bool kByCharacters, class OnWords>
+  void split_by(std::string_view text, OnWords& on_words) {
     const auto* p = reinterpret_cast<const unsigned char*>(text.data());
     const auto* const end = p + text.size();
     // A lower case has at most 3 bytes where the upper case has 2. Behind each word are zeros, behind the last one goes
@@ -27,7 +37,9 @@ class Splitter {
     size_t count = 0;
     char* word = bytes_.data();  // the present one
     char* to = word;
+    bool is_character = false;  // whether the present word is one of a script without spaces
     auto end_word = [&] {
+      is_character = false;
       if (to == word) return true;
       std::memset(to, 0, kStep);
       words[count++] = {word, static_cast<size_t>(to - word)};
@@ -43,8 +55,9 @@ class Splitter {
       const uint64_t bytes = load(p, end);
       const Ascii found = classify(bytes);
       const uint64_t lower = in_order(bytes | found.upper_bits);
-      std::memcpy(to, &lower, kStep);
       const size_t run = leading(found.alphanumeric);
+      if (kByCharacters && is_character && run > 0 && !end_word()) return;
+      std::memcpy(to, &lower, kStep);
       to += run;
       p += run;
       if (run == kStep) continue;
@@ -54,6 +67,17 @@ class Splitter {
       const char32_t code = *p < 0x80 ? *p++ : decode(p);
       switch (kRules.kind(code)) {
         case Kind::kWord:
+          if (kByCharacters && is_character && !end_word()) return;
+          to = encode(kRules.target(code), to);
+          break;
+        case Kind::kCharacter:
+          if (kByCharacters) {
+            if (!end_word()) return;
+            is_character = true;
+          }
+          to = encode(code, to);
+          break;
+        case Kind::kMark:
           to = encode(kRules.target(code), to);
           break;
         case Kind::kRemoved:
@@ -71,11 +95,6 @@ class Splitter {
     }
     if (end_word() && count > 0) on_words(words, count);
   }
-
- private:
-  static constexpr size_t kStep = 8;
-  static constexpr uint64_t kOnes = 0x0101010101010101;
-  static constexpr uint64_t kHigh = 0x80 * kOnes;
 
   struct Ascii {
     uint64_t alphanumeric;  // 0x80 in the bytes that are ASCII letters or digits

@@ -19,7 +19,7 @@ void vectorize_part(const Strings& texts, int64_t first, int64_t last, const Wor
     Id* const row = rows.ids + i * rows.row_size;
     Id* const end = row + rows.row_size;
     Id* to = row;
-    splitter.split(texts[i], [&](const Word* found, size_t count) {
+    splitter.split(texts[i], rows.by_characters, [&](const Word* found, size_t count) {
       uint32_t numbers[kWordsAtATime];
       count = std::min(count, static_cast<size_t>(end - to));
       words.find(found, count, numbers);

@@ -11,10 +11,11 @@ namespace rnnfast::text {
 // N texts, L ids a row. Id 0 is an unknown word, id 1 the padding.
 template <class Id>
 struct Rows {
-  Id* ids;           // [N,L]
-  int64_t* lengths;  // [N], the ids of each row that are no padding, from 1 to L
-  int64_t row_size;  // L, at least 1
-  bool pad_before;   // where the padding of a short row is: before its words, else after
+  Id* ids;             // [N,L]
+  int64_t* lengths;    // [N], the ids of each row that are no padding, from 1 to L
+  int64_t row_size;    // L, at least 1
+  bool pad_before;     // where the padding of a short row is: before its words, else after
+  bool by_characters;  // how texts are split; see Splitter
 };
 
 // Writes the rows of all texts, whose words' ids are the numbers in `words`. The result is the same for any number of

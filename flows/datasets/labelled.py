@@ -1,57 +1,108 @@
 """Labelled reviews in files of one's own: read as often as need be, a batch at a time, never as a whole.
 
-Every row must be one that can be used; the first that cannot is an error.
+A row without a label is left out and counted. Every other row must be one that can be used; the first that cannot is
+an error.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.datasets.base import SCHEMA
-from flows.datasets.files import Batch, read_batches, where_false
-from flows.datasets.readers import READERS, Columns, Fields
+from flows.datasets.labels import LabelRule, alike, counted, most_frequent, near
 from flows.errors import InputError
-from flows.storage import File, common_folder, find
+from flows.store.file_options import FOUND, FileOptions
+from flows.store.storage import File, common_folder
+from flows.tables.columns import Columns, Fields
+from flows.tables.files import Batch, read_batches, where_false
+from flows.tables.inputs import find_files
+from flows.tables.readers import READERS
+from flows.wording import counted as in_words
 
+RULE = LabelRule()
 MOST_LABELS = 1000  # that are counted before a column is given up
+
+
+@dataclass
+class Unlabelled:
+    """The rows without a label, and all that were read.
+
+    Attributes:
+        rows: that were read.
+        missing: those without a label.
+        first: where the first of these is.
+        spellings: what stands in place of a label, and in how many rows; None is nothing at all.
+    """
+
+    rows: int = 0
+    missing: int = 0
+    first: str = ""
+    spellings: Counter[str | None] = field(default_factory=Counter)
+
+    def require_few(self, columns: Columns, most: float) -> None:
+        """Raises InputError where more than the share `most` of the rows have no label."""
+        if self.missing <= most * self.rows:
+            return
+        found = ", ".join("nothing" if each is None else repr(each)[:40] for each in self.spellings)
+        raise InputError(
+            f"--label-column {columns.label!r} must have a label in {1 - most:.0%} of the rows, "
+            f"{in_words(self.missing, 'row')} of {self.rows:,} have none ({found}), the first is {self.first}; "
+            "--set unlabelled=1 leaves them out, --set missing_labels=NAMES says which spellings mean that"
+        )
 
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Files, the address that names them, the argument that gave it, and the columns that are wanted."""
+    """Files, the address that names them, the argument that gave it, the columns that are wanted, and the labels' rule.
+
+    Attributes:
+        unlabelled: the rows that `read_keys` has left out.
+        spellings: of each label that it has found, how the files write it and in how many rows.
+    """
 
     pattern: str
     files: tuple[File, ...]
     columns: Columns
     argument: str
+    rule: LabelRule = RULE
+    unlabelled: Unlabelled = field(default_factory=Unlabelled)
+    spellings: dict[str, Counter[str]] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, pattern: str, columns: Columns, argument: str) -> "LabelledFiles":
+    def find(
+        cls,
+        pattern: str,
+        columns: Columns,
+        argument: str,
+        rule: LabelRule = RULE,
+        options: FileOptions = FOUND,
+    ) -> "LabelledFiles":
         """The files that an address names.
 
         Raises:
             InputError: there is none, or one is of another format.
         """
-        return cls(pattern, tuple(find(pattern, argument, tuple(READERS))), columns, argument)
+        files = find_files(pattern, argument, tuple(READERS), options)
+        return cls(pattern, tuple(files), columns, argument, rule)
 
     def read_keys(self) -> Iterator[tuple[pa.Table, int]]:
         """Tables of the columns label and group, both strings, and the bytes of the files that were ended before it.
 
-        Groups may be null. Of Parquet nothing else is read.
+        Rows without a label are left out. Groups may be null. Of Parquet nothing else is read.
 
         Raises:
-            InputError: a file or column cannot be read, a row is broken or has no label, or there is no row.
+            InputError: a file or column cannot be read, a row is broken, or there is no row.
         """
-        rows = done = 0
+        done = 0
         for file in self.files:
             for batch in self._batches(file, ("label", "group")):
-                self._require_labels(batch, file)
-                rows += len(batch.table)
-                yield _with_groups(batch.table), done
+                self._count(batch, file)
+                yield self._with_labels(_with_groups(batch.table)), done
             done += file.size
-        if rows == 0:
+        if self.unlabelled.rows == 0:
             raise InputError(
                 f"{self.argument} must hold at least one row, found none in {self.pattern!r}"
             )
@@ -64,9 +115,16 @@ class LabelledFiles:
         """
         for file in self.files:
             for batch in self._batches(file):
-                table = _with_groups(batch.table)
+                table = self._with_labels(_with_groups(batch.table))
                 label = pc.equal(table["label"], labels[1]).cast(pa.int8())
                 yield pa.table([table["id"], table["text"], label, table["group"]], schema=SCHEMA)
+
+    def names(self, labels: tuple[str, str]) -> tuple[str, str]:
+        """How the files write two labels most often, where several spellings of one are joined."""
+        first, second = (
+            most_frequent(self.spellings[each]) if self.rule.join else each for each in labels
+        )
+        return first, second
 
     def _batches(self, file: File, only: Fields = ()) -> Iterator[Batch]:
         name = file.path[len(common_folder(list(self.files))) :].lstrip("/")
@@ -76,14 +134,26 @@ class LabelledFiles:
                 raise InputError(f"{self.argument} {file}, row {place}: {why}")
             yield batch
 
-    def _require_labels(self, batch: Batch, file: File) -> None:
-        labels = batch.table["label"]
-        if labels.null_count:
-            row = batch.places[where_false(pc.is_valid(labels))[0]]
-            raise InputError(
-                f"--label-column {self.columns.label!r} must have a label in every row, "
-                f"row {row} of {file} has none"
-            )
+    def _with_labels(self, table: pa.Table) -> pa.Table:
+        """The rows that have a label, by the rule in place of how it is written."""
+        labels = self.rule.column(table["label"])
+        place = table.column_names.index("label")
+        return table.set_column(place, "label", labels).filter(labels.is_valid())
+
+    def _count(self, batch: Batch, file: File) -> None:
+        """Adds the rows of a batch to `unlabelled` and `spellings`."""
+        found = self.unlabelled
+        found.rows += len(batch.table)
+        for spelling, rows in counted(batch.table["label"]).items():
+            label = self.rule.read(spelling)
+            if label is None or spelling is None:
+                found.missing += rows
+                found.spellings[spelling] += rows
+            elif len(self.spellings) <= MOST_LABELS:
+                self.spellings.setdefault(label, Counter())[spelling.strip()] += rows
+        if found.missing and not found.first:
+            missing = where_false(self.rule.column(batch.table["label"]).is_valid())
+            found.first = f"row {batch.places[missing[0]]} of {file}"
 
 
 def _with_groups(table: pa.Table) -> pa.Table:
@@ -103,10 +173,19 @@ def two_labels(counts: Mapping[str, int], columns: Columns) -> tuple[str, str]:
         columns: where they were found.
 
     Raises:
-        InputError: there are other than two.
+        InputError: there are other than two, or they differ in case or spaces alone.
     """
+    pair = near(counts)
+    if pair and len({alike(each) for each in counts}) <= 2:
+        shown = " and ".join(f"{each!r} ({in_words(counts[each], 'row')})" for each in pair)
+        raise InputError(
+            f"--label-column {columns.label!r} must hold labels that differ in more than case and spaces, "
+            f"found {shown}; --join-labels makes one of them"
+        )
     if len(counts) != 2:
-        shown = ", ".join(f"{label!r:.40} ({counts[label]} rows)" for label in sorted(counts)[:5])
+        shown = ", ".join(
+            f"{label!r:.40} ({in_words(counts[label], 'row')})" for label in sorted(counts)[:5]
+        )
         more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
         least = "at least " if len(counts) > MOST_LABELS else ""
         raise InputError(

@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from flows.datasets.readers import Rejected
+from flows.accounts import Rejected
 from flows.datasets.series_files import SeriesColumns
-from flows.storage import Folder
+from flows.store.storage import Folder
 
 _WRITING = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
 _READING = pa.ipc.IpcReadOptions(use_threads=False)

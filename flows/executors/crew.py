@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from flows.errors import WorkerError
-from flows.executors import AHEAD, DEATHS
+from flows.executors.base import AHEAD, DEATHS
 
 Worker = TypeVar("Worker", bound=Hashable)
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from threading import Lock
 from typing import Any
 
-from flows.executors import AHEAD, Item, Result, Work, cores
+from flows.executors.base import AHEAD, Item, Result, Work, cores
 from flows.executors.crew import Answer, Ended, Runner, shared_out
 from flows.unfinished import at_end
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.errors import InputError, WorkerError
-from flows.executors import AHEAD, Item, Result, Work, cores
+from flows.executors.base import AHEAD, Item, Result, Work, cores
 from flows.executors.crew import Answer, Ended, Runner, shared_out
 from flows.executors.ray_folder import ray_folder
 from flows.unfinished import at_end

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from flows.locks import locked
+from flows.store.locks import locked
 from flows.unfinished import at_end
 
 LOCK = "rnnfast.lock"

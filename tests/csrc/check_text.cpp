@@ -22,9 +22,9 @@ void require(bool holds, const char* what) {
   std::exit(1);
 }
 
-std::string words_of(const std::string& text) {
+std::string words_of(const std::string& text, bool by_characters = false) {
   std::string joined;
-  Splitter().split(text, [&](const Word* words, size_t count) {
+  Splitter().split(text, by_characters, [&](const Word* words, size_t count) {
     for (size_t i = 0; i < count; ++i) joined += std::string(words[i].data, words[i].size) + ' ';
     return true;
   });
@@ -46,6 +46,10 @@ void check_words() {
       {"donaudampfschifffahrtsgesellschaft", "donaudampfschifffahrtsgesellschaft "},
   };
   for (const auto& [text, words] : cases) require(words_of(text) == words, text);
+  // Han by characters, with Latin before and behind; Thai with its marks.
+  require(words_of("\xe5\xa5\xbd\xe7\x9a\x84 film") == "\xe5\xa5\xbd\xe7\x9a\x84 film ", "Han by spaces");
+  require(words_of("A1\xe5\xa5\xbd\xe7\x9a\x84Z9", true) == "a1 \xe5\xa5\xbd \xe7\x9a\x84 z9 ", "Han");
+  require(words_of("\xe0\xb8\x94\xe0\xb8\xb5\xe0\xb8\x81", true) == "\xe0\xb8\x94\xe0\xb8\xb5 \xe0\xb8\x81 ", "Thai");
   // At each place of the bytes that are read together.
   for (size_t before = 0; before < 17; ++before) {
     const std::string start(before, 'X'), lower(before, 'x');
@@ -86,7 +90,7 @@ void check_ids() {
   for (const int64_t threads : {1, 3, 200}) {
     std::vector<Id> ids(kTexts * kLength, -1);
     std::vector<int64_t> lengths(kTexts, -1);
-    vectorize(corpus.strings(), words, Rows<Id>{ids.data(), lengths.data(), kLength, false}, threads);
+    vectorize(corpus.strings(), words, Rows<Id>{ids.data(), lengths.data(), kLength, false, false}, threads);
     for (int text = 0; text < kTexts; ++text) {
       require(lengths[text] == std::min(text + 1, kLength), "a length");
       for (int word = 0; word < kLength; ++word) {
@@ -101,7 +105,7 @@ void check_counts() {
   constexpr int kTexts = 300;
   const Corpus corpus(kTexts);
   const Strings texts = corpus.strings();
-  Counts counts(100);  // of 300 words
+  Counts counts(100, false);  // of 300 words
   std::vector<FILE*> files;
   std::vector<RunFile> runs;
   for (int64_t next = 0; next < texts.size();) {

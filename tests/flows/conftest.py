@@ -86,10 +86,11 @@ def run_cli() -> Callable[..., Result]:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     """The folder of a run with a small model that nobody has trained."""
-    from rnnfast.models import ModelConfig, build_model
-    from rnnfast.scoring import save_run
-    from rnnfast.text import Vocabulary
-    from rnnfast.training import TrainingSettings
+    from rnnfast.models.config import ModelConfig
+    from rnnfast.models.texts import build_model
+    from rnnfast.scoring.scorers import save_run
+    from rnnfast.text.vocabulary import Vocabulary
+    from rnnfast.training.settings import TrainingSettings
 
     config = ModelConfig(embedding_size=4, hidden_size=4, sequence_length=8)
     words = Vocabulary(["[UNK]", "pad", "good", "bad"])
@@ -104,9 +105,11 @@ def run_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def forecaster(tmp_path: Path) -> Path:
     """The folder of a run with a small model of readings, 12 hours to 4, that nobody has trained."""
-    from rnnfast.scoring import SeriesInfo, save_sensors_run
-    from rnnfast.training import WindowTraining
-    from rnnfast.window_models import WindowConfig, build_window_model
+    from rnnfast.models.window_config import WindowConfig
+    from rnnfast.models.windows import build_window_model
+    from rnnfast.scoring.scorers import save_sensors_run
+    from rnnfast.training.run_folder import SeriesInfo
+    from rnnfast.training.settings import WindowTraining
 
     info = SeriesInfo(channels=("temp", "load"), targets=("temp",), step=3_600_000_000, carry=2,
                       time_column="when", group_column="device")  # fmt: skip
@@ -133,11 +136,12 @@ def finished(tmp_path: Path) -> Callable[..., Path]:
         import torch
 
         from flows.datasets.base import SCHEMA, write_reviews
-        from flows.steps.evaluate import figures_on_test
-        from rnnfast.models import ModelConfig, build_model
-        from rnnfast.scoring import Scorer, save_run
-        from rnnfast.text import Vocabulary
-        from rnnfast.training import TrainingSettings
+        from flows.steps.report.reviews import figures_on_test
+        from rnnfast.models.config import ModelConfig
+        from rnnfast.models.texts import build_model
+        from rnnfast.scoring.scorers import Scorer, save_run
+        from rnnfast.text.vocabulary import Vocabulary
+        from rnnfast.training.settings import TrainingSettings
 
         config = ModelConfig(cell="ngrams", max_pairs=1, sequence_length=8)
         words = Vocabulary(["[UNK]", "pad", *(f"w{i}" for i in range(10))])

@@ -12,22 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import REPORT
-from flows.outputs import DRIFT, MANIFEST
 from flows.parameters import Execution
-from flows.steps.score import score_files
-from rnnfast.models import ModelConfig, build_model
-from rnnfast.scoring import save_run
-from rnnfast.text import Vocabulary
-from rnnfast.training import TrainingSettings
+from flows.steps.score.files import score_files
+from flows.store.outputs import DRIFT, MANIFEST
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.scoring.scorers import save_run
+from rnnfast.text.vocabulary import Vocabulary
+from rnnfast.training.settings import TrainingSettings
 
 SHARD_ROWS = 64  # in DRIVER too
 WORDS = ["good", "bad", "film", "plot", "and", "not", "very", "the"]
 DRIVER = """
 import sys
 from pathlib import Path
-from flows.interrupt import ended_by_signals
+from flows.orchestration.interrupt import ended_by_signals
 from flows.parameters import Execution
-from flows.steps.score import score_files
+from flows.steps.score.files import score_files
 model, input, output, engine, address, workers = sys.argv[1:]
 execution = Execution(
     engine=engine, address=address or None, workers=int(workers), shard_rows=64

@@ -23,8 +23,8 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.commands.serve import SCHEDULES
-from flows.interrupt import children
+from flows.cli.serve import SCHEDULES
+from flows.orchestration.interrupt import children
 
 NEVER = {"cron": "0 0 1 1 *", "timezone": "UTC"}
 SMALL = {

@@ -6,12 +6,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from flows import artifacts, events
-from flows.registry import Registered
-from flows.steps.publish import dated
-from flows.steps.score import score_files
-from flows.storage import Folder
-from rnnfast.report import write_report
+from flows.orchestration import artifacts, events
+from flows.steps.report.publish import dated
+from flows.steps.score.files import score_files
+from flows.store.registry import Registered
+from flows.store.storage import Folder
+from rnnfast.reports.training import write_report
 
 RUN = json.loads((Path(__file__).parents[1] / "report_run.json").read_text())
 

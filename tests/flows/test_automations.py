@@ -73,14 +73,13 @@ def refusal(run_cli: RunCli, address: str | None, *options: str) -> str:
         result = run_cli("automations", *options)
     assert result.exit_code == 2, result.output
     assert "PREFECT_API_URL must be the address of a Prefect server that answers" in result.stderr
-    return result.stderr.partition("/api; ")[2]
+    return result.stderr
 
 
 def test_no_server(run_cli: RunCli, page: str) -> None:
     # With no address, Prefect's client would start a server of its own.
-    assert refusal(run_cli, None) == refusal(run_cli, "") == "it is not set\n"
-    assert refusal(run_cli, page).startswith(f"{page} is not: ")
-    assert refusal(run_cli, page, "--notify", "slack-webhook/team").startswith(f"{page} is not: ")
-    closed = "http://127.0.0.1:9/api"
-    assert refusal(run_cli, closed).startswith(f"{closed} is not: ")
-    assert refusal(run_cli, "nonsense").startswith("nonsense is not: ")
+    for unset in (None, ""):
+        assert "it is not set" in refusal(run_cli, unset)
+    for address in (page, "http://127.0.0.1:9/api", "nonsense"):
+        assert f"got: {address!r}: " in refusal(run_cli, address)
+    assert f"got: {page!r}: " in refusal(run_cli, page, "--notify", "slack-webhook/team")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flows.errors import InputError
-from flows.locks import locked
-from flows.registry import Model
-from flows.steps.clean import removable, remove
+from flows.steps.score.clean import removable, remove
+from flows.store.locks import locked
+from flows.store.registry import Model
 
 DAY = 24 * 3600
 

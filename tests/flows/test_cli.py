@@ -11,9 +11,9 @@ import pytest
 from typer.testing import Result
 
 from flows.errors import TransferError
-from flows.steps import train
-from flows.steps.download import sha256
-from rnnfast.scoring import Scorer
+from flows.steps.prepare.download import sha256
+from flows.steps.train import train
+from rnnfast.scoring.scorers import Scorer
 
 RunCli = Callable[..., Result]
 Member = tuple[str, bytes]
@@ -85,6 +85,18 @@ def test_same_seed_same_run(
     test = [json.loads((run / "metrics.json").read_text())["test"] for run in (a, b)]
     assert test[0] == test[1]
     assert Scorer.load(a).digest == Scorer.load(b).digest != Scorer.load(c).digest
+
+
+def test_the_shares_of_the_test_and_validation_rows(
+    server: None, run_cli: RunCli, tiny: list[str], reviews_csv: Path, tmp_path: Path
+) -> None:
+    shares = ["--set", "test_share=0.5", "--set", "validation_share=0.5"]
+    options = ["--dataset", reviews_csv, *tiny, *shares]
+    assert run_cli("reviews", *options, "--output", tmp_path / "run").exit_code == 0
+    data = json.loads((tmp_path / "run" / "metrics.json").read_text())["data"]
+    assert (data["train_rows"], data["validation_rows"], data["test_rows"]) == (30, 30, 60)
+    both = [*options, "--test-dataset", reviews_csv, "--output", tmp_path / "both"]
+    assert_refused(run_cli("reviews", *both), tmp_path / "run", "where test_dataset has the test")
 
 
 @pytest.mark.parametrize("cell", ["mlp", "cnn", "ngrams"])
@@ -208,23 +220,30 @@ def test_data_that_is_not_there(
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--epochs", "-1"], ["--epochs: ", "greater than or equal to 1", "got '-1'"]),
-        (["--epochs", "many"], ["--epochs: ", "valid integer", "got 'many'"]),
-        (["--learning-rate", "0"], ["--learning-rate: ", "greater than 0", "got '0'"]),
-        (["--batch-size", "0"], ["--batch-size: ", "got '0'"]),
+        (["--epochs", "-1"], ["--epochs must ", "greater than or equal to 1", "got '-1'"]),
+        (["--epochs", "many"], ["--epochs must be a valid integer", "got 'many'"]),
+        (["--learning-rate", "0"], ["--learning-rate must ", "greater than 0", "got '0'"]),
+        (["--batch-size", "0"], ["--batch-size must ", "got '0'"]),
         (
             ["--cell", "transformer"],
-            ["--cell must be rnn or gru or lstm or mlp", "got 'transformer'"],
+            ["--cell", "'transformer' is not one of 'rnn', 'gru', 'lstm', 'mlp', 'cnn', 'ngrams'"],
         ),
         (["--cell", "mlp", "--preset", "lecture"], ["--cell must be rnn for --preset lecture"]),
-        (["--preset", "best"], ["--preset must be default or lecture, got 'best'"]),
+        (["--preset", "best"], ["--preset", "'best' is not one of 'default', 'lecture'"]),
         (["--set", "width=3"], ["--set must be NAME=VALUE", "hidden_size", "'width=3'"]),
-        (["--set", "hidden_size=big"], ["--hidden-size: ", "got 'big'"]),
+        (["--set", "hiden_size=3"], ["got 'hiden_size=3'; did you mean hidden_size"]),
+        (["--set", "hidden_size"], ["--set must be NAME=VALUE, got 'hidden_size'"]),
+        (["--set", "cell=gru"], ["--set must not give cell", "got 'cell=gru'"]),
+        (["--set", "test_share=0"], ["--set test_share must ", "greater than 0", "got '0'"]),
+        (["--set", "test_share=0.3"], ["test_share must be left out for 'sample'", "got: 0.3"]),
+        (["--limit", "blank=a"], ["--limit blank must be a valid number", "got 'a'"]),
+        (["--register", "a/b"], ["--register must match pattern"]),
+        (["--set", "hidden_size=big"], ["--set hidden_size must ", "got 'big'"]),
         (["--test-dataset", "x.csv"], ["test_dataset must not be given for 'sample'"]),
-        (["--workers", "0"], ["--workers: ", "greater than or equal to 1", "got '0'"]),
-        (["--shard-rows", "few"], ["--shard-rows: ", "got 'few'"]),
+        (["--workers", "0"], ["--workers must ", "greater than or equal to 1", "got '0'"]),
+        (["--shard-rows", "few"], ["--shard-rows must ", "got 'few'"]),
         (["--memory-limit", "much"], ["--memory-limit: ", "got 'much'"]),
-        (["--engine", "dask"], ["--engine: ", "'local' or 'ray'", "got 'dask'"]),
+        (["--engine", "dask"], ["--engine", "'dask' is not one of 'local', 'ray'"]),
         (["--no-such-option"], ["--no-such-option"]),
     ],
 )

@@ -10,8 +10,8 @@ import pytest
 
 from flows.datasets.base import Archive
 from flows.errors import ChecksumError, InputError, TransferError
-from flows.steps import download as step
-from flows.steps.download import download
+from flows.steps.prepare import download as step
+from flows.steps.prepare.download import download
 
 CONTENT = bytes(range(256)) * 4096
 SUM = hashlib.sha256(CONTENT).hexdigest()

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.steps.draw import TEST, TRAIN, VALIDATION, Draw, Lots, sides
+from flows.steps.prepare.draw import TEST, TRAIN, VALIDATION, Draw, Lots, sides
 
 Groups = list[str | None]
 

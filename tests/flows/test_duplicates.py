@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from flows.steps.duplicates import in_both, text_digests
+from flows.steps.prepare.duplicates import in_both, text_digests
 
 
 def digests(*texts: str) -> np.ndarray:

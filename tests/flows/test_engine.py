@@ -21,7 +21,7 @@ def run_in_flow(step: Callable[[], str]) -> str:
     """Runs a step as a task that may be tried twice more, at once."""
     from prefect import flow
 
-    from flows.engine import as_task
+    from flows.orchestration.engine import as_task
 
     attempt = as_task(step, retries=2).with_options(retry_delay_seconds=0)
 
@@ -86,7 +86,7 @@ def progress_artifacts() -> "list[Artifact]":
 def test_a_task_shows_how_far_it_is(server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.artifacts import update_progress_artifact
 
-    from flows import engine
+    from flows.orchestration import engine
 
     updates: list[float] = []
 
@@ -111,7 +111,7 @@ def test_a_task_shows_how_far_it_is(server: None, monkeypatch: pytest.MonkeyPatc
 def test_progress_is_nothing_to_fail_or_wait_for(
     server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import engine
+    from flows.orchestration import engine
 
     calls = 0
 

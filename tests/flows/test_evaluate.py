@@ -8,10 +8,10 @@ import pytest
 
 from flows.datasets import base
 from flows.datasets.base import SCHEMA, write_reviews
-from flows.steps import evaluate as step
-from flows.steps.evaluate import EXAMPLES, evaluate
-from rnnfast.metrics import binary_metrics
-from rnnfast.scoring import Scorer
+from flows.steps.report import reviews as step
+from flows.steps.report.reviews import EXAMPLES, evaluate
+from rnnfast.evaluation.metrics import binary_metrics
+from rnnfast.scoring.scorers import Scorer
 
 
 @pytest.fixture

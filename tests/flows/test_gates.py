@@ -14,20 +14,20 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import Result
 
 from flows.errors import GateError
-from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection, SensorsData
-from flows.steps import partition as partition_step
-from flows.steps.check_data import CHECKS, check_reviews_data, check_sensors_data
-from flows.steps.prepare_series import prepare_series
-from flows.steps.score import LIMITS, score_files
-from flows.steps.scoring_job import Summary
-from rnnfast.checks import Limits
-from rnnfast.drift import Tally
-from rnnfast.models import ModelConfig
-from rnnfast.profiles import Profile, tally_scores, tally_texts
-from rnnfast.scoring import Scorer
-from rnnfast.text import Vocabulary
-from rnnfast.window_models import WindowConfig
+from flows.steps.prepare import partition as partition_step
+from flows.steps.prepare.check_data import CHECKS, check_reviews_data, check_sensors_data
+from flows.steps.prepare.series import prepare_series
+from flows.steps.score.files import LIMITS, score_files
+from flows.steps.score.job import Summary
+from flows.store.outputs import DRIFT, MANIFEST, SUCCESS
+from rnnfast.evaluation.checks import Limits
+from rnnfast.evaluation.drift import Tally
+from rnnfast.evaluation.profiles import Profile, tally_scores, tally_texts
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.scoring.scorers import Scorer
+from rnnfast.text.vocabulary import Vocabulary
 
 RunCli = Callable[..., Result]
 USUAL = [f"good {'bad ' * (i % 5)}good, good" for i in range(300)]

@@ -6,7 +6,7 @@ import pytest
 
 from flows.datasets import imdb
 from flows.errors import ArchiveError
-from flows.steps.duplicates import in_both, text_digests
+from flows.steps.prepare.duplicates import in_both, text_digests
 
 Member = tuple[str, bytes] | tarfile.TarInfo
 Pack = Callable[[Path, list[Member]], Path]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from flows import ledger as ledger_module
-from flows.incoming import arrivals, between, file_date
-from flows.ledger import Entry, Ledger, Run, with_shards
 from flows.parameters import Selection
-from flows.storage import File, Folder, base_folder, find
+from flows.steps.score.incoming import arrivals, between, file_date
+from flows.store import ledger as ledger_module
+from flows.store.ledger import Entry, Ledger, Run, with_shards
+from flows.store.storage import File, Folder, base_folder, find
 
 OLD = datetime(2026, 3, 4, tzinfo=UTC).timestamp()
 
@@ -25,8 +25,9 @@ def put(path: Path, content: str, modified: float = OLD) -> Path:
     return path
 
 
-def found(folder: Path) -> tuple[list[File], int]:
-    return find(str(folder), "--input", ("csv",), may_be_none=True), len(str(folder)) + 1
+def found(folder: Path) -> list[File]:
+    files = find(str(folder), "--input", ("csv",), may_be_none=True)
+    return [file.below(str(folder)) for file in files]
 
 
 @pytest.mark.parametrize(
@@ -47,18 +48,18 @@ def test_the_date_of_a_file(tmp_path: Path, path: str, expected: date) -> None:
     # A date in the path of the input's folder is none of the file's.
     folder = tmp_path / "2020-02-02"
     put(folder / path, "x")
-    [file], inside = found(folder)
-    assert file_date(file, inside) == expected
+    [file] = found(folder)
+    assert file_date(file) == expected
 
 
 def test_from_a_day_on_and_before_another(tmp_path: Path) -> None:
     for day in ("01-01", "01-31", "02-01"):
         put(tmp_path / f"2026-{day}.csv", day)
-    files, inside = found(tmp_path)
+    files = found(tmp_path)
 
     def names(**days: str) -> list[str]:
         selection = Selection.model_validate(days)
-        return [file.name[5:10] for file in between(files, inside, selection)]
+        return [file.name[5:10] for file in between(files, selection)]
 
     assert names() == ["01-01", "01-31", "02-01"]
     assert names(since="2026-01-02") == ["01-31", "02-01"]
@@ -92,8 +93,8 @@ class Inbox:
     def take(self, settle: float = 60) -> dict[str, list[str]]:
         """Takes what there is, and tells what it was."""
         ledger = Ledger.of(self.output)
-        files, inside = found(self.input)
-        arrived = arrivals(files, inside, ledger, settle)
+        files = found(self.input)
+        arrived = arrivals(files, ledger, settle)
         entries = tuple(entry for _, entry in arrived.taken)
         run = Run(ledger.next_id(), "", "model", None, True, entries,
                   tuple(arrived.repeated), tuple(arrived.replaced))  # fmt: skip

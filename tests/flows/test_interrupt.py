@@ -22,7 +22,7 @@ SMALL = """
 import contextlib, signal, subprocess, sys, time
 from functools import partial
 from pathlib import Path
-from flows.interrupt import ended_by_signals
+from flows.orchestration.interrupt import ended_by_signals
 from flows.unfinished import at_end
 {before}
 temporary = Path(sys.argv[1])

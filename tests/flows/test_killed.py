@@ -18,6 +18,8 @@ from flows.executors import AHEAD
 pytest.importorskip("ray")
 
 ENGINES = ("local", "ray")
+# Workers of Ray's that die are in tests/flows/test_executors.py as well.
+ONCE = ("local", pytest.param("ray", marks=pytest.mark.soak))
 MOMENTS = 20  # of each kind, in the long form
 
 
@@ -40,7 +42,7 @@ def draw() -> random.Random:
     return random.Random(seed)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ONCE)
 def test_a_worker_and_then_the_job_are_killed(
     engine: str, job: Job, undisturbed: dict[str, bytes], tmp_path: Path, draw: random.Random
 ) -> None:
@@ -52,7 +54,7 @@ def test_a_worker_and_then_the_job_are_killed(
     assert_resumes(job, engine, tmp_path / "out", undisturbed)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ONCE)
 def test_it_is_interrupted(
     engine: str, job: Job, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

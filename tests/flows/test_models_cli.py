@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from flows.registry import Model
+from flows.store.registry import Model
 
 RunCli = Callable[..., Result]
 Finished = Callable[..., Path]
@@ -21,7 +21,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def registry(finished: Finished, tmp_path: Path) -> Path:
     """Of the model "reviews" three versions: retired, candidate, in production."""
     from flows.parameters import Registration
-    from flows.steps.register import register
+    from flows.steps.train.register import register
 
     registration = Registration(name="reviews", registry=tmp_path / "models", margin=0.05)
     for name, right in (("a", 7), ("b", 6), ("c", 9)):
@@ -110,6 +110,7 @@ def test_clean(run_cli: RunCli, registry: Path, tmp_path: Path) -> None:
 
 
 def test_training_dry(run_cli: RunCli, registry: Path, tmp_path: Path, sensors_csv: Path) -> None:
+    (tmp_path / "aclImdb_v1.tar.gz").touch()  # which is there, and not read
     before = tree(tmp_path)
     for command in (
         ["reviews", "--dataset", "imdb", "--mirror", tmp_path],
@@ -138,10 +139,10 @@ def sensors_csv(tmp_path: Path) -> Path:
     ("options", "words"),
     [
         (["--margin", "0.1"], "--margin must go with --register NAME, got: 0.1 alone"),
-        (["--register", "a/b"], "--name: String should match pattern"),
+        (["--register", "a/b"], "--register must match pattern"),
         (
             ["--register", "a", "--margin", "-1"],
-            "--margin: Input should be greater than or equal to 0, got '-1'",
+            "--margin must be greater than or equal to 0, got '-1'",
         ),
     ],
 )
@@ -159,8 +160,9 @@ def test_registration_options(
             ["--since", "2026-02-01", "--until", "2026-01-01"],
             "until must be later than since 2026-02-01, got: 2026-01-01",
         ),
-        (["--since", "yesterday"], "--since: Input should be a valid date"),
-        (["--settle", "-1"], "--settle: Input should be greater than or equal to 0, got '-1'"),
+        (["--every", "0"], "--every must be greater than or equal to 1"),
+        (["--since", "yesterday"], "--since must be a valid date"),
+        (["--settle", "-1"], "--settle must be greater than or equal to 0, got '-1'"),
         (["--model", "other"], "--model must be the folder of a run, or one of the models of"),
     ],
 )
@@ -194,7 +196,7 @@ def test_scoring_by_name(
     before = tree(tmp_path)
     result = run_cli(*common, "--dry-run")
     assert result.exit_code == 0, result.output
-    assert f"Would score 1 of 1 shards of 1 files into {tmp_path / 'out'}" in result.stdout
+    assert f"Would score 1 of 1 shard of 1 file into {tmp_path / 'out'}" in result.stdout
     assert tree(tmp_path) == before
     result = run_cli(*common)
     assert result.exit_code == 0, result.output
@@ -204,7 +206,10 @@ def test_scoring_by_name(
     assert content["model"] == str(registry / "reviews" / "3")
     result = run_cli(*common)
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == "Nothing to do: nothing new; 1 files in the input"
+    assert result.stdout.splitlines() == [
+        "Nothing to do: nothing new; 1 file in the input",
+        "Read 0 rows: scored 0, rejected 0, left out 0",
+    ]
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -212,7 +217,7 @@ def test_scoring_by_name(
     assert any(
         run.state is not None
         and run.state.is_completed()
-        and run.state.message == "nothing new; 1 files in the input"
+        and run.state.message == "nothing new; 1 file in the input"
         for run in runs
     )
 

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from flows.errors import InputError
-from flows.locks import locked
-from flows.steps.publish import (
+from flows.steps.report.publish import (
     PARTS,
     check_output,
     finish,
@@ -16,6 +15,7 @@ from flows.steps.publish import (
     replaced,
     sweep_run,
 )
+from flows.store.locks import locked
 
 METRICS = {"test": {"rows": 2, "accuracy": 0.5, "confusion_matrix": [[1, 0], [1, 0]]}}
 

@@ -3,6 +3,7 @@
 import gzip
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,13 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import storage
-from flows.datasets import ranges, readers, repeated
-from flows.datasets.files import read_batches
-from flows.datasets.ranges import row_ranges
-from flows.datasets.readers import Columns, Rejected, RowRange
+from flows.accounts import Rejected
 from flows.errors import InputError
-from flows.storage import File, find
+from flows.store import storage
+from flows.store.file_options import FileOptions
+from flows.store.storage import File, find
+from flows.tables import ranges, readers, repeated
+from flows.tables.columns import Columns
+from flows.tables.files import read_batches
+from flows.tables.pieces import REPEATED, UNCLOSED
+from flows.tables.ranges import row_ranges
+from flows.tables.readers import RowRange
 
 Content = tuple[list[tuple[str, str]], list[Rejected]]
 
@@ -95,7 +100,8 @@ def test_any_csv_is_cut_where_arrow_ends_its_rows(
 ) -> None:
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     path.write_bytes((mark + head + "".join(body)).encode("utf-8", "surrogateescape"))
-    file = file_of(path)
+    # Of so few rows nobody can tell how they are written.
+    file = replace(file_of(path), options=FileOptions(separator=",", escape="none"))
     try:
         texts, misshapen = by_arrow(path)
     except pa.ArrowInvalid:
@@ -104,6 +110,8 @@ def test_any_csv_is_cut_where_arrow_ends_its_rows(
         patch.setattr(storage, "BLOCK", block)
         whole = content(file)
         assert in_parts(file, most_rows, most_bytes) == whole
+    if any(row.reason in (UNCLOSED, REPEATED) for row in whole[1]):
+        return  # which Arrow does not know
     assert [text for _, text in whole[0]] == texts
     assert [row.place for row in whole[1] if "expected" in row.reason] == misshapen
 

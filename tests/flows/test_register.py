@@ -10,17 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.json_files import read_json
 from flows.parameters import Registration, SensorsData
-from flows.registry import Model
-from flows.steps import register as step
-from flows.steps.evaluate_series import _measured, figures_on_test
-from flows.steps.prepare_series import prepare_series, training_scaler
-from flows.steps.register import judged, register, source_digest
-from rnnfast.drift import Tally
-from rnnfast.scoring import SensorScorer, SeriesInfo, save_sensors_run
-from rnnfast.training import WindowTraining
-from rnnfast.window_models import WindowConfig, build_window_model
+from flows.steps.prepare.series import prepare_series, training_scaler
+from flows.steps.report.series import _measured, figures_on_test
+from flows.steps.train import register as step
+from flows.steps.train.register import judged, register, source_digest
+from flows.store.json_files import read_json
+from flows.store.registry import Model
+from rnnfast.evaluation.drift import Tally
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.models.windows import build_window_model
+from rnnfast.scoring.scorers import SensorScorer, save_sensors_run
+from rnnfast.training.run_folder import SeriesInfo
+from rnnfast.training.settings import WindowTraining
 
 Finished = Callable[..., Path]
 

@@ -13,8 +13,15 @@ from pathlib import Path
 import pytest
 
 from flows.errors import InputError
-from flows.registry import PRODUCTION, RECORD, Model, Promotion, Standing, models
-from flows.steps.scoring_job import chosen_model
+from flows.store.registry import (
+    PRODUCTION,
+    RECORD,
+    Model,
+    Promotion,
+    Standing,
+    chosen_model,
+    models,
+)
 
 
 def make_run(folder: Path, mark: str) -> Path:
@@ -233,7 +240,7 @@ def test_promoters_at_the_same_time(model: Model) -> None:
 PROMOTER = """
 import sys
 from pathlib import Path
-from flows.registry import Model
+from flows.store.registry import Model
 model, runs = Model(Path(sys.argv[1])), Path(sys.argv[2])
 print("ready", flush=True)
 for i in range(10**6):

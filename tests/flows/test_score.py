@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from jobs import content as everything
 
-from flows.datasets.readers import Columns
 from flows.errors import InputError
-from flows.outputs import MANIFEST, SUCCESS
 from flows.parameters import Execution
-from flows.steps.score import score_files
-from flows.steps.score_reviews import SCORES
-from rnnfast.scoring import Scorer
+from flows.steps.score.files import score_files
+from flows.steps.score.reviews import SCORES
+from flows.store.outputs import MANIFEST, SUCCESS
+from flows.tables.columns import Columns
+from rnnfast.scoring.scorers import Scorer
 
 TEXTS = Columns()
 ALONE = Execution(workers=1)

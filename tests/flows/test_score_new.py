@@ -25,19 +25,21 @@ from pyarrow import fs
 from pydantic import ByteSize
 
 from flows import REPORT
-from flows import ledger as ledger_module
-from flows.datasets import ranges
 from flows.errors import InputError
-from flows.ledger import Ledger
-from flows.locks import locked
-from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
-from flows.steps import partition, score_new, score_reviews
-from flows.steps import score as score_step
-from flows.steps.score import Plan, plan_files, score_files
-from flows.steps.scoring_job import Summary, scoring_job
-from flows.storage import File, Folder
-from rnnfast.scoring import Scorer
+from flows.steps.prepare import partition
+from flows.steps.score import files as score_step
+from flows.steps.score import new as score_new
+from flows.steps.score import reviews as score_reviews
+from flows.steps.score.files import Plan, plan_files, score_files
+from flows.steps.score.job import Summary, scoring_job
+from flows.store import ledger as ledger_module
+from flows.store.ledger import Ledger
+from flows.store.locks import locked
+from flows.store.outputs import DRIFT, MANIFEST, SUCCESS
+from flows.store.storage import File, Folder
+from flows.tables import ranges
+from rnnfast.scoring.scorers import Scorer
 
 ALONE, ALL, NEW = Execution(workers=1), Selection(), Selection(new=True, settle=0)
 Score = Callable[..., Summary]
@@ -121,7 +123,7 @@ def test_nothing_there_yet(score: Score, tmp_path: Path) -> None:
     assert score().nothing == "nothing new; 0 files in the input"
     put(tmp_path, "a.csv", "good", modified=time.time())
     waiting = score(selection=Selection(new=True))
-    assert waiting.nothing == "nothing new, 1 that may still be written to; 1 files in the input"
+    assert waiting.nothing == "nothing new, 1 that may still be written to; 1 file in the input"
     assert not (tmp_path / "out").exists()
 
 
@@ -371,7 +373,7 @@ def test_a_file_of_what_arrow_does_not_know(
     original = score_reviews._read
 
     def fails(shard: Any, *arguments: Any) -> Any:
-        if shard.name == "a.csv":
+        if shard.file.place == "a.csv":
             raise pa.ArrowNotImplementedError("no such cast")
         return original(shard, *arguments)
 
@@ -508,7 +510,7 @@ def test_no_day_of_an_input_whose_address_has_keys(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
-    monkeypatch.setattr(score_step, "find", lambda *_, **__: [])
+    monkeypatch.setattr(score_step, "find_files", lambda *_, **__: [])
     monkeypatch.setattr(score_step, "base_folder", lambda *_: "bucket/in")
     days = Selection.model_validate({"until": "2026-01-01"})
     with pytest.raises(InputError, match="leave a file of 's3://bucket/in', none") as caught:
@@ -540,10 +542,10 @@ def test_the_names_of_files_directly_below_the_root(
 ) -> None:
     job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
     file = File(fs.LocalFileSystem(), "/data-of-no-one.csv", 1)
-    monkeypatch.setattr(score_step, "find", lambda *_, **__: [file])
+    monkeypatch.setattr(score_step, "find_files", lambda *_, **__: [file])
     for selection in (ALL, NEW):
-        [found], inside = score_step._found(job, file.path, selection)
-        assert found.path[inside:] == "data-of-no-one.csv"
+        [found] = score_step._found(job, file.path, selection)
+        assert found.place == "data-of-no-one.csv"
 
 
 def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> None:
@@ -668,8 +670,9 @@ SCORING = """
 import sys
 from pathlib import Path
 from flows.parameters import Execution, Selection
-from flows.steps import partition, score_new
-from flows.steps.score import score_files
+from flows.steps.prepare import partition
+from flows.steps.score import new as score_new
+from flows.steps.score.files import score_files
 model, source, output = map(Path, sys.argv[1:4])
 print("ready", flush=True)
 score_files(model, str(source), None, output, execution=Execution(workers=1, shard_rows=20),

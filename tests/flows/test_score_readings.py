@@ -21,17 +21,17 @@ from typer.testing import Result
 
 from flows.datasets.partitions import partition_of
 from flows.errors import InputError, TransferError
-from flows.outputs import DRIFT, Outputs
 from flows.parameters import Execution, SensorsData
-from flows.steps import gather as gather_step
-from flows.steps import partition as partition_step
-from flows.steps import score_readings as score_readings_step
-from flows.steps import scoring_job
-from flows.steps.partition import PARTITIONS
-from flows.steps.prepare_series import prepare_series
-from flows.steps.score import Summary, score_files
-from flows.steps.score_readings import ReadingsWork
-from rnnfast.window_models import WindowConfig
+from flows.steps.prepare import gather as gather_step
+from flows.steps.prepare import partition as partition_step
+from flows.steps.prepare.partition import PARTITIONS
+from flows.steps.prepare.series import prepare_series
+from flows.steps.score import job as scoring_job
+from flows.steps.score import readings as score_readings_step
+from flows.steps.score.files import Summary, score_files
+from flows.steps.score.readings import ReadingsWork
+from flows.store.outputs import DRIFT, Outputs
+from rnnfast.models.window_config import WindowConfig
 
 RunCli = Callable[..., Result]
 DEVICES, DAYS, BAD = 7, 4, 3
@@ -99,6 +99,18 @@ def test_a_device_is_one_series_wherever_its_readings_are(
     assert (shard["input"], shard["first_row"]) == ("4 files", None)
     [shard] = manifest(tmp_path / "one")["shards"]  # type: ignore[misc]
     assert (shard["input"], shard["first_row"]) == ("one.parquet", 1)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_readings_are_split_in_ranges_of_many_shards(
+    forecaster: Path, daily: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "flows")
+    for shard_rows, ranges in ((100, 8), (2, 24)):
+        execution = Execution(workers=1, shard_rows=shard_rows)
+        score(forecaster, daily, tmp_path / str(shard_rows), execution)
+        assert f"3 partitions of {ranges} ranges of rows" in caplog.text
+    assert rows(tmp_path / "100").equals(rows(tmp_path / "2"))
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -255,7 +267,7 @@ def test_a_file_that_was_changed_is_split_again(
         with pytest.raises(OSError, match="No space"):
             score(forecaster, daily, tmp_path / "out")
     path = daily / "day2.csv"
-    path.write_text(path.read_text().replace(",p0,", ",p1,"))
+    path.write_text(path.read_text().replace(",p0,", ",p9,"))
     score(forecaster, daily, tmp_path / "out")
     score(forecaster, daily, tmp_path / "clean")
     assert content(tmp_path / "out") == content(tmp_path / "clean")
@@ -350,6 +362,13 @@ def test_readings_without_a_group_are_one_series(
     config = json.loads((forecaster / "config.json").read_text())
     config["series"]["group_column"] = None
     (forecaster / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        InputError, match="--group-column must name the column that tells the devices apart"
+    ):
+        score(forecaster, daily, tmp_path / "out")
+    for path in daily.glob("*.csv"):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], *(line for line in lines if ",p1," in line)]) + "\n")
     summary = score(forecaster, daily, tmp_path / "out")
     assert summary.shards == 1
     assert set(rows(tmp_path / "out")["group"].to_pylist()) == {None}

@@ -13,15 +13,21 @@ from typer.testing import Result
 
 from flows import REPORT
 from flows.errors import GateError, InputError
-from flows.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.parameters import Execution, Selection
-from flows.registry import Model
-from flows.steps import report_scores as report_step
-from flows.steps.score import score_files
-from flows.storage import Folder, told
-from rnnfast.drift import Tally
-from rnnfast.profiles import Profile, tally_outputs, tally_readings, tally_scores, tally_texts
-from rnnfast.scoring import Scorer, SensorScorer
+from flows.steps.report import scores as report_step
+from flows.steps.score.files import score_files
+from flows.store.outputs import DRIFT, MANIFEST, SUCCESS
+from flows.store.registry import Model
+from flows.store.storage import Folder, redacted
+from rnnfast.evaluation.drift import Tally
+from rnnfast.evaluation.profiles import (
+    Profile,
+    tally_outputs,
+    tally_readings,
+    tally_scores,
+    tally_texts,
+)
+from rnnfast.scoring.scorers import Scorer, SensorScorer
 from tests.pages import Page, assert_figures_are_told, assert_stands_alone
 
 RunCli = Callable[..., Result]
@@ -121,9 +127,11 @@ def test_a_version_of_a_registry_is_called_by_its_name(profiled: Path, tmp_path:
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     """The folder of a run with a small model that labels windows of 8 hours, which nobody has trained."""
-    from rnnfast.scoring import SeriesInfo, save_sensors_run
-    from rnnfast.training import WindowTraining
-    from rnnfast.window_models import WindowConfig, build_window_model
+    from rnnfast.models.window_config import WindowConfig
+    from rnnfast.models.windows import build_window_model
+    from rnnfast.scoring.scorers import save_sensors_run
+    from rnnfast.training.run_folder import SeriesInfo
+    from rnnfast.training.settings import WindowTraining
 
     info = SeriesInfo(channels=("temp", "load"), labels=("idle", "<busy>"), step=3_600_000_000,
                       time_column="when", group_column="device")  # fmt: skip
@@ -357,8 +365,8 @@ def test_many_reasons_are_summed_up(profiled: Path, tmp_path: Path) -> None:
 
 
 def test_keys_in_an_address_are_not_told() -> None:
-    assert told("s3://KEY:SECRET@bucket/in/*.csv?region=eu&x=y") == "s3://bucket/in/*.csv"
-    assert told("in/*.csv") == "in/*.csv"
+    assert redacted("s3://KEY:SECRET@bucket/in/*.csv?region=eu&x=y") == "s3://bucket/in/*.csv"
+    assert redacted("in/*.csv") == "in/*.csv"
 
 
 def test_the_command_line_names_the_page_and_a_dry_run_writes_none(
@@ -384,7 +392,7 @@ def test_what_was_judged_is_shown_and_told_where_an_error_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
     error: str,
 ) -> None:
-    from flows import artifacts, events
+    from flows.orchestration import artifacts, events
 
     told: list[str] = []
     tables: dict[str, Any] = {}

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,22 +13,27 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pydantic import ByteSize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from typer.testing import Result
 
-from flows import storage
+from flows import sensors as sensors_flow
+from flows.accounts import Rejected
 from flows.datasets import SENSORS, hapt, szeged
-from flows.datasets.readers import Rejected
-from flows.datasets.series_files import SeriesColumns, numeric_columns, read_series
+from flows.datasets.series_columns import find_numbers, first_rows
+from flows.datasets.series_files import SeriesColumns, read_series
 from flows.errors import ArchiveError, InputError
-from flows.parameters import SensorsData
-from flows.steps.gather import gather
-from flows.steps.prepare_series import part_windows, prepare_series
-from flows.steps.score import score_files
-from flows.steps.score_readings import GATHERING_MEMORY
-from rnnfast.scoring import SensorScorer, SeriesInfo
-from rnnfast.window_models import WindowConfig
+from flows.executors import Executor
+from flows.parameters import Execution, SensorsData
+from flows.steps.prepare.gather import gather
+from flows.steps.prepare.series import part_windows, prepare_series
+from flows.steps.score.files import score_files
+from flows.steps.score.readings import GATHERING_MEMORY
+from flows.store import storage
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.scoring.scorers import SensorScorer
+from rnnfast.training.run_folder import SeriesInfo
 
 RunCli = Callable[..., Result]
 TINY = [
@@ -71,14 +77,51 @@ def assert_refused(result: Result, folder: Path, *parts: str) -> None:
     assert [p.name for p in folder.iterdir() if p.name == "run" or ".partial" in p.name] == []
 
 
-def test_from_readings_to_forecasts(server: None, run_cli: RunCli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--memory-limit", "500MB"], "--memory-limit must be at least"),
+        (["--address", "h:1"], "--address must go with --engine ray, got: h:1 for local"),
+    ],
+)
+def test_what_the_scoring_cannot_use_is_refused_before_the_training(
+    server: None,
+    run_cli: RunCli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(sensors_flow.train_task, "fn", None)
+    path = write_csv(tmp_path / "x.csv")
+    result = run_cli(
+        "sensors", "--dataset", path, *OWN, *TINY, *options, "--output", tmp_path / "run"
+    )
+    assert_refused(result, tmp_path, message)
+
+
+def test_from_readings_to_forecasts(
+    server: None, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def executor(execution: Execution, worker_memory: int) -> Executor:
+        used.append(execution)
+        return make(execution, worker_memory)
+
+    make = Execution.executor
+    monkeypatch.setattr(Execution, "executor", executor)
     path, run = write_csv(tmp_path / "x.csv"), tmp_path / "run"
     options = ["--dataset", path, *OWN, "--features", "temp,load,calendar", "--target", "temp"]
     options += ["--label-column", "state", "--yardstick"]  # labels are nothing to a forecast
+    options += ["--shard-rows", "7", "--memory-limit", "4GB"]
     result = run_cli("sensors", *options, *TINY, "--output", run)
     assert result.exit_code == 0, result.output
     assert "test mse" in result.stdout
     assert "linear beside it" in result.stdout
+    # The test readings were scored as the options of scale say.
+    assert set(used) == {Execution(shard_rows=7, memory_limit=ByteSize(4_000_000_000))}
+    assert len(used) == 2
     assert sorted(p.name for p in run.iterdir()) == FILES
     metrics = json.loads((run / "metrics.json").read_text())
     stages = ["download", "prepare", "check", "train", "baselines", "evaluate", "score", "describe",
@@ -117,6 +160,25 @@ def test_from_readings_to_forecasts(server: None, run_cli: RunCli, tmp_path: Pat
     assert all(row["low"] <= row["forecast"] <= row["high"] for row in rows)
     result = run_cli("score", "--model", run, "--input", path, "--output", tmp_path / "out")
     assert "1 of them done before" in result.stdout
+
+
+@pytest.mark.parametrize(("share", "hours"), [("0.5", 200), ("0.1", 40)])
+def test_the_share_of_the_test_readings(
+    run_cli: RunCli, tmp_path: Path, share: str, hours: int
+) -> None:
+    path = write_csv(tmp_path / "x.csv")
+    data = SensorsData(dataset=str(path), time_column="when", group_column="device",
+                       test_share=float(share), validation_share=0.3)  # fmt: skip
+    config = WindowConfig(lookback=12, horizon=4)
+    (tmp_path / "work").mkdir()
+    prepare_series(data, None, config, tmp_path / "work")
+    counts = json.loads((tmp_path / "work" / "data.json").read_text())["rows"]
+    assert counts["test_readings"] == 2 * hours
+    assert counts["validation_readings"] == pytest.approx(2 * 0.3 * (400 - hours), abs=2)
+    shown = run_cli("sensors", "--dataset", path, *OWN, "--set", f"test_share={share}",
+                    "--set", "validation_share=0.3", "--dry-run").stdout  # fmt: skip
+    assert re.search(rf"data test_share +{share}\s", shown)
+    assert re.search(r"data validation_share +0.3\s", shown)
 
 
 def test_from_readings_to_labels(server: None, run_cli: RunCli, tmp_path: Path) -> None:
@@ -198,13 +260,25 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
     [
         (["--dataset", "hapt", "--task", "forecast"], ["task must be classify for 'hapt'"]),
         (["--dataset", "x.csv", "--task", "classify"], ["label_column must be given to classify"]),
-        (["--task", "guess"], ["--task: ", "got 'guess'"]),
-        (["--cell", "transformer"], ["--cell must be rnn or gru", "got 'transformer'"]),
+        (["--task", "guess"], ["--task", "'guess' is not one of 'forecast', 'classify'"]),
+        (["--cell", "transformer"], ["--cell", "'transformer' is not one of 'rnn', 'gru'"]),
         (["--preset", "lecture"], ["--cell must be rnn for --preset lecture, got 'gru'"]),
-        (["--horizon", "0"], ["--horizon: ", "got '0'"]),
+        (["--horizon", "0"], ["--horizon must ", "got '0'"]),
         (["--set", "segment=5"], ["lookback must be a multiple of segment"]),
         (["--set", "width=3"], ["--set must be NAME=VALUE", "lookback", "'width=3'"]),
-        (["--epochs", "many"], ["--epochs: ", "got 'many'"]),
+        (["--set", "lokback=3"], ["got 'lokback=3'; did you mean lookback"]),
+        (["--epochs", "many"], ["--epochs must ", "got 'many'"]),
+        (["--set", "test_share=1"], ["--set test_share must ", "less than 1", "got '1'"]),
+        (
+            ["--dataset", "etth1", "--set", "test_share=0.3"],
+            ["test_share must be left out for 'etth1', whose test rows are published, got: 0.3"],
+        ),
+        (
+            ["--set", "test_share=0.3", "--set", "test_groups=a", "--task", "classify"],
+            ["where test_groups are those"],
+        ),
+        (["--shard-rows", "few"], ["--shard-rows must ", "got 'few'"]),
+        (["--memory-limit", "much"], ["--memory-limit: ", "got 'much'"]),
     ],
 )
 def test_options_are_checked_before_anything_starts(
@@ -261,7 +335,8 @@ def test_csv_and_parquet_give_the_same_readings(tmp_path: Path) -> None:
     )
     assert csv.equals(parquet)
     for name in ("x.csv", "x.parquet"):
-        assert numeric_columns(str(tmp_path / name), "--dataset", {"load"}) == ("temp",)
+        rows, mark = first_rows(str(tmp_path / name), "--dataset")
+        assert find_numbers(rows, mark, {"load"})[0] == ("temp",)
 
 
 def test_bad_rows_are_set_aside_where_they_may_be(tmp_path: Path) -> None:
@@ -469,9 +544,10 @@ def test_a_forecast_goes_on_over_a_change_of_label(tmp_path: Path) -> None:
 _PEAK_OF_GATHERING = """
 import sys, threading, time
 from pathlib import Path
+from flows.datasets.series_columns import find_numbers, first_rows
 from flows.datasets.series_files import SeriesColumns, read_series
-from flows.steps.gather import gather
-from rnnfast.scoring import SeriesInfo
+from flows.steps.prepare.gather import gather
+from rnnfast.training.run_folder import SeriesInfo
 
 def own() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()

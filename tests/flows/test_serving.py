@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from flows.automations import notification_block, put_automations
-from flows.commands.serve import SCHEDULES
-from flows.registry import Model
+from flows.cli.serve import SCHEDULES
+from flows.orchestration.automations import notification_block, put_automations
+from flows.store.registry import Model
 from tests.flows.browser import TEXT, browser
 from tests.flows.served import Served, free_port, readings, served_in
 
@@ -65,7 +65,7 @@ def test_a_deployment_that_the_file_leaves_out_goes(
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 
-    from flows.deployment import deploy
+    from flows.orchestration.deployment import deploy
 
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))  # for `prefect deploy`
     content = yaml.safe_load(SCHEDULES.read_text())

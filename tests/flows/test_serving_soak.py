@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import automations
-from flows.interrupt import children
-from flows.registry import Model
-from rnnfast.scoring import load_scorer
+from flows.orchestration import automations
+from flows.orchestration.interrupt import children
+from flows.store.registry import Model
+from rnnfast.scoring.scorers import load_scorer
 from tests.flows.served import NEVER, Served, served_in
 
 pytestmark = pytest.mark.soak

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.showing import place, shown
+from flows.orchestration.showing import place, shown
 from tests.pages import Page
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from flows.datasets.base import SCHEMA
 from flows.errors import InputError
-from flows.steps.split import split
+from flows.steps.prepare.split import split
 
 
 def table(labels: list[int], groups: list[str | None]) -> pa.Table:

@@ -14,8 +14,8 @@ import pytest
 from flows import REPORT
 from flows.errors import InputError
 from flows.parameters import Execution, Selection
-from flows.steps.score import score_files
-from flows.storage import HOST, Folder, find, told
+from flows.steps.score.files import score_files
+from flows.store.storage import HOST, Folder, find, redacted
 
 KINDS = ("csv", "jsonl", "parquet")
 
@@ -114,13 +114,13 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["bucket/none", "bucket/none?what=1", "bu:cket/none", ""])
 def test_no_message_tells_a_key(bucket: str, secret: str, place: str) -> None:
     address = f"s3://KEY:{secret}@{place}"
-    assert told(address) == f"s3://{place.partition('?')[0]}"
+    assert redacted(address) == f"s3://{place.partition('?')[0]}"
     with pytest.raises(InputError) as raised:
         find(address, "--x", KINDS)
     text = "".join(traceback.format_exception(raised.value, limit=0))
     assert "KEY" not in text
     assert "CRET" not in text
-    assert told(address) in text
+    assert redacted(address) in text
 
 
 def test_a_folder_without_files_of_the_kinds(tmp_path: Path) -> None:

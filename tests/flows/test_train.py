@@ -24,30 +24,27 @@ from torch import Tensor
 from typer.testing import Result
 
 from flows.datasets.base import SCHEMA, write_reviews
-from flows.errors import InputError, WorkerError
+from flows.errors import FlowError, WorkerError
 from flows.parameters import NOT_BY_STEPS, Processes, SensorsData
-from flows.steps import train_workers
-from flows.steps.checkpoints import checkpoint_of
-from flows.steps.encode import IDS, OFFSETS, encode, open_encoded
-from flows.steps.gather import RUNS, TIMES, VALUES, open_readings
-from flows.steps.prepare_series import prepare_series
-from flows.steps.train import train, train_windows
-from flows.steps.train_worker import HISTORY, REPORTS, Order, work
-from flows.steps.train_workers import follow, train_together
-from flows.steps.training_job import ReviewsJob
-from rnnfast.checkpoint import Checkpoint
-from rnnfast.models import Cell, ModelConfig, build_model
-from rnnfast.text import Vocabulary, vectorize
-from rnnfast.training import (
-    DivergedError,
-    Progress,
-    TrainingSettings,
-    WindowTraining,
-    fit,
-    trained_by_steps,
-)
-from rnnfast.window_models import WindowCell, WindowConfig, build_window_model
-from rnnfast.workers import Workers
+from flows.steps.prepare.encode import IDS, OFFSETS, encode, open_encoded
+from flows.steps.prepare.gather import RUNS, TIMES, VALUES, open_readings
+from flows.steps.prepare.series import prepare_series
+from flows.steps.train import workers as train_workers
+from flows.steps.train.checkpoints import checkpoint_of
+from flows.steps.train.job import ReviewsJob
+from flows.steps.train.train import train, train_windows
+from flows.steps.train.worker import HISTORY, REPORTS, Order, work
+from flows.steps.train.workers import follow, train_together
+from rnnfast.models.choices import Cell, WindowCell
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.models.windows import build_window_model
+from rnnfast.text.vocabulary import Vocabulary, vectorize
+from rnnfast.training.checkpoint import Checkpoint
+from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
+from rnnfast.training.settings import TrainingSettings, WindowTraining
+from rnnfast.training.workers import Workers
 
 WORDS = Vocabulary(["[UNK]", "pad", *(f"w{i}" for i in range(30))])
 MODEL = ModelConfig(embedding_size=6, hidden_size=5, sequence_length=12)
@@ -58,11 +55,11 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[5])
-from flows.interrupt import ended_by_signals
+from flows.orchestration.interrupt import ended_by_signals
 from flows.parameters import Processes
-from flows.steps import checkpoints
-from flows.steps.prepare_series import prepare_series
-from flows.steps.train import train, train_windows
+from flows.steps.train import checkpoints
+from flows.steps.prepare.series import prepare_series
+from flows.steps.train.train import train, train_windows
 from test_train import MODEL, SETTINGS
 checkpoints.SECONDS = 0.0
 parts, run, cache = map(Path, sys.argv[1:4])
@@ -134,7 +131,7 @@ def ignore(_: Progress) -> None:
 def test_ids_are_those_of_the_texts(
     parts: Path, tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.steps.encode.CHUNK", chunk)
+    monkeypatch.setattr("flows.steps.prepare.encode.CHUNK", chunk)
     encode(parts / "train.parquet", WORDS, MODEL, tmp_path / "ids")
     rows = open_encoded(tmp_path / "ids", MODEL)
     table = pq.read_table(parts / "train.parquet")
@@ -223,7 +220,7 @@ def test_training_goes_on_from_the_cache(
         if len(steps) == 17:
             raise InterruptedError
 
-    monkeypatch.setattr("flows.steps.checkpoints.SECONDS", 0.0)
+    monkeypatch.setattr("flows.steps.train.checkpoints.SECONDS", 0.0)
     with suppress(InterruptedError), checkpoint_of(job.key, tmp_path) as checkpoint:
         fit(*job.begin(), SETTINGS, stop, checkpoint)
     assert len(steps) == 17
@@ -409,7 +406,7 @@ def test_two_machines(parts: Path, tmp_path: Path, same: bool) -> None:
     def run(place: int) -> None:
         try:
             train_together(models[place], jobs[place], None, processes, ignore)
-        except InputError as error:
+        except FlowError as error:
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(place,)) for place in range(2)]
@@ -429,17 +426,26 @@ def test_two_machines(parts: Path, tmp_path: Path, same: bool) -> None:
         torch.testing.assert_close(models[0].state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
 
 
+def test_torchrun_is_not_waited_for_when_all_is_done(tmp_path: Path) -> None:
+    """It waits minutes for the torchrun of a machine that is done and gone."""
+    (tmp_path / HISTORY).write_text("[]")
+    started = time.monotonic()
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert train_workers._run(command, tmp_path, {}, ignore) is None
+    assert time.monotonic() - started < 15
+
+
 # The command line.
 
 
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--workers", "0"], "--workers: Input should be greater than or equal to 1, got '0'"),
-        (["--workers", "many"], "--workers: "),
+        (["--workers", "0"], "--workers must be greater than or equal to 1, got '0'"),
+        (["--workers", "many"], "--workers must "),
         (["--nodes", "2"], "nodes above 1 and rendezvous must be given together, got 2 and None"),
         (["--rendezvous", "a:1"], "must be given together, got 1 and a:1"),
-        (["--nodes", "2", "--rendezvous", "here"], "--rendezvous: "),
+        (["--nodes", "2", "--rendezvous", "here"], "--rendezvous must "),
         (
             ["--nodes", "2", "--rendezvous", "a:1", "--cell", "ngrams"],
             "--nodes must be 1 for --cell ngrams, which is not trained by steps, got 2",

@@ -7,22 +7,22 @@ from pydantic import ByteSize
 
 from flows.datasets import base
 from flows.datasets.base import SCHEMA, write_reviews
-from flows.datasets.readers import RowRange
 from flows.errors import InputError
 from flows.executors import local
 from flows.parameters import DRIVER_MEMORY, Execution
-from flows.steps import vocabulary as step
-from flows.steps.score_reviews import BASE_MEMORY
-from flows.steps.vocabulary import (
+from flows.steps.prepare import vocabulary as step
+from flows.steps.prepare.vocabulary import (
     LEAST_WORDS,
     MOST_WORDS,
     CountingWork,
     build_vocabulary,
     table_words,
 )
-from flows.storage import Folder
-from rnnfast.models import ModelConfig
-from rnnfast.word_counts import WordCounts
+from flows.steps.score.reviews import BASE_MEMORY
+from flows.store.storage import Folder
+from flows.tables.readers import RowRange
+from rnnfast.models.config import ModelConfig
+from rnnfast.text.word_counts import WordCounts
 
 TEXTS = [f"word{i % 71} word{i % 7} once{i}" for i in range(700)]
 

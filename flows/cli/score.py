@@ -1,0 +1,191 @@
+"""rnnfast score."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from flows.cli.options import MissingMarks, ReadingOptions, RulesOptions, ScaleOptions
+from flows.cli.panels import of_data, of_model, of_registry, of_run, of_scale, takes
+from flows.cli.settings import given, limits_of, reading_of
+from flows.cli.terminal import listing, pairs
+from flows.cli.training import DRY
+from flows.wording import counted, size
+
+if TYPE_CHECKING:
+    from flows.steps.score.files import Plan
+    from flows.steps.score.job import Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(ReadingOptions, ScaleOptions, RulesOptions):
+    """The options of the command."""
+
+    input: Annotated[
+        str,
+        of_data(
+            help="CSV or Parquet files, of reviews also JSONL: a file, glob or folder, which may be at s3://."
+        ),
+    ]
+    text_column: Annotated[str, of_data(help="Column with the text.")] = "text"
+    id_column: Annotated[
+        str | None, of_data(help="Column that names the row; by default id, if there is one.")
+    ] = None
+    time_column: Annotated[
+        str | None, of_data(help="Column of readings with the time; by default as in training.")
+    ] = None
+    group_column: Annotated[
+        str | None, of_data(help="Column of readings with the device; by default as in training.")
+    ] = None
+    new: Annotated[
+        bool, of_data(help="Take only files whose content no run before has added to --output.")
+    ] = False
+    settle: Annotated[
+        str | None,
+        of_data(
+            metavar="SECONDS",
+            help="Seconds for which a new file must be unmodified to be taken; by default 60.",
+        ),
+    ] = None
+    since: Annotated[
+        str | None, of_data(metavar="DATE", help="Take only files of this day and later ones.")
+    ] = None
+    until: Annotated[
+        str | None, of_data(metavar="DATE", help="Take only files of days before this one.")
+    ] = None
+    missing: MissingMarks = None
+    model: Annotated[
+        str,
+        of_model(
+            help="Folder of a run, or the name of a registered model, of which the version in production scores."
+        ),
+    ]
+    every: Annotated[
+        int | None,
+        of_model(
+            min=1,
+            metavar="N",
+            help="Readings from one window to the next; by default the last window of each device to forecast, and "
+            "half a window to classify.",
+        ),
+    ] = None
+    gpus: Annotated[
+        str | None,
+        of_scale(
+            metavar="X",
+            help="GPUs that Ray sets aside for each worker, by default 0; the layers compute on the CPU.",
+        ),
+    ] = None
+    registry: Annotated[
+        str | None, of_registry(help="Folder of the registry; by default models.")
+    ] = None
+    output: Annotated[str, of_run(help="Folder for the scores, which may be at s3://.")]
+    gate: Annotated[
+        bool,
+        of_run(
+            help="Fail, after the scores are written, where the data is past the limit of a rule."
+        ),
+    ] = False
+
+
+@takes(ScoreOptions)
+def score(options: ScoreOptions) -> None:
+    """Score files with the model of a run; what is already scored is left as it is."""
+    from flows.orchestration.own_server import own_server
+
+    server = None if options.dry_run else own_server()
+    from flows import REPORT
+    from flows.cli.look import look_at_scoring
+    from flows.orchestration.surroundings import surroundings
+    from flows.parameters import Execution, Selection
+    from flows.store.outputs import DRIFT
+    from flows.store.storage import redacted
+    from flows.tables.columns import Columns
+
+    execution = Execution(**given(Execution, options))
+    limits = limits_of(options.limit)
+    selection = Selection(**given(Selection, options))
+    reading = reading_of(options)
+    folder = Path(options.registry or "models")
+    columns = Columns(text=options.text_column, id=options.id_column)
+    series = options.time_column, options.group_column
+    look_at_scoring(
+        options.model, options.input, columns, options.output, *series, selection, folder, reading
+    )
+    if options.dry_run:
+        from flows.steps.score.files import plan_files
+        from flows.steps.score.job import scoring_job
+        from flows.store.registry import chosen_model
+
+        with chosen_model(options.model, folder) as run_dir:
+            job = scoring_job(
+                run_dir, columns, options.output, options.every, *series, execution, reading
+            )
+            plan = plan_files(job, options.input, selection)
+        _show_plan(plan, redacted(options.output))
+        return
+
+    with surroundings(server):
+        import flows.steps.report.scores  # noqa: F401 (draws: there is time for that while the server starts)
+        from flows.score import score as flow
+
+    done = flow(
+        options.model,
+        options.input,
+        options.output,
+        options.text_column,
+        options.id_column,
+        *series,
+        options.every,
+        execution,
+        selection,
+        folder,
+        limits,
+        options.gate,
+        reading,
+    )
+    if done.nothing:
+        typer.echo(f"Nothing to do: {done.nothing}")
+        _show_account(done)
+        return
+    pairs(
+        ("rows scored", f"{done.rows:,}"),
+        ("rows rejected", f"{done.rejected:,}"),
+        ("shards", f"{done.shards:,}, {done.skipped:,} of them done before"),
+        ("checks", f"{done.checks}, in {DRIFT}"),
+        ("time", f"{done.seconds:.1f} s"),
+    )
+    typer.echo(f"Scores: {redacted(options.output)}")
+    typer.echo(f"Report: {redacted(options.output).rstrip('/')}/{REPORT}")
+    _show_account(done)
+
+
+def _show_account(done: "Summary") -> None:
+    for line in done.account.lines():
+        typer.echo(line)
+
+
+def _show_plan(plan: "Plan", output: str) -> None:
+    """Prints the files that would be scored, and how much of them is to do."""
+    table = listing("size", "file")
+    for file in plan.files:
+        table.add_row(size(file.size), escape(str(file)))
+    Console().print(table)
+    files = f"{counted(len(plan.files), 'file')} into {output}"
+    if plan.done is None:
+        shards = counted(plan.shards, "shard")
+        typer.echo(f"Would score {shards} of {files}, but for those that turn out to be done")
+    else:
+        to_do = plan.shards - plan.done
+        typer.echo(f"Would score {to_do:,} of {counted(plan.shards, 'shard')} of {files}")
+    for name, reason in plan.failed.items():
+        typer.echo(f"Would fail after that, since {name} cannot be read: {reason}")
+    if plan.repeated or plan.waiting:
+        typer.echo(
+            f"Would leave {counted(plan.repeated, 'file')} whose content is there already, "
+            f"and {counted(plan.waiting, 'file')} that may still be written to"
+        )
+    typer.echo(DRY)

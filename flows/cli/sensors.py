@@ -1,0 +1,95 @@
+"""rnnfast sensors."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from flows.cli.options import MissingMarks, TimeColumn, TimeFormat, TrainingOptions
+from flows.cli.panels import of_data, of_model, of_training, takes
+from flows.cli.set_names import assigned
+from flows.cli.settings import chosen, given, reading_of
+from flows.cli.training import in_common, show_plan, show_run
+from rnnfast.models.choices import Task, WindowCell
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorsOptions(TrainingOptions):
+    """The options of the command."""
+
+    dataset: Annotated[
+        str,
+        of_data(
+            help="Readings: sample, szeged, ettm1, etth1, hapt, or a file, glob or folder, which may be at s3://."
+        ),
+    ] = "sample"
+    time_column: TimeColumn = None
+    time_format: TimeFormat = None
+    target: Annotated[
+        str | None,
+        of_data(help="Columns to forecast, separated by commas; by default all that are read."),
+    ] = None
+    features: Annotated[
+        str | None,
+        of_data(
+            help="Columns to read, separated by commas, and calendar for the hour, day and season; by default all "
+            "columns of numbers."
+        ),
+    ] = None
+    label_column: Annotated[str | None, of_data(help="Column with the label.")] = None
+    group_column: Annotated[
+        str | None, of_data(help="Column with the device or person; by default all is one series.")
+    ] = None
+    missing: MissingMarks = None
+    task: Annotated[
+        Task | None,
+        of_model(
+            help="What the model does: forecast or classify; by default what the data set is for, with your own files "
+            "forecast."
+        ),
+    ] = None
+    cell: Annotated[
+        WindowCell,
+        of_model(
+            help="The model: a recurrent network (rnn, gru, lstm), another one (linear, dlinear, mlp, cnn), or a rule "
+            "without training (persistence, seasonal)."
+        ),
+    ] = "gru"
+    horizon: Annotated[
+        str | None,
+        of_model(metavar="N", help="Readings ahead to forecast; by default as suits the data."),
+    ] = None
+    yardstick: Annotated[
+        bool, of_training(help="Also train the networks without recurrence beside it.")
+    ] = False
+
+
+@takes(SensorsOptions)
+def sensors(options: SensorsOptions) -> None:
+    """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
+    from flows.orchestration.own_server import own_server
+
+    server = None if options.dry_run else own_server()
+    from flows.cli.look import look_at_training
+    from flows.orchestration.surroundings import surroundings
+    from flows.parameters import SensorsData
+    from rnnfast.models.window_config import WINDOW_PRESETS, WindowConfig
+    from rnnfast.training.settings import WindowTraining
+
+    set_data, set_model, set_training = assigned(options.settings, "sensors")
+    preset = chosen(WINDOW_PRESETS, options.preset, options.cell)
+    reading = {"reading": reading_of(options)}
+    data = SensorsData(**preset["data"] | given(SensorsData, options) | reading | set_data)
+    suits_model, suits_training = data.suggested
+    usual = {**suits_model, **preset["model"], **given(WindowConfig, options)}
+    model = WindowConfig(**usual | {"task": data.chosen_task} | set_model)
+    training = WindowTraining(
+        **{**suits_training, **preset["training"], **given(WindowTraining, options), **set_training}
+    )
+    common = in_common(options)
+    look_at_training(data, common["output"], common["processes"], options.cell, training.batch_size)
+    if options.dry_run:
+        show_plan(data, model, training, common["output"], common["registration"])
+        return
+    with surroundings(server):
+        from flows.sensors import sensors as flow
+
+    show_run(flow(data=data, model=model, training=training, **common))

@@ -1,0 +1,1 @@
+"""What is Prefect's: engine, artifacts, events, automations, deployments, the server, and how a job ends."""

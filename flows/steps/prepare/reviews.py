@@ -1,0 +1,254 @@
+"""Turns a data set into the parts of a job: train, validation and test, a Parquet file each.
+
+Files of one's own go by twice, a batch at a time: first their labels and groups, by which the parts are drawn, then the
+rows, each into its part. Of a row nothing is held but 8 bytes, at first for the draw, then for the texts that are in
+two parts. Data sets that have a name are small, and split in memory.
+"""
+
+import json
+import logging
+import shutil
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flows.datasets import DATASETS
+from flows.datasets.base import Dataset, Splits, read_labels, reviews_writer, write_reviews
+from flows.datasets.labelled import MOST_LABELS, LabelledFiles, two_labels
+from flows.datasets.labels import near
+from flows.errors import InputError
+from flows.parameters import ReviewsData
+from flows.progress import rows_bar
+from flows.steps.prepare.download import sha256
+from flows.steps.prepare.draw import TEST, Draw, Lots, sides
+from flows.steps.prepare.duplicates import in_both, text_digests
+from flows.steps.prepare.split import split, too_few
+from flows.unfinished import at_end
+from flows.wording import counted
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "validation", "test")
+DUPLICATES = "duplicates.npy"
+BATCH = 8192  # rows
+
+
+class Source(NamedTuple):
+    """What there is to write.
+
+    Attributes:
+        labels: the names of label 0 and label 1.
+        rows: how many there are in all parts.
+        by_group: whether the parts were drawn by group.
+        batches: rows of SCHEMA in the order of each part, and the number of the part in PARTS.
+        unlabelled: rows that were left out since they have no label.
+    """
+
+    labels: tuple[str, str]
+    rows: int
+    by_group: bool
+    batches: Iterator[tuple[int, pa.Table]]
+    unlabelled: int = 0
+
+
+def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) -> Path:
+    """Writes the parts, and what is known about them.
+
+    That is `data.json`, the `source` of the data and its `rows`, counted, and `duplicates.npy`: of each test row (N,)
+    bool whether its text is also in the training or validation rows.
+
+    Args:
+        data: what to read.
+        archive: of a data set that has one, downloaded.
+        cache: tables read from an archive are kept here, by the archive's content.
+        work: the folder to write into.
+
+    Returns:
+        `work`.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+    digest = sha256(archive) if archive else None
+    source = _named(data, archive, digest, cache) if data.is_named else _of_files(data)
+    counts, duplicates = _write(source, data, work)
+    np.save(work / DUPLICATES, duplicates)
+    about = {
+        "source": {
+            **data.model_dump(exclude={"mirror"}, exclude_none=True),
+            "about": DATASETS[data.dataset].about if data.is_named else "files of the user",
+            "sha256": digest,
+            "validation_drawn_by": "group" if source.by_group else "row",
+        },
+        "rows": {
+            **{f"{name}_rows": int(n) for name, n in zip(PARTS, counts, strict=True)},
+            "unlabelled_rows": source.unlabelled,
+            "duplicates_in_train_and_test": int(duplicates.sum()),
+        },
+    }
+    (work / "data.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return work
+
+
+def _write(source: Source, data: ReviewsData, work: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Writes the parts; returns their numbers of rows (3,), and which test rows have a text of another part."""
+    counts = np.zeros((len(PARTS), 2), int)  # by part and label
+    rest, test = array("Q"), array("Q")  # digests of texts
+    with ExitStack() as stack:
+        advance = stack.enter_context(rows_bar("preparing reviews", source.rows))
+        writers = [
+            stack.enter_context(reviews_writer(work / f"{part}.parquet", source.labels))
+            for part in PARTS
+        ]
+        for part, table in source.batches:
+            writers[part](table)
+            counts[part] += np.bincount(table["label"].to_numpy(), minlength=2)
+            (test if part == TEST else rest).frombytes(text_digests(table["text"]).tobytes())
+            advance(len(table), len(table))
+        if counts.sum() != source.rows:
+            raise InputError(
+                f"--dataset must stay as it is while it is read, it had {source.rows} rows "
+                f"and then {counts.sum()}"
+            )
+        if not counts.all():
+            purpose = "validation" if data.test_dataset else "testing and validation"
+            raise too_few(counts.sum(0).tolist(), purpose)
+    return counts.sum(1), in_both(np.array(rest, copy=False), np.array(test, copy=False))
+
+
+def _named(data: ReviewsData, archive: Path | None, digest: str | None, cache: Path) -> Source:
+    """A data set that has a name."""
+    dataset = DATASETS[data.dataset]
+    if archive is None or digest is None:
+        splits = dataset.read(None)
+    else:
+        folder = cache / "tables" / f"{dataset.name}-{dataset.version}-{digest[:16]}"
+        splits = _read_cached(dataset, archive, folder)
+    rest, test = splits.train, splits.test
+    if test is None:
+        rest, test = split(rest, data.test_share, data.split_seed, "testing")
+    tables = (*split(rest, data.validation_share, data.split_seed, "validation"), test)
+    batches = (
+        (part, table.slice(start, BATCH))
+        for part, table in enumerate(tables)
+        for start in range(0, len(table), BATCH)
+    )
+    by_group = rest["group"].null_count < len(rest)
+    return Source(splits.labels, sum(map(len, tables)), by_group, batches)
+
+
+def _of_files(data: ReviewsData) -> Source:
+    """Files of one's own: reads their labels and groups, and draws."""
+    files = LabelledFiles.find(
+        data.dataset, data.columns, "--dataset", data.label_rule, data.reading
+    )
+    draw = Draw(data.split_seed)
+    for keys in _keys(files):
+        draw.add(keys["label"], keys["group"])
+        if len(draw.rows) > MOST_LABELS:
+            break
+    files.unlabelled.require_few(data.columns, data.unlabelled)
+    labels = two_labels(draw.rows, data.columns)
+    rows, missing, tests = draw.rows.total(), files.unlabelled.missing, None
+    if data.test_dataset is not None:
+        tests = LabelledFiles.find(
+            data.test_dataset, data.columns, "--test-dataset", data.label_rule, data.reading
+        )
+        rows += _test_rows(tests, labels, data)
+        missing += tests.unlabelled.missing
+    if missing:
+        first = files.unlabelled.first or (tests.unlabelled.first if tests else "")
+        logger.warning(
+            "%s without a label in %r left out, the first is %s",
+            counted(missing, "row"),
+            data.label_column,
+            first,
+        )
+    share = data.test_share if tests is None else 0.0
+    cuts = draw.cuts(labels, share, data.validation_share)
+    batches = _drawn(files, tests, labels, cuts, Lots(data.split_seed))
+    return Source(files.names(labels), rows, draw.by_group, batches, missing)
+
+
+def _keys(files: LabelledFiles) -> Iterator[pa.Table]:
+    """The labels and groups of all rows."""
+    before = 0
+    with rows_bar("reading labels", sum(file.size for file in files.files)) as advance:
+        for keys, done in files.read_keys():
+            advance(len(keys), done - before)
+            before = done
+            yield keys
+
+
+def _test_rows(tests: LabelledFiles, labels: tuple[str, str], data: ReviewsData) -> int:
+    """How many test rows with a label there are.
+
+    Raises:
+        InputError: they have other labels than the two, or one only, or too few have one.
+    """
+    counts: Counter[str] = Counter()
+    for keys in _keys(tests):
+        counts.update(dict(pair.values() for pair in pc.value_counts(keys["label"]).to_pylist()))
+        if unknown := sorted(set(counts) - set(labels)):
+            raise InputError(
+                f"--test-dataset must hold the labels of --dataset, {labels[0]!r} and "
+                f"{labels[1]!r}; found {unknown[0]!r} as well{_hint(unknown[0], labels)}"
+            )
+    tests.unlabelled.require_few(data.columns, data.unlabelled)
+    if len(counts) < 2:
+        alone = next(iter(counts), "none")
+        raise InputError(f"--test-dataset must hold rows of both labels, found {alone!r} alone")
+    return counts.total()
+
+
+def _hint(label: str, labels: tuple[str, str]) -> str:
+    """What to do about a label that is like one of the two."""
+    return "; --join-labels makes one of them" if near([label, *labels]) else ""
+
+
+def _drawn(
+    files: LabelledFiles,
+    tests: LabelledFiles | None,
+    labels: tuple[str, str],
+    cuts: np.ndarray,
+    lots: Lots,
+) -> Iterator[tuple[int, pa.Table]]:
+    for table in files.read_reviews(labels):
+        drawn = sides(lots.draw(table["group"]), table["label"].to_numpy(), cuts)
+        for part in np.unique(drawn).tolist():
+            yield part, table.filter(pa.array(drawn == part))
+    if tests is not None:
+        for table in tests.read_reviews(labels):
+            yield TEST, table
+
+
+def _read_cached(dataset: Dataset, archive: Path, folder: Path) -> Splits:
+    """The tables of an archive from `folder`, which is filled the first time."""
+    train, test = folder / "train.parquet", folder / "test.parquet"
+    if folder.is_dir():
+        tests = pq.read_table(test) if test.exists() else None
+        return Splits(pq.read_table(train), tests, read_labels(train))
+    splits = dataset.read(archive)
+    building = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+    with at_end(partial(shutil.rmtree, building, ignore_errors=True)):
+        building.mkdir(parents=True)
+        write_reviews(splits.train, splits.labels, building / train.name)
+        if splits.test is not None:
+            write_reviews(splits.test, splits.labels, building / test.name)
+        try:
+            building.rename(folder)
+        except OSError:
+            # Another run was first; its tables are the same.
+            if not folder.is_dir():
+                raise
+    return splits

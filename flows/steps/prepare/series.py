@@ -1,0 +1,359 @@
+"""Turns readings into the parts of a job: which windows are to train, to validate and to test on."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from flows.datasets.labels import near
+from flows.datasets.series_columns import PRESENT
+from flows.errors import InputError, RepeatedError
+from flows.parameters import SensorsData
+from flows.steps.prepare.download import sha256
+from flows.steps.prepare.gather import (
+    RUNS,
+    VALUES,
+    NoReadingsError,
+    Readings,
+    gather,
+    open_readings,
+)
+from flows.steps.prepare.reviews import PARTS
+from flows.steps.prepare.series_source import source, told_apart
+from flows.tables.steps import step_text
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.series.calendar_steps import CALENDAR
+from rnnfast.series.order import CHUNK
+from rnnfast.series.scaling import Scaler
+from rnnfast.series.splits import by_group, chronological
+from rnnfast.series.windows import Windows
+from rnnfast.training.run_folder import SeriesInfo
+
+logger = logging.getLogger(__name__)
+
+SERIES, SPANS = "series.json", "spans.npz"
+
+
+def prepare_series(
+    data: SensorsData, archive: Path | None, config: WindowConfig, work: Path
+) -> Path:
+    """Writes the readings, the spans of each part, the test readings, and `data.json`.
+
+    A forecast is of readings of its own part; what it is made from may lie in the part before. A
+    window to classify lies within one label.
+
+    Args:
+        data: what to read.
+        archive: of a data set that has one, downloaded.
+        config: the model; its windows have to fit into the parts.
+        work: the folder to write into.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+    asked = data
+    while True:
+        counts: Counter[str] = Counter()
+        batches, info = source(data, archive, counts)
+        try:
+            readings, info = gather(batches, info, work, find_missing=data.sentinels is None)
+        except RepeatedError as error:
+            raise told_apart(error, data, info.time_column) from error
+        except NoReadingsError as error:
+            if not (sparse := _sparse(error.report, info, asked)):
+                raise
+            data = _without(data, info, sparse)
+            continue
+        if sparse := _sparse(readings.report, info, asked):
+            data = _without(data, info, sparse)
+            continue
+        spans = _spans(readings, info, data, config)
+        for name, (runs, _) in spans.items():
+            _require_windows(name, runs, config, readings, info)
+        constant = _constant(readings, spans["train"][0], info, data)
+        if not constant:
+            break
+        logger.warning(
+            "left out, since they do not vary in the training part: %s",
+            ", ".join(map(repr, constant)),
+        )
+        data = _without(data, info, constant)
+    _require_variation(readings, spans["train"][0], info)
+    if config.task == "classify" and len(info.labels) < 2:
+        raise InputError(
+            f"--label-column must hold two labels or more, found {', '.join(info.labels) or 'none'}"
+        )
+    if pair := near(info.labels):
+        raise InputError(
+            f"--label-column must hold labels that differ in more than case and spaces, "
+            f"found {' and '.join(map(repr, pair))}; --join-labels makes one of them"
+        )
+    arrays: dict[str, Any] = {f"{name}_runs": runs for name, (runs, _) in spans.items()}
+    arrays |= {f"{name}_labels": labels for name, (_, labels) in spans.items()}
+    np.savez(work / SPANS, **arrays)
+    (work / SERIES).write_text(info.model_dump_json(), encoding="utf-8")
+    _write_test(readings, spans["test"][0], info, work / "test.parquet")
+    windows = {
+        f"{name}_windows": len(_windows(readings, runs, config, 0))
+        for name, (runs, _) in spans.items()
+    }
+    parts = _readings_of_parts(readings, spans, config)
+    about = {
+        "source": {
+            **asked.model_dump(exclude={"mirror"}, exclude_none=True, mode="json"),
+            "about": data.named.about if data.named else "files of the user",
+            "sha256": sha256(archive) if archive else None,
+        },
+        "rows": {**windows, **parts, **readings.report, **counts},
+    }
+    (work / "data.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return work
+
+
+def part_windows(
+    work: Path, part: str, config: WindowConfig, stride: int = 0
+) -> tuple[Windows, torch.Tensor, Readings] | None:
+    """The windows of a part, the labels of their runs, and all readings; None without that part.
+
+    A `stride` of 0 takes all windows to forecast, and half a window to classify.
+    """
+    readings = open_readings(work)
+    with np.load(work / SPANS) as spans:
+        if f"{part}_runs" not in spans:
+            return None
+        runs, labels = spans[f"{part}_runs"], spans[f"{part}_labels"]
+    windows = _windows(readings, runs, config, stride)
+    long_enough = runs[:, 1] - runs[:, 0] >= windows.size
+    return windows, torch.from_numpy(labels[long_enough]), readings
+
+
+def _windows(readings: Readings, runs: np.ndarray, config: WindowConfig, stride: int) -> Windows:
+    if config.task == "forecast":
+        return Windows(readings.tensor(), runs, config.lookback + config.horizon, stride or 1)
+    return Windows(readings.tensor(), runs, config.lookback, stride or config.lookback // 2)
+
+
+def _spans(
+    readings: Readings, info: SeriesInfo, data: SensorsData, config: WindowConfig
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each part the runs (R, 2) that windows are cut from, and their labels (R,)."""
+    labelled = (
+        readings.labels >= 0 if config.task == "classify" else np.ones(len(readings.runs), bool)
+    )
+    runs, labels = readings.runs[labelled], readings.labels[labelled]
+    groups = readings.groups[labelled]
+    if config.task == "classify" and len(readings.group_names) > 1:
+        of_group = _grouped(readings, data)
+        part_of = np.array([of_group[name] for name in readings.group_names])[groups]
+        return {
+            name: (runs[part_of == i], labels[part_of == i])
+            for i, name in enumerate(PARTS)
+            if data.validation_share or name != "validation"
+        }
+    reach = config.lookback if config.task == "forecast" else 0
+    cuts = _cuts(readings, data)
+    spans = {}
+    for name, start, stop in zip(PARTS, cuts[:-1], cuts[1:], strict=True):
+        if stop <= start:
+            continue
+        cut = np.array(
+            [
+                _cut(readings.times[first:last], start, stop, reach) + first
+                for first, last in runs.tolist()
+            ]
+        ).reshape(-1, 2)
+        kept = cut[:, 1] > cut[:, 0]
+        spans[name] = cut[kept], labels[kept]
+    return spans
+
+
+def _readings_of_parts(
+    readings: Readings, spans: dict[str, tuple[np.ndarray, np.ndarray]], config: WindowConfig
+) -> dict[str, int]:
+    """How many readings the windows of each part hold, what they reach back to in the one before not counted again.
+
+    What is on the grid and in no window, and what is not on the grid for want of a value, is counted as well.
+    """
+    own, report = readings.own, readings.report
+    assert own is not None
+    size = _window_size(config)
+    runs = sorted(
+        (start, stop, name)
+        for name, (found, _) in spans.items()
+        for start, stop in found.tolist()
+        if stop - start >= size
+    )
+    counts, done = Counter({f"{name}_readings": 0 for name in PARTS}), 0
+    for start, stop, name in runs:
+        counts[f"{name}_readings"] += int(np.count_nonzero(own[max(start, done) : stop]))
+        done = max(done, stop)
+    on_grid = int(np.count_nonzero(own))
+    of_cells = report["readings"] - report["duplicates_dropped"] - report["readings_merged"]
+    return dict(counts) | {
+        "readings_in_no_window": on_grid - sum(counts.values()),
+        "readings_without_a_value": of_cells - on_grid,
+    }
+
+
+def _window_size(config: WindowConfig) -> int:
+    return config.lookback + (config.horizon if config.task == "forecast" else 0)
+
+
+def _cut(times: np.ndarray, start: int, stop: int, reach: int) -> np.ndarray:
+    """Of a run the rows of a part, and so many before them; none where the run has none in the part."""
+    first, last = np.searchsorted(times, [start, stop])
+    return np.array([max(0, first - reach) if first < last else last, last])
+
+
+def _cuts(readings: Readings, data: SensorsData) -> list[int]:
+    """Times at which the parts start, and at which the last one ends."""
+    ends = [np.iinfo(np.int64).min, np.iinfo(np.int64).max]
+    if data.named and data.named.cuts and data.order == "time":
+        last = min(data.named.cuts[2], len(readings.times)) - 1
+        starts = [int(readings.times[cut]) for cut in data.named.cuts[:2]]
+        return [ends[0], *starts, int(readings.times[last]) + 1]
+    validation = (1 - data.test_share) * data.validation_share
+    if not data.validation_share:
+        [test] = chronological(readings.times, [data.test_share])
+        return [ends[0], test, test, ends[1]]
+    cuts = chronological(readings.times, [validation, data.test_share])
+    return [ends[0], *cuts, ends[1]]
+
+
+def _grouped(readings: Readings, data: SensorsData) -> dict[str | None, int]:
+    """Which part each group is in, by its place in PARTS."""
+    names = [str(name) for name in readings.group_names]
+    test = data.test_groups or (data.named.test_groups if data.named else ())
+    unknown = sorted(set(test) - set(names))
+    if unknown:
+        raise InputError(
+            f"--test-groups must be groups of the data, which has {', '.join(sorted(names)[:20])}; "
+            f"got {unknown[0]!r}"
+        )
+    rest = [name for name in names if name not in test]
+    shares = [data.validation_share] if data.validation_share else []
+    if not test:
+        shares = [(1 - data.test_share) * share for share in shares] + [data.test_share]
+    try:
+        drawn = by_group(rest, shares, data.split_seed) if shares else [rest]
+    except ValueError as error:
+        raise InputError(f"--group-column: {error}") from error
+    validation = drawn[1] if data.validation_share else []
+    tests = test or drawn[-1]
+    return {
+        name: 2 if str(name) in tests else 1 if str(name) in validation else 0
+        for name in readings.group_names
+    }
+
+
+def _require_windows(
+    part: str, runs: np.ndarray, config: WindowConfig, readings: Readings, info: SeriesInfo
+) -> None:
+    size = _window_size(config)
+    longest = int((runs[:, 1] - runs[:, 0]).max()) if len(runs) else 0
+    if longest < size:
+        missing = readings.report["missing"]
+        worst = max(missing, key=lambda name: missing[name])
+        cause = ""
+        if missing[worst]:
+            cause = (
+                f"; {worst!r} cuts it most often, it misses {missing[worst]:,} of {readings.report['readings']:,} "
+                "values: leave it out of --features, or raise --set carry"
+            )
+        raise InputError(
+            f"--dataset must hold {size} readings in a row for {part}, which a window of the model "
+            f"takes (--set lookback, horizon); the longest stretch without a gap has {longest}, with a step of "
+            f"{step_text(info.step, info.unit)}{cause}"
+        )
+
+
+def _sparse(report: Mapping[str, Any], info: SeriesInfo, asked: SensorsData) -> list[str]:
+    """The channels with hardly any value that nobody asked for, unless nothing is left; each is logged."""
+    if asked.features or asked.named or report["readings"] == 0:
+        return []
+    shares = {name: count / report["readings"] for name, count in report["missing"].items()}
+    found = [name for name in info.own if shares[name] > 1 - PRESENT and name not in asked.target]
+    if not found or len(found) == len(info.own):
+        return []
+    shown = ", ".join(f"{name!r} ({shares[name]:.0%} missing)" for name in found)
+    logger.warning("columns left out of the features, mostly missing: %s", shown)
+    return found
+
+
+def _without(data: SensorsData, info: SeriesInfo, channels: list[str]) -> SensorsData:
+    """What to read instead: the same without some channels, and with all that was found, so that it is said once."""
+    features = [name for name in info.own if name not in channels]
+    found = {
+        "features": (*features, *(["calendar"] if info.calendar else [])),
+        "time_column": info.time_column or None,
+        "time_format": info.time_format or None,
+        "sentinels": info.sentinels,
+    }
+    return data.model_copy(update=found)
+
+
+def _constant(
+    readings: Readings, runs: np.ndarray, info: SeriesInfo, data: SensorsData
+) -> list[str]:
+    """The channels that do not vary in the training part, unless nothing is left or one is a target by name."""
+    scaler = Scaler.fit(readings.values, runs)
+    found = [info.channels[i] for i in scaler.constant if info.channels[i] not in CALENDAR]
+    wanted = {*data.target, *(info.targets if data.named else ())}
+    is_needed = wanted & {*found} or len(found) == len(info.own)
+    return [] if is_needed else found
+
+
+def _require_variation(readings: Readings, runs: np.ndarray, info: SeriesInfo) -> Scaler:
+    scaler = Scaler.fit(readings.values, runs)
+    for channel in scaler.constant:
+        if info.channels[channel] not in CALENDAR:
+            raise InputError(
+                f"--features must vary in the training part, {info.channels[channel]!r} is "
+                f"{readings.values[runs[0, 0], channel]:g} throughout"
+            )
+    # A calendar that stands still in a short training part says nothing, and does no harm.
+    scaler.scale[scaler.constant] = 1.0
+    return scaler
+
+
+def training_scaler(work: Path) -> Scaler:
+    """Means and deviations over the training part."""
+    info = SeriesInfo.model_validate_json((work / SERIES).read_text(encoding="utf-8"))
+    with np.load(work / SPANS) as spans:
+        return _require_variation(open_readings(work), spans["train_runs"], info)
+
+
+def training_digest(work: Path) -> str:
+    """The SHA-256, in hexadecimal, of all that `prepare_series` left to train on."""
+    sums = "".join(sha256(work / name) for name in (VALUES, RUNS, SERIES, SPANS))
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def _write_test(readings: Readings, runs: np.ndarray, info: SeriesInfo, path: Path) -> None:
+    """The readings of the test part, with what their windows reach back to, as a file to score."""
+    own = [(i, name) for i, name in enumerate(info.channels) if name not in CALENDAR]
+    of_run = np.searchsorted(readings.runs[:, 1], runs[:, 0], "right")
+    group = info.group_column
+    time = info.time_column or "time"
+    schema: dict[str, Any] = {time: pa.timestamp("us", "UTC")}
+    schema |= {group: pa.string()} if group else {}
+    schema |= {name: pa.float32() for _, name in own}
+    with pq.ParquetWriter(path, pa.schema(list(schema.items()))) as writer:
+        for (start, stop), run in zip(runs.tolist(), of_run, strict=True):
+            for first in range(start, stop, CHUNK):
+                rows = slice(first, min(first + CHUNK, stop))
+                times = pa.array(readings.times[rows], pa.timestamp("us", "UTC"))
+                columns: dict[str, Any] = {time: times}
+                if group:
+                    name = readings.group_names[readings.groups[run]]
+                    columns[group] = pa.array([name] * len(times), pa.string())
+                columns |= {name: readings.values[rows, i] for i, name in own}
+                writer.write_table(pa.table(columns, schema=writer.schema))

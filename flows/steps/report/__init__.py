@@ -1,0 +1,1 @@
+"""From a trained model or its scores to figures and pages."""

@@ -1,0 +1,207 @@
+"""Measures a trained model of windows on the readings that it has not seen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from flows.progress import bar
+from flows.steps.prepare.series import part_windows
+from flows.store.json_files import read_json, write_json
+from rnnfast.evaluation.drift import Tally
+from rnnfast.evaluation.metrics import ForecastErrors, calibration, label_metrics
+from rnnfast.evaluation.profiles import Profile, tally_outputs
+from rnnfast.models.windows import WindowModel
+from rnnfast.scoring.scorers import SensorScorer
+from rnnfast.series.windows import Windows
+from rnnfast.training.prediction import forecasts
+
+EXAMPLES = 3  # windows shown: the worst, and of the others the one in the middle
+SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
+
+
+def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = None) -> Path:
+    """Completes the `metrics.json` of a run.
+
+    Args:
+        parts: folder that `prepare_series` filled.
+        run: folder with the trained model.
+        beside: folders of evaluated models to set beside it, by name.
+
+    Returns:
+        The path of `metrics.json`. Errors of forecasts are in the units of the readings, or in standard
+        deviations of the channel where the data set is published so.
+    """
+    scorer = SensorScorer.load(run)
+    path = run / "metrics.json"
+    history = read_json(path)["history"]
+    profile = Profile.load(run)  # a model that is only measured beside another has none
+    tallies = (profile.test, profile.validation) if profile else (Tally(), Tally())
+    started = perf_counter()
+    test, examples, count = _measured(scorer, parts, "test", tallies[0])
+    seconds = perf_counter() - started
+    metrics: dict[str, Any] = {
+        "test": test,
+        "validation": _measured(scorer, parts, "validation", tallies[1])[0],
+        "history": history,
+        "data": read_json(parts / "data.json")["rows"],
+        "throughput": {
+            "train_readings_per_second": fmean(e["readings_per_second"] for e in history),
+            "score_windows_per_second": count / seconds,
+        },
+        "windows": examples,
+    }
+    if beside:
+        metrics["baseline"] = {
+            name: read_json(folder / path.name)["test"] for name, folder in beside.items()
+        }
+    if profile:
+        profile.save(run)
+    write_json(path, metrics)
+    return path
+
+
+def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dict[str, Any] | None:
+    """The figures of another model on the test windows of a job, in the units in which its `own` are.
+
+    Args:
+        parts: folder that `prepare_series` filled.
+        scorer: reads the same channels and gives the same targets, as far ahead, or the same labels.
+        own: the model that the job has trained.
+
+    Returns:
+        What `evaluate_series` has under "test"; None where the other model reads so much more of the past, or
+        windows to classify of another length, that these are not its windows.
+    """
+    config, ours = scorer.model.config, own.model.config
+    found = part_windows(parts, "test", ours)
+    assert found is not None
+    windows, labels, readings = found
+    if config.task == "classify":
+        if config.lookback != ours.lookback:
+            return None
+        with bar("comparing", len(windows), unit="windows") as advance:
+            return _label_figures(scorer, windows, labels, Tally(), advance)
+    runs = windows.runs + np.array([ours.lookback - config.lookback, 0])
+    of_run = np.searchsorted(readings.runs[:, 1], windows.runs[:, 0], "right")
+    if (runs[:, 0] < readings.runs[of_run, 0]).any():
+        return None
+    windows = Windows(windows.values, runs, config.lookback + config.horizon)
+    units = own.model if own.series.standardised else None
+    with bar("comparing", len(windows), unit="windows") as advance:
+        return _forecast_errors(scorer, windows, Tally(), advance, units)[0].result()
+
+
+def _label_figures(
+    scorer: SensorScorer, windows: Windows, labels: torch.Tensor, tally: Tally, advance: Any
+) -> dict[str, Any]:
+    predicted, sure = np.empty(len(windows), np.int64), np.empty(len(windows))
+    for numbers, logits in forecasts(scorer.model, windows):
+        sure[numbers], predicted[numbers] = logits.softmax(1).max(1)
+        tally_outputs(tally, scorer.model, (), logits.numpy())
+        advance(len(numbers))
+    true = np.concatenate([labels[windows.run_of(n)].numpy() for n in windows.batches(1 << 16)])
+    figures = label_metrics(true, predicted, len(scorer.series.labels))
+    figures["calibration"] = calibration(predicted == true, sure)
+    return figures
+
+
+def _measured(
+    scorer: SensorScorer, parts: Path, part: str, tally: Tally
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:
+    """The figures of a part, some of its windows, and how many there are; None without the part.
+
+    What the model gives is counted in the tally.
+    """
+    found = part_windows(parts, part, scorer.model.config)
+    if found is None:
+        return None, [], 0
+    windows, labels, readings = found
+    with bar(f"measuring {part}", len(windows), unit="windows") as advance:
+        if scorer.model.config.task == "classify":
+            return _label_figures(scorer, windows, labels, tally, advance), [], len(windows)
+        units = scorer.model if scorer.series.standardised else None
+        errors, worst = _forecast_errors(scorer, windows, tally, advance, units)
+    shown = [_example(scorer, windows, number, readings.times) for number in worst]
+    return errors.result(), shown, len(windows)
+
+
+def _forecast_errors(
+    scorer: SensorScorer, windows: Windows, tally: Tally, advance: Any, units: WindowModel | None
+) -> tuple[ForecastErrors, list[int]]:
+    """The errors of all windows; and the numbers of the worst, then that of the median one.
+
+    They are in the standard deviations of the model `units`, or in the units of the readings.
+    """
+    model = scorer.model
+    errors = ForecastErrors(model.config.horizon, scorer.series.targets)
+    of_window = np.empty(len(windows))
+    calibrated = bool(model.margins.any())
+    for numbers, output in forecasts(model, windows):
+        taken = model.standardised(windows.take(numbers))[..., model.targets].numpy()
+        past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
+        low, high = (end.numpy() for end in model.interval(output))
+        forecast = output[..., 0].numpy()
+        tally_outputs(tally, model, scorer.series.targets, output.numpy())
+        of_window[numbers.numpy()] = ((forecast - truth) ** 2).mean((1, 2))
+        last = past[:, -1]
+        if units is not model:
+            truth, forecast, low, high, last = (
+                _rescaled(model, units, each) for each in (truth, forecast, low, high, last)
+            )
+        errors.update(truth, forecast, last, (low, high) if calibrated else None)
+        advance(len(numbers))
+    order = np.argsort(-of_window, kind="stable")
+    apart: list[int] = []
+    for number in order.tolist():
+        # The worst window's neighbours are as bad, and the same.
+        if all(abs(number - other) > model.config.horizon for other in apart):
+            apart.append(number)
+        if len(apart) == EXAMPLES:
+            break
+    return errors, [*apart, int(order[len(order) // 2])]
+
+
+def _in_units(model: WindowModel, values: np.ndarray) -> np.ndarray:
+    mean, scale = model.mean[model.targets].numpy(), model.scale[model.targets].numpy()
+    result: np.ndarray = values * scale + mean
+    return result
+
+
+def _rescaled(model: WindowModel, other: WindowModel | None, values: np.ndarray) -> np.ndarray:
+    """From the standard deviations of one model to those of another, or to the units of the readings."""
+    values = _in_units(model, values)
+    if other is None:
+        return values
+    mean, scale = other.mean[other.targets].numpy(), other.scale[other.targets].numpy()
+    result: np.ndarray = (values - mean) / scale
+    return result
+
+
+def _example(
+    scorer: SensorScorer, windows: Windows, number: int, times: np.ndarray
+) -> dict[str, Any]:
+    """A window and its forecast of the first target, in the units of the readings."""
+    model = scorer.model
+    numbers = torch.tensor([number])
+    taken = windows.take(numbers)
+    with torch.inference_mode():
+        forecast = model(taken[:, : model.config.lookback])
+    low, high = (_in_units(model, end.numpy())[0, :, 0] for end in model.interval(forecast))
+    series = taken[0, :, model.targets[0]]
+    lookback = model.config.lookback
+    shown = max(SHOWN[0], SHOWN[1] * model.config.horizon)
+    stamp = np.datetime64(int(times[int(windows.starts(numbers)) + lookback]), "us")
+    return {
+        "channel": scorer.series.targets[0],
+        "time": str(stamp.astype("datetime64[s]")).replace("T", " "),
+        "past": series[max(0, lookback - shown) : lookback].tolist(),
+        "truth": series[lookback:].tolist(),
+        "forecast": _in_units(model, forecast[..., 0].numpy())[0, :, 0].tolist(),
+        "low": low.tolist() if model.margins.any() else None,
+        "high": high.tolist() if model.margins.any() else None,
+    }

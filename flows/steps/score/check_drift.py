@@ -1,0 +1,86 @@
+"""Holds rows that were scored against those of training: the rules for the data, and how far each feature has moved.
+
+What was counted of each shard adds up, whoever counted it; so the outcome depends on the rows alone.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from flows.steps.prepare.checks import check_forecast, check_readings, check_texts
+from flows.store.outputs import DRIFT, Outputs
+from rnnfast.evaluation.checks import Check, Limits, as_json, check, worst
+from rnnfast.evaluation.drift import Drift, Tally, drift
+from rnnfast.evaluation.profiles import Profile
+from rnnfast.scoring.scorers import Scorer, SensorScorer
+
+logger = logging.getLogger(__name__)
+
+
+def check_drift(
+    run_dir: Path,
+    scorer: Scorer | SensorScorer,
+    tally: Tally,
+    rejected: int,
+    limits: Limits,
+    outputs: Outputs,
+    runs: tuple[str, ...] = (),
+) -> list[Check]:
+    """Writes `drift.json` beside the scores.
+
+    Args:
+        run_dir: folder of the run, with its profile.
+        scorer: its model.
+        tally: of all rows that were scored.
+        rejected: how many could not be.
+        limits: the rules.
+        outputs: where the scores are.
+        runs: whose rows they are, where runs add to a folder; else none.
+
+    Returns:
+        The checks. Without a profile, in the run of an earlier version, there are none of drift.
+    """
+    of = "the scored rows"
+    if isinstance(scorer, Scorer):
+        rows = tally.counts["rows"] + rejected
+        found = check_texts(limits, tally, of)
+    else:
+        rows = tally.counts["readings"] + rejected
+        found = check_readings(limits, tally, scorer.series.own, of)
+        if scorer.model.config.task == "forecast":
+            found.append(check_forecast(limits, tally))
+    found.append(check(limits, "rejected", of, rejected / max(rows, 1)))
+    profile = Profile.load(run_dir) or Profile(Tally(), Tally(), Tally())
+    if not profile.reference:
+        logger.warning("%s has no profile of its training rows to compare with", run_dir)
+    moved = {
+        name: drift(before, tally.features[name])
+        for name, before in profile.reference.items()
+        if before.total and name in tally.features and tally.features[name].total
+    }
+    for name, feature in moved.items():
+        found.append(check(limits, "psi", name, feature.beyond_chance))
+        if name in profile.training.features:
+            found.append(check(limits, "outside", name, feature.outside))
+    content = {
+        **({"runs": runs} if runs else {}),
+        "status": worst(found),
+        "rows": rows,
+        "rejected": rejected,
+        "checks": as_json(found),
+        "features": {name: _told(feature) for name, feature in moved.items()},
+    }
+    outputs.folder.write(DRIFT, (json.dumps(content, indent=1) + "\n").encode())
+    return found
+
+
+def _told(feature: Drift) -> dict[str, Any]:
+    return {
+        "psi": feature.index,
+        "psi_by_chance": feature.chance,
+        "outside": feature.outside,
+        "edges": feature.edges,
+        "training": feature.training,
+        "now": feature.now,
+    }

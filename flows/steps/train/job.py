@@ -1,0 +1,97 @@
+"""A training as a file can say it: what is trained, on which rows, how. Any process can begin it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+import rnnfast
+from flows.errors import InputError
+from flows.steps.prepare.encode import open_encoded
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import build_model
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.models.windows import WindowModel, build_window_model
+from rnnfast.training.rows import Futures, LabelledWindows, Rows
+from rnnfast.training.run_folder import SeriesInfo
+from rnnfast.training.settings import TrainingSettings, WindowTraining
+
+TRAIN, VALIDATION = "train", "validation"  # parts of a job's data
+
+
+class _Job(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    parts: Path
+    data_digest: str
+
+    @property
+    def key(self) -> str:
+        """Tells this training from others: a digest of data, model, settings and code."""
+        said = self.model_dump(mode="json", exclude={"parts"}) | {"torch": torch.__version__}
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        for path in sorted(Path(rnnfast.__file__).parent.rglob("*")):
+            if path.suffix in (".py", ".so"):
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+
+class ReviewsJob(_Job):
+    """A model of reviews, on what `encode` left in a folder of each part below `parts`."""
+
+    kind: Literal["reviews"] = "reviews"
+    model: ModelConfig
+    training: TrainingSettings
+    vocabulary_size: int
+
+    def begin(self) -> tuple[nn.Module, Rows, Rows]:
+        """The untrained model, the rows to learn from, and those to choose the epoch by."""
+        model = build_model(self.model, self.vocabulary_size, self.training.seed)
+        train, validation = (open_encoded(self.parts / p, self.model) for p in (TRAIN, VALIDATION))
+        return model, train, validation
+
+
+class WindowsJob(_Job):
+    """A model of windows of readings, on what `prepare_series` left in `parts`."""
+
+    kind: Literal["windows"] = "windows"
+    model: WindowConfig
+    training: WindowTraining
+
+    def begin(self) -> tuple[WindowModel, Rows, Rows | None]:
+        """As of `ReviewsJob`; there may be no validation part.
+
+        Raises:
+            InputError: the model does not fit the data.
+        """
+        # Slow to import, and not needed by the workers of other jobs.
+        from flows.steps.prepare.series import SERIES, training_scaler
+
+        info = SeriesInfo.model_validate_json((self.parts / SERIES).read_text(encoding="utf-8"))
+        shape = len(info.channels), info.target_places, len(info.labels)
+        try:
+            model = build_window_model(self.model, *shape, self.training.seed)
+        except ValueError as error:
+            raise InputError(f"--set: {error}") from error
+        model.set_scaler(training_scaler(self.parts))
+        rows = self._rows(TRAIN, model, self.training.stride)
+        assert rows is not None
+        return model, rows, self._rows(VALIDATION, model, 0)
+
+    def _rows(self, part: str, model: WindowModel, stride: int) -> Futures | LabelledWindows | None:
+        from flows.steps.prepare.series import part_windows
+
+        found = part_windows(self.parts, part, self.model, stride)
+        if found is None:
+            return None
+        windows, labels, _ = found
+        if self.model.task == "classify":
+            return LabelledWindows(windows, labels)
+        return Futures(windows, model, self.training.loss)
+
+
+Job = Annotated[ReviewsJob | WindowsJob, Field(discriminator="kind")]

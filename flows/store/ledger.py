@@ -1,0 +1,175 @@
+"""Which files were taken into an output folder, by which run, with which model.
+
+The folder `runs` of an output folder has a file for each run, written up to three times: when the run has chosen its
+files; when they are scored, then with the shards that each came to; and when their rows were judged and accepted. What
+is scored, the shards' own records say; a run that was killed has left its first file and some shards, and the next run,
+which finds its files new, does what is missing, after it has removed what it would not do so itself; when its own first
+file is there, that of the killed one goes. When there are many, the files of runs that are done are merged into one.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+
+from flows.store.storage import Folder
+
+RUNS = "runs"
+MOST = 64  # files that are not merged
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as it was seen.
+
+    Attributes:
+        name: its place below the folder of the input.
+        size: bytes.
+        modified: when it was modified last, in nanoseconds since 1970.
+        sha256: of its bytes.
+        shards: the keys of what it came to.
+    """
+
+    name: str
+    size: int
+    modified: int
+    sha256: str
+    shards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run has taken.
+
+    Attributes:
+        id: rises from run to run.
+        at: when it began, in ISO 8601.
+        model: the folder of its model.
+        settings: all that decides the rows beside the input.
+        done: whether all shards are there.
+        files: those whose content was new.
+        repeated: those whose content was taken before, or is that of another one.
+        replaced: names of files whose earlier content no longer counts, since they have another one now.
+        rows: written.
+        rejected: rows that could not be used.
+        accepted: whether its rows, and those of all runs before it but for `held`, were judged and no gate was closed.
+        held: the ids of runs before it that it leaves as they are: their rows are of another model.
+    """
+
+    id: str
+    at: str
+    model: str
+    settings: Any
+    done: bool = False
+    files: tuple[Entry, ...] = ()
+    repeated: tuple[Entry, ...] = ()
+    replaced: tuple[str, ...] = ()
+    rows: int = 0
+    rejected: int = 0
+    accepted: bool = False
+    held: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> "Run":
+        """From what JSON had of `asdict`."""
+        entries = {
+            part: tuple(Entry(**each | {"shards": tuple(each["shards"])}) for each in content[part])
+            for part in ("files", "repeated")
+        }
+        names = {part: tuple(content.get(part, ())) for part in ("replaced", "held")}
+        return cls(**content | entries | names)
+
+
+@dataclass
+class Ledger:
+    """The runs of an output folder, as they were read.
+
+    Attributes:
+        folder: of their files.
+        done: the runs that are, in order.
+        left: the runs that were killed.
+        files: how many there are.
+        live: by name the files whose content counts, as they were taken.
+        seen: by name all files, as they were seen last, without their shards.
+    """
+
+    folder: Folder
+    done: list[Run] = field(default_factory=list)
+    left: list[Run] = field(default_factory=list)
+    files: int = 0
+    live: dict[str, Entry] = field(default_factory=dict)
+    seen: dict[str, Entry] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, output: Folder) -> "Ledger":
+        """The ledger of an output folder, which may have none."""
+        ledger = cls(output / RUNS)
+        runs: dict[str, Run] = {}
+        for name in sorted(name for name in ledger.folder.sizes() if name.endswith(".json")):
+            ledger.files += 1
+            for content in json.loads(ledger.folder.read(name))["runs"]:
+                run = Run.read(content)
+                if run.done:
+                    runs[run.id] = run
+                else:
+                    ledger.left.append(run)
+        ledger.done = [runs[name] for name in sorted(runs)]
+        for run in ledger.done:
+            for name in run.replaced:
+                ledger.live.pop(name, None)
+            ledger.live |= {entry.name: entry for entry in run.files}
+            for entry in (*run.files, *run.repeated):
+                ledger.seen[entry.name] = replace(entry, shards=())
+        return ledger
+
+    @property
+    def unaccepted(self) -> list[Run]:
+        """The runs that are done, and that neither themselves nor a later one had accepted."""
+        found: list[Run] = []
+        for run in self.done:
+            found.append(run)
+            if run.accepted:
+                found = [each for each in found if each.id in run.held]
+        return found
+
+    def next_id(self) -> str:
+        """The name of a new run, which sorts after all others."""
+        last = max((run.id for run in (*self.done, *self.left)), default="0-")
+        return f"{int(last.partition('-')[0]) + 1:08}-{uuid4().hex[:8]}"
+
+    def write(self, run: Run) -> None:
+        """Puts down what a run has chosen, or that it is done."""
+        self._write(_file(run), [run])
+
+    def merge(self) -> None:
+        """Makes one file of those of all runs that are done, where there are many."""
+        if self.files <= MOST or not self.done:
+            return
+        merged = f"{self.done[-1].id}-merged.json"
+        kept = {merged, *(_file(run) for run in self.left)}
+        old = [name for name in self.folder.sizes() if name not in kept]
+        self._write(merged, self.done)
+        for name in old:
+            self.folder.remove(name)
+
+    def forget(self, runs: Iterable[Run]) -> None:
+        """Removes what was put down of runs that are not done, when nothing is left of them or another has done it."""
+        for run in runs:
+            self.folder.remove(_file(run))
+        self.folder.remove_if_empty()
+
+    def _write(self, name: str, runs: Iterable[Run]) -> None:
+        content = {"runs": [asdict(run) for run in runs]}
+        self.folder.write(name, (json.dumps(content) + "\n").encode())
+
+
+def _file(run: Run) -> str:
+    return f"{run.id}.json"
+
+
+def with_shards(entries: Iterable[Entry], shards: dict[str, list[str]]) -> tuple[Entry, ...]:
+    """The files, each with the keys of its shards, by name."""
+    return tuple(
+        replace(entry, shards=tuple(sorted(shards.get(entry.name, ())))) for entry in entries
+    )

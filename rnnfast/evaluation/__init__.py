@@ -1,0 +1,31 @@
+"""How good a model is, why it says what it says, and whether data is as it was: metrics, attribution, checks, drift."""
+
+from rnnfast.evaluation.attribution import find_words, word_effects
+from rnnfast.evaluation.checks import Check, Limits, check
+from rnnfast.evaluation.drift import Drift, Histogram, Tally, drift
+from rnnfast.evaluation.metrics import (
+    ForecastErrors,
+    binary_metrics,
+    calibration,
+    conformal_margins,
+    label_metrics,
+)
+from rnnfast.evaluation.profiles import Profile
+
+__all__ = [
+    "Check",
+    "Drift",
+    "ForecastErrors",
+    "Histogram",
+    "Limits",
+    "Profile",
+    "Tally",
+    "binary_metrics",
+    "calibration",
+    "check",
+    "conformal_margins",
+    "drift",
+    "find_words",
+    "label_metrics",
+    "word_effects",
+]

@@ -1,0 +1,181 @@
+"""What the rows of a run were like, for later rows to be held against: the file `profile.json` of its folder.
+
+Rows are counted as `rnnfast.evaluation.drift` does, so that parts of them add up. Of texts the features are `words` and
+`characters` (how many), `unknown` (share of the words that the vocabulary lacks) and `non_ascii` (bytes beyond one a
+character, as a share); of readings each channel in standard deviations of the training part. What a model
+gives has features of its own: `score`, `label`, `forecast of` a channel.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from torch import Tensor
+
+from rnnfast.evaluation.drift import COUNTS, DEVIATIONS, SHARES, Histogram, Tally
+from rnnfast.text.vocabulary import Vocabulary, vectorize
+from rnnfast.training.run_folder import PROFILE
+
+if TYPE_CHECKING:
+    from rnnfast.models.windows import WindowModel
+
+LEARNED = {"unknown"}  # features of the input that training has a part in
+NO_WORDS = Vocabulary([Vocabulary.UNKNOWN, Vocabulary.PAD])
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+TEXTS = 4096  # looked at together
+READINGS = 1 << 16  # likewise
+
+
+@dataclass(eq=False)
+class Profile:
+    """The rows of a run.
+
+    Attributes:
+        training: the training rows, without what the model gives for them.
+        validation: the validation rows, with what the model gives.
+        test: the test rows, likewise.
+    """
+
+    training: Tally
+    validation: Tally
+    test: Tally
+
+    @property
+    def reference(self) -> dict[str, Histogram]:
+        """What other rows are to be like: the training rows, but for what the model knows of these.
+
+        The outputs for training rows would be too sure, and of the words of which the vocabulary was made fewer are
+        unknown: these are taken from the validation rows, and without any from the test rows.
+        """
+        apart = self.test.features | {k: v for k, v in self.validation.features.items() if v.total}
+        known = {name: apart[name] for name in (LEARNED & apart.keys())}
+        return apart | self.training.features | known
+
+    def save(self, run_dir: Path) -> None:
+        """Writes `profile.json`."""
+        parts = {name: tally.as_json() for name, tally in vars(self).items()}
+        (run_dir / PROFILE).write_text(json.dumps(parts) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Profile | None:
+        """Reads it; None where a run of an earlier version has none."""
+        try:
+            parts = json.loads((run_dir / PROFILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return cls(**{name: Tally.from_json(part) for name, part in parts.items()})
+
+
+def quantiles(features: Mapping[str, Histogram]) -> dict[str, dict[str, float | None]]:
+    """The least value, some quantiles, and the largest value of each feature that has a value."""
+    return {
+        name: {
+            "low": histogram.low,
+            **{f"{share:.0%}": histogram.quantile(share) for share in QUANTILES},
+            "high": histogram.high,
+        }
+        for name, histogram in features.items()
+        if histogram.total
+    }
+
+
+def tally_texts(
+    texts: pa.Array | pa.ChunkedArray, vocabulary: Vocabulary, sequence_length: int
+) -> Tally:
+    """What `tally_ids` counts of texts, none of them null, that nobody has turned into ids.
+
+    Args:
+        texts: Arrow strings.
+        vocabulary: of the model.
+        sequence_length: words that the model reads.
+    """
+    tally = Tally()
+    for start in range(0, len(texts), TEXTS):
+        part = texts[start : start + TEXTS]
+        tally_ids(tally, part, *vectorize(part, vocabulary, sequence_length))
+    return tally
+
+
+def tally_ids(
+    tally: Tally, texts: pa.Array | pa.ChunkedArray, ids: Tensor, lengths: Tensor
+) -> None:
+    """Adds texts, as a model reads them: `rows`, `words`, `unknown`, `blank`, `cut`, and their features.
+
+    Args:
+        tally: to add to.
+        texts: N Arrow strings; those without a word are `blank`.
+        ids: (N, L) of `rnnfast.text.vocabulary.vectorize`; of texts of L words or more, `cut`, the first L.
+        lengths: (N,) likewise.
+    """
+    words, unknown = lengths.numpy().copy(), (ids == 0).sum(1).numpy()
+    # A text without a word reads as one that is unknown; with a word more, only the latter is two.
+    suspects = np.flatnonzero((words == 1) & (unknown == 1))
+    longer = pc.binary_join_element_wise(texts.take(pa.array(suspects)), "a", " ")
+    blank = suspects[vectorize(longer, NO_WORDS, 2)[1].numpy() == 1]
+    words[blank] = unknown[blank] = 0
+    characters = pc.utf8_length(texts).to_numpy()
+    octets = pc.binary_length(texts).to_numpy()
+    tally.counts.update(
+        rows=len(texts),
+        words=int(words.sum()),
+        unknown=int(unknown.sum()),
+        blank=len(blank),
+        cut=int((words == ids.shape[1]).sum()),
+    )
+    tally.add("words", words, COUNTS)
+    tally.add("characters", characters, COUNTS)
+    tally.add("unknown", unknown / np.maximum(words, 1), SHARES)
+    tally.add("non_ascii", (octets - characters) / np.maximum(octets, 1), SHARES)
+
+
+def tally_scores(tally: Tally, scores: np.ndarray) -> None:
+    """Adds probabilities (N,), as the feature `score`."""
+    tally.add("score", scores, SHARES)
+
+
+def tally_readings(
+    tally: Tally,
+    values: np.ndarray,
+    runs: np.ndarray,
+    channels: tuple[str, ...],
+    scaler: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Adds readings: the count `steps`, and each channel in deviations from the mean.
+
+    Args:
+        tally: to add to.
+        values: (T, C) readings on their grid, all finite.
+        runs: (R, 2) the rows to look at.
+        channels: names of the first channels; what follows, such as the calendar, is left out.
+        scaler: means and deviations, (C,) each.
+    """
+    mean, scale = scaler
+    for start, stop in runs.tolist():
+        for first in range(start, stop, READINGS):
+            part = (values[first : min(first + READINGS, stop)] - mean) / scale
+            tally.counts["steps"] += len(part)
+            for place, name in enumerate(channels):
+                tally.add(name, part[:, place], DEVIATIONS)
+
+
+def tally_outputs(
+    tally: Tally, model: WindowModel, targets: tuple[str, ...], outputs: np.ndarray
+) -> None:
+    """Adds what a model of windows gives: forecasts (N, H, D, Q), or logits (N, K).
+
+    Forecasts are counted in deviations of their channel, the `label` by its place, its probability as `score`.
+    """
+    if model.config.task == "forecast":
+        for place, name in enumerate(targets):
+            tally.add(f"forecast of {name}", outputs[:, :, place, 0].ravel(), DEVIATIONS)
+        return
+    odds = np.exp(outputs - outputs.max(1, keepdims=True))
+    tally.add("label", outputs.argmax(1), np.arange(1.0, outputs.shape[1]))
+    tally.add("score", (odds / odds.sum(1, keepdims=True)).max(1), SHARES)

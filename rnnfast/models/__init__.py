@@ -1,0 +1,23 @@
+"""What reads texts, what reads windows of readings, and their presets."""
+
+from rnnfast.models.config import PRESETS, ModelConfig
+from rnnfast.models.folded import FoldedClassifier
+from rnnfast.models.texts import RecurrentClassifier, build_model
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.models.windows import (
+    RecurrentForecaster,
+    RecurrentWindowClassifier,
+    build_window_model,
+)
+
+__all__ = [
+    "PRESETS",
+    "FoldedClassifier",
+    "ModelConfig",
+    "RecurrentClassifier",
+    "RecurrentForecaster",
+    "RecurrentWindowClassifier",
+    "WindowConfig",
+    "build_model",
+    "build_window_model",
+]

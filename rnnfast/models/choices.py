@@ -1,0 +1,17 @@
+"""The names that settings of models are chosen from.
+
+Without pydantic, since the command line shows them before it loads anything.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Cell = Literal["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"]
+WindowCell = Literal[
+    "rnn", "gru", "lstm", "linear", "dlinear", "mlp", "cnn", "persistence", "seasonal"
+]
+Preset = Literal["default", "lecture"]
+Task = Literal["forecast", "classify"]
+SplitChoice = Literal["auto", "spaces", "characters"]
+"""What parts the words of texts: one of `rnnfast.text.vocabulary.SplitBy`, or what suits the texts."""

@@ -1,0 +1,122 @@
+"""What a model of windows of readings is, and the presets: settings that need no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rnnfast.models.choices import Preset, Task, WindowCell
+from rnnfast.models.config import RECURRENT, Pooling
+
+CLASSIFIERS = (*RECURRENT, "mlp", "cnn")
+
+
+class WindowConfig(BaseModel):
+    """All that is needed to build a model, beside its channels. Immutable; unknown names fail."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Task = Field("forecast", description="forecast or classify.")
+    cell: WindowCell = Field(
+        "gru",
+        description="The idea: rnn, gru, lstm, linear, dlinear, mlp, cnn, persistence, seasonal.",
+    )
+    form: Literal["segments", "direct", "recursive"] = Field(
+        "direct", description="How a recurrent model forecasts: segments, direct, recursive."
+    )
+    nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cell rnn.")
+    lookback: int = Field(96, ge=2, description="Readings that the model reads.")
+    horizon: int = Field(1, ge=1, description="Readings ahead that it forecasts.")
+    segment: int = Field(1, ge=1, description="Readings that make one step of the recurrent model.")
+    hidden_size: int = Field(64, ge=2, description="Size of a recurrent state or hidden layer.")
+    num_layers: int = Field(1, ge=1, le=16, description="Recurrent layers.")
+    bidirectional: bool = Field(False, description="Also read a window to classify from its end.")
+    pooling: Pooling = Field("last", description="What of the states of a window is classified.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of features, in training.")
+    normalise: Literal["none", "residual", "last", "mean"] = Field(
+        "none",
+        description="Of each window: residual adds the last value to the forecast, last also takes "
+        "it from the readings, mean takes their mean and divides by their deviation.",
+    )
+    quantiles: bool = Field(False, description="Also forecast the ends of the interval.")
+    coverage: float = Field(0.9, gt=0, lt=1, description="Share of the truth in the interval.")
+    period: int = Field(24, ge=1, description="Readings of a season.")
+    kernel: int = Field(25, ge=1, description="Readings that an average or a filter sees; odd.")
+    rotation: float = Field(
+        0.0,
+        ge=0,
+        description="Of triples of channels in training: deviation of the angle, radians.",
+    )
+    noise: float = Field(0.0, ge=0, description="Added to readings in training, in deviations.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> WindowConfig:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, got: {self.kernel}")
+        if self.cell in RECURRENT and self.lookback % self.segment:
+            raise ValueError(
+                f"lookback must be a multiple of segment, {self.segment}, got: {self.lookback}"
+            )
+        if self.task == "classify" and self.cell not in CLASSIFIERS:
+            raise ValueError(
+                f"cell must be {' or '.join(CLASSIFIERS)} to classify, got: {self.cell!r}"
+            )
+        if self.task == "forecast" and self.bidirectional:
+            raise ValueError("bidirectional must be false to forecast, got: true")
+        if self.cell == "seasonal" and self.period > self.lookback:
+            raise ValueError(
+                f"period must be at most lookback, {self.lookback}, got: {self.period}"
+            )
+        if self.form != "segments" and self.task == "forecast" and self.segment > 1:
+            raise ValueError(f"segment must be 1 for form {self.form!r}, got: {self.segment}")
+        if self.form == "recursive" and self.quantiles:
+            raise ValueError("quantiles must be false for form 'recursive', got: true")
+        return self
+
+    @property
+    def streams(self) -> bool:
+        """Whether a hidden state can be kept from reading to reading."""
+        one_way = self.cell in RECURRENT and not self.bidirectional and self.segment == 1
+        if self.task == "classify":
+            return one_way and self.pooling == "last"
+        return one_way and self.form != "segments" and self.normalise in ("none", "residual")
+
+
+# Preset -> cell -> what differs from the defaults of WindowConfig, WindowTraining and the data.
+WINDOW_PRESETS: dict[Preset, dict[WindowCell, dict[str, dict[str, Any]]]] = {
+    "default": {
+        "rnn": {"model": {}, "training": {}, "data": {}},
+        "gru": {"model": {}, "training": {}, "data": {}},
+        "lstm": {"model": {}, "training": {}, "data": {}},
+        **{
+            cell: {"model": {"form": "direct", "segment": 1}, "training": {}, "data": {}}
+            for cell in ("linear", "dlinear", "mlp", "cnn", "persistence", "seasonal")
+        },
+    },
+    # The forecaster that people are taught: one channel, the next reading, rows as the file has them.
+    "lecture": {
+        "rnn": {
+            "model": {
+                "lookback": 64,
+                "horizon": 1,
+                "form": "direct",
+                "segment": 1,
+                "hidden_size": 32,
+                "num_layers": 1,
+                "dropout": 0.0,
+                "normalise": "none",
+                "quantiles": False,
+            },
+            "training": {
+                "epochs": 20,
+                "learning_rate": 1e-3,
+                "schedule": "constant",
+                "averaging": 0.0,
+                "loss": "mse",
+                "batch_size": 32,
+            },
+            "data": {"order": "file", "validation_share": 0.0},
+        },
+    },
+}

@@ -1,0 +1,359 @@
+"""The folder that a run leaves, and scoring with it.
+
+This is the one place that knows the folder's format: `model.safetensors` (weights), `config.json`
+(what the model is and how it came to be) and, of a model of reviews, `vocabulary.txt` (one word a
+line). Nothing in it is
+pickled, so a folder from a stranger cannot run code. Other files, such as a report, may lie beside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.folded import FoldedClassifier, why_not
+from rnnfast.models.texts import RecurrentClassifier, build_model
+from rnnfast.models.windows import (
+    RecurrentForecaster,
+    RecurrentWindowClassifier,
+    WindowModel,
+    build_window_model,
+    require_streams,
+)
+from rnnfast.text.vocabulary import Vocabulary, vectorize
+from rnnfast.training.prediction import predict
+from rnnfast.training.run_folder import (
+    CONFIG,
+    VOCABULARY,
+    WEIGHTS,
+    ReviewsRun,
+    RunConfig,
+    RunFolderError,
+    SensorsRun,
+    SeriesInfo,
+    parse_config,
+    read_config,
+    read_part,
+)
+from rnnfast.training.settings import TrainingSettings, WindowTraining
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Texts that are turned into ids at a time: bounds the memory, and is enough to sort by length.
+CHUNK = 4096
+
+
+def save_run(
+    run_dir: str | Path,
+    model: nn.Module,
+    vocabulary: Vocabulary,
+    *,
+    config: ModelConfig,
+    training: TrainingSettings,
+    labels: tuple[str, str],
+    data: Mapping[str, Any],
+) -> None:
+    """Writes what scoring needs into a folder that exists.
+
+    Args:
+        run_dir: the folder.
+        model: built from `config` for this vocabulary.
+        vocabulary: gives the ids.
+        config: of the model.
+        training: how it was trained.
+        labels: names of label 0 and label 1.
+        data: what it was trained on, for people to read; serialisable as JSON.
+    """
+    content = ReviewsRun(model=config, training=training, data=dict(data), labels=labels)
+    _write(Path(run_dir), model, content)
+    vocabulary.save(Path(run_dir) / VOCABULARY)
+
+
+def save_sensors_run(
+    run_dir: str | Path,
+    model: WindowModel,
+    *,
+    training: WindowTraining,
+    series: SeriesInfo,
+    data: Mapping[str, Any],
+) -> None:
+    """Writes what scoring needs into a folder that exists; as `save_run`."""
+    _write(
+        Path(run_dir),
+        model,
+        SensorsRun(
+            kind="sensors", model=model.config, training=training, series=series, data=dict(data)
+        ),
+    )
+
+
+def _write(run_dir: Path, model: nn.Module, content: RunConfig) -> None:
+    """Writes weights and config; equal arguments give equal files: no time stamp, no path."""
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    (run_dir / WEIGHTS).write_bytes(safetensors.torch.save(state))
+    (run_dir / CONFIG).write_text(content.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A trained model with all that it needs to score raw texts.
+
+    Attributes:
+        model: in evaluation mode.
+        vocabulary: gives the ids.
+        config: of the model.
+        labels: names of label 0 and label 1; a score is the probability of label 1.
+        digest: SHA-256 in hexadecimal of all that decides the scores.
+
+    Example:
+        >>> import tempfile
+        >>> from rnnfast.models.config import ModelConfig
+        >>> from rnnfast.models.texts import build_model
+        >>> config, vocabulary = ModelConfig(hidden_size=4), Vocabulary.build(["good", "bad"], max_tokens=4)
+        >>> model, training = build_model(config, len(vocabulary)), TrainingSettings()
+        >>> folder = tempfile.mkdtemp()  # here an untrained model; a run's folder otherwise
+        >>> save_run(
+        ...     folder, model, vocabulary, config=config, training=training, labels=("neg", "pos"), data={}
+        ... )
+        >>> Scorer.load(folder).score(["a good film"]).shape
+        (1,)
+    """
+
+    model: nn.Module
+    vocabulary: Vocabulary
+    config: ModelConfig
+    labels: tuple[str, str]
+    digest: str
+
+    @classmethod
+    def load(cls, run_dir: str | Path) -> Scorer:
+        """Reads a run's folder.
+
+        Raises:
+            RunFolderError: a file is missing or broken, or the files do not fit together.
+        """
+        run_dir = Path(run_dir)
+        content = parse_config(run_dir, ReviewsRun)
+        vocabulary_bytes = read_part(run_dir, VOCABULARY)
+        try:
+            vocabulary = Vocabulary.load(run_dir / VOCABULARY, content.model.split_by)
+        except ValueError as error:
+            raise RunFolderError(str(error)) from error
+        model, weights = _load_weights(
+            run_dir,
+            f"{CONFIG} and {VOCABULARY}",
+            lambda: build_model(content.model, len(vocabulary)),
+        )
+        # Models that know no other rule than the usual one keep their digests.
+        usual = {"model": {"split_by"}} if content.model.split_by == "spaces" else None
+        decisive = content.model_dump_json(include={"format", "model", "labels"}, exclude=usual)
+        digest = _digest(decisive.encode(), vocabulary_bytes, weights)
+        return cls(model, vocabulary, content.model, content.labels, digest)
+
+    def score(
+        self,
+        texts: Sequence[str] | pa.Array | pa.ChunkedArray,
+        seen: Callable[[Any, Tensor, Tensor], None] | None = None,
+    ) -> np.ndarray:
+        """Probabilities (N,) float32 of label 1 for N raw texts, none of them null.
+
+        Each part of the texts is shown to `seen`, with its ids and lengths.
+        """
+        scores = np.empty(len(texts), np.float32)
+        for start in range(0, len(texts), CHUNK):
+            part = texts[start : start + CHUNK]
+            ids, lengths = vectorize(
+                part,
+                self.vocabulary,
+                self.config.sequence_length,
+                self.config.padding,
+                threads=torch.get_num_threads(),
+            )
+            scores[start : start + CHUNK] = self._probabilities(ids, lengths)
+            if seen is not None:
+                seen(part, ids, lengths)
+        return scores
+
+    def log_odds(self, texts: Sequence[str]) -> np.ndarray:
+        """Log-odds (N,) float64 of label 1, ``ln(p / (1 - p))``, for a few raw texts.
+
+        They tell apart what float32 rounds to a probability of 1.
+        """
+        config = self.config
+        with torch.inference_mode():
+            logits = self.model(
+                *vectorize(texts, self.vocabulary, config.sequence_length, config.padding)
+            )
+        result: np.ndarray = logits.double().numpy()
+        return result
+
+    @cached_property
+    def _folded(self) -> FoldedClassifier | None:
+        """The model with its word vectors and W_ih in one table, made once; None where that cannot be."""
+        return (
+            None if why_not(self.model) else FoldedClassifier(cast(RecurrentClassifier, self.model))
+        )
+
+    def _probabilities(self, ids: Tensor, lengths: Tensor) -> np.ndarray:
+        if self._folded is None:
+            return predict(self.model, ids, lengths)
+        # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
+        result: np.ndarray = self._folded(ids, lengths).double().sigmoid().float().numpy()
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class SensorScorer:
+    """A trained model of windows with all that it needs to score raw readings.
+
+    Attributes:
+        model: in evaluation mode.
+        series: what it reads, and by which rules.
+        digest: SHA-256 in hexadecimal of all that decides the scores.
+
+    Example:
+        >>> from rnnfast.models import WindowConfig, build_window_model
+        >>> model = build_window_model(WindowConfig(cell="gru"), channels=2, targets=(0,))
+        >>> series = SeriesInfo(channels=("pressure", "flow"), targets=("pressure",), step=1_000_000)
+        >>> SensorScorer(model.eval(), series, digest="").series.target_places
+        (0,)
+    """
+
+    model: WindowModel
+    series: SeriesInfo
+    digest: str
+
+    @classmethod
+    def load(cls, run_dir: str | Path) -> SensorScorer:
+        """Reads a run's folder; raises RunFolderError as `Scorer.load`."""
+        run_dir = Path(run_dir)
+        content = parse_config(run_dir, SensorsRun)
+        series = content.series
+        model, weights = _load_weights(
+            run_dir,
+            CONFIG,
+            lambda: build_window_model(
+                content.model, len(series.channels), series.target_places, len(series.labels)
+            ),
+        )
+        decisive = content.model_dump_json(include={"format", "model", "series"})
+        return cls(model, series, _digest(decisive.encode(), weights))
+
+
+class Stream:
+    """Scores readings one at a time; of each device only the hidden state is kept.
+
+    What ``read`` gives is what the model gives for the whole series of the device so far.
+
+    Example:
+        >>> from rnnfast.models import WindowConfig, build_window_model
+        >>> model = build_window_model(WindowConfig(cell="gru", horizon=3), channels=2, targets=(0,))
+        >>> series = SeriesInfo(channels=("pressure", "flow"), targets=("pressure",), step=1_000_000)
+        >>> stream = Stream(SensorScorer(model.eval(), series, digest=""))
+        >>> stream.read({"pump 1": np.array([1.0, 2.0])})["pump 1"].shape  # steps, targets, outputs
+        (3, 1, 1)
+    """
+
+    def __init__(self, scorer: SensorScorer) -> None:
+        """Raises ValueError for a model that cannot go on from a state, with the reason."""
+        if not isinstance(scorer.model, RecurrentForecaster | RecurrentWindowClassifier):
+            raise ValueError(f"cell must be recurrent to stream, got: {scorer.model.config.cell!r}")
+        require_streams(scorer.model.config)
+        self.model, self.digest = scorer.model, scorer.digest
+        self.states: dict[str, tuple[Tensor, ...]] = {}
+        """Of each device the hidden state, and of an LSTM the cell state, (layers, W) each."""
+
+    def read(self, readings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Reads one reading (C,) of each of some devices, all in one step of the model.
+
+        Channels are in the order of the scorer's `series`; features of the calendar are among them,
+        as `rnnfast.series.calendar.calendar_features` gives them.
+
+        Returns of each device its forecasts (H, D, Q) in the units of the readings, or the
+        probabilities (K,) of the labels. Raises ValueError for a reading that is not (C,) or not
+        finite.
+        """
+        for device, reading in readings.items():
+            if np.shape(reading) != (self.model.channels,) or not np.isfinite(reading).all():
+                raise ValueError(
+                    f"readings of {device!r} must be ({self.model.channels},) and finite, "
+                    f"got: {reading}"
+                )
+        batch = torch.from_numpy(np.stack(list(readings.values())).astype(np.float32))
+        shape = self.model.rnn.num_layers, self.model.rnn.hidden_size
+        count = 2 if self.model.config.cell == "lstm" else 1
+        blank = (torch.zeros(shape),) * count
+        kept = [self.states.get(device, blank) for device in readings]
+        before = tuple(torch.stack(each, 1) for each in zip(*kept, strict=True))
+        with torch.inference_mode():
+            output, after = self.model.step(batch, before if count == 2 else before[0])
+            forecast = self.model.config.task == "forecast"
+            result = self.model.raw(output) if forecast else output.softmax(1)
+        parts = after if count == 2 else (after,)
+        for place, device in enumerate(readings):
+            self.states[device] = tuple(each[:, place].clone() for each in parts)
+        return dict(zip(readings, result.numpy(), strict=True))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the states of all devices."""
+        tensors = {
+            f"{part}:{device}": tensor
+            for device, state in self.states.items()
+            for part, tensor in enumerate(state)
+        }
+        data = safetensors.torch.save(tensors, {"model": self.digest})
+        Path(path).write_bytes(data)
+
+    def load(self, path: str | Path) -> None:
+        """Takes up the states that `save` wrote; raises ValueError for those of another model."""
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("model") != self.digest:
+                raise ValueError(f"{path} must hold the states of this model, it does not")
+            states: dict[str, list[Tensor]] = {}
+            for name in sorted(file.keys()):
+                states.setdefault(name.partition(":")[2], []).append(file.get_tensor(name))
+        self.states = {device: tuple(parts) for device, parts in states.items()}
+
+
+def load_scorer(run_dir: str | Path) -> Scorer | SensorScorer:
+    """Reads a run's folder, of either kind of model; raises RunFolderError as `Scorer.load`."""
+    is_of_sensors = isinstance(read_config(run_dir), SensorsRun)
+    return SensorScorer.load(run_dir) if is_of_sensors else Scorer.load(run_dir)
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def _load_weights(
+    run_dir: Path, described_by: str, build: Callable[[], Model]
+) -> tuple[Model, bytes]:
+    weights = read_part(run_dir, WEIGHTS)
+    try:
+        model = build()
+        model.load_state_dict(safetensors.torch.load(weights))
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise RunFolderError(
+            f"{run_dir / WEIGHTS} must hold the weights of the model that {described_by} "
+            f"describe: {error}"
+        ) from error
+    model.eval()
+    return model, weights
+
+
+def _digest(decisive: bytes, *parts: bytes) -> str:
+    digest = hashlib.sha256(decisive)
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()

@@ -1,0 +1,23 @@
+"""Series of readings: put in order, on a regular grid, in windows, split and scaled."""
+
+from rnnfast.series.calendar import calendar_features
+from rnnfast.series.grid import Regular, regular
+from rnnfast.series.order import Order, in_order
+from rnnfast.series.scaling import Scaler
+from rnnfast.series.splits import by_group, chronological
+from rnnfast.series.windows import Windows, cut_runs, find_runs, windows
+
+__all__ = [
+    "Order",
+    "Regular",
+    "Scaler",
+    "Windows",
+    "by_group",
+    "calendar_features",
+    "chronological",
+    "cut_runs",
+    "find_runs",
+    "in_order",
+    "regular",
+    "windows",
+]

@@ -1,0 +1,53 @@
+"""What a trained model says of many rows, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnfast.models.windows import WindowModel
+from rnnfast.series.windows import Windows
+from rnnfast.training.workers import ALONE, Workers
+
+BATCH = 256  # rows that a model reads at a time
+
+
+def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = BATCH) -> np.ndarray:
+    """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,).
+
+    The rows are scored in the order of their lengths, so that little padding is read.
+    """
+    order = lengths.argsort(stable=True)
+    result = np.empty(len(ids), np.float32)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for rows in order.split(batch_size) if len(order) else ():
+                result[rows.numpy()] = model(ids[rows], lengths[rows]).sigmoid().numpy()
+    finally:
+        model.train(was_training)
+    return result
+
+
+def forecasts(
+    model: WindowModel, windows: Windows, batch_size: int = BATCH, workers: Workers = ALONE
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a model of windows says of all of them, in order: numbers (N,) and outputs (N, ...).
+
+    Of several workers each gets every so many batches.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        for rows in islice(windows.batches(batch_size), workers.rank, None, workers.count):
+            # Left before each yield: the mode would hold for whoever takes the outputs.
+            with torch.inference_mode():
+                output = model(windows.take(rows)[:, : model.config.lookback])
+            yield rows, output
+    finally:
+        model.train(was_training)
