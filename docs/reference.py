@@ -60,7 +60,7 @@ def _settings(name: str) -> list[str]:
     ]
     head = ["| NAME of `--set` | meaning | values | default |", "| --- | --- | --- | --- |"]
     return [
-        f"`{name} --set NAME=VALUE` takes these. A preset, or the data set, may have another default.",
+        f"`{name} --set NAME=VALUE` takes these. A preset, or the data, may ask for another default.",
         "",
         *head,
         *rows,

@@ -10,13 +10,22 @@ from flows.apart import require_data_apart
 from flows.orchestration.artifacts import show_training
 from flows.orchestration.engine import as_task
 from flows.orchestration.events import tell_promotion
-from flows.parameters import ALONE, Execution, Processes, Registration, ReviewsData
+from flows.parameters import (
+    ALONE,
+    Execution,
+    Processes,
+    Registration,
+    ReviewsData,
+    ReviewsModel,
+    ReviewsTraining,
+)
 from flows.progress import stage
 from flows.steps.prepare.check_data import check_reviews_data
 from flows.steps.prepare.describe import describe
 from flows.steps.prepare.download import download
 from flows.steps.prepare.reviews import prepare
-from flows.steps.prepare.vocabulary import build_vocabulary, chosen_split
+from flows.steps.prepare.settings import ReviewsSettings, reviews_settings
+from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
 from flows.steps.report.reviews import evaluate
 from flows.steps.score.files import LIMITS, score_files
@@ -24,9 +33,6 @@ from flows.steps.train.register import register
 from flows.steps.train.train import train
 from flows.tables.columns import Columns
 from rnnfast.evaluation.checks import Limits
-from rnnfast.models.config import PRESETS, ModelConfig
-from rnnfast.text.vocabulary import SplitBy
-from rnnfast.training.settings import TrainingSettings
 
 download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare)
@@ -40,16 +46,17 @@ finish_task = as_task(finish)
 register_task = as_task(register)
 publish_task = as_task(publish)
 
-DATA, MODEL, TRAINING = ReviewsData(), ModelConfig(), TrainingSettings()
+DATA, MODEL, TRAINING = ReviewsData(), ReviewsModel(), ReviewsTraining()
 EXECUTION = Execution()
+NGRAMS = ReviewsModel(cell="ngrams")
 
 
 @flow(name="reviews", persist_result=False)
 def reviews(
     output: Path,
     data: ReviewsData = DATA,
-    model: ModelConfig = MODEL,
-    training: TrainingSettings = TRAINING,
+    model: ReviewsModel = MODEL,
+    training: ReviewsTraining = TRAINING,
     yardstick: bool = False,
     overwrite: bool = False,
     execution: Execution = EXECUTION,
@@ -63,8 +70,8 @@ def reviews(
     Args:
         output: The folder to leave; new, or empty. `{time}` in it is when the run begins.
         data: What to learn from.
-        model: What to train.
-        training: How to train it.
+        model: What to train; what is left out follows from the preset and the data.
+        training: How to train it; likewise.
         yardstick: Whether to set a linear model of words and pairs of words beside it.
         overwrite: Whether to replace a run that is at `output`.
         execution: Where words are counted and test rows scored, and how.
@@ -80,7 +87,8 @@ def reviews(
     output = dated(output).absolute()
     require_data_apart(data, output)
     cache = cache_folder()
-    processes.require_use(model.cell, training.batch_size)
+    settings = reviews_settings(data, model, training)
+    processes.require_use(model.cell, settings.training.batch_size)
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
         parts = run / PARTS
@@ -88,20 +96,21 @@ def reviews(
         with stage("download", seconds):
             archive = download_task(data.archive, cache, data.mirror) if data.archive else None
         with stage("prepare", seconds):
-            prepare_task(data, archive, cache, parts)
-            split_by = chosen_split(parts, data.split_by, model)
-            model = model.model_copy(update={"split_by": split_by})
+            facts = prepare_task(data, archive, cache, parts)
+            settings = reviews_settings(data, model, training, facts)
+            processes.require_use(model.cell, settings.training.batch_size)
         # Transform: words, weights, figures.
         with stage("vocabulary", seconds):
-            vocabulary = vocabulary_task(parts, model, parts, execution)
+            vocabulary = vocabulary_task(parts, settings.model, parts, execution)
         with stage("check", seconds):
-            check_task(parts, vocabulary, model, limits, gate, run)
+            check_task(parts, vocabulary, settings.model, limits, gate, run)
         with stage("train", seconds):
-            train_task(parts, vocabulary, model, training, run, cache, processes)
+            train_task(parts, vocabulary, settings.model, settings.training, run, cache, processes)
         beside = None
         if yardstick and model.cell != "ngrams":
             with stage("yardstick", seconds):
-                beside = _measured_ngrams(parts, model.split_by, cache, execution)
+                ngrams = reviews_settings(data, NGRAMS, TRAINING, facts)
+                beside = _measured(ngrams, parts, cache, execution)
         with stage("evaluate", seconds):
             evaluate_task(parts, run, beside)
         # Load: the scores of the test rows, the report, and the folder in its place.
@@ -125,14 +134,11 @@ def reviews(
     return output
 
 
-def _measured_ngrams(parts: Path, split_by: SplitBy, cache: Path, execution: Execution) -> Path:
-    """The folder, below `parts`, of the n-gram model, trained and evaluated on the same rows."""
+def _measured(settings: ReviewsSettings, parts: Path, cache: Path, execution: Execution) -> Path:
+    """The folder, below `parts`, of another model, trained and evaluated on the same rows."""
     folder = parts / "yardstick"
     folder.mkdir()
-    preset = PRESETS["default"]["ngrams"]
-    model = ModelConfig(cell="ngrams", split_by=split_by, **preset["model"])
-    vocabulary = vocabulary_task(parts, model, folder, execution)
-    settings = TrainingSettings(**preset["training"])
-    train_task(parts, vocabulary, model, settings, folder, cache)
+    vocabulary = vocabulary_task(parts, settings.model, folder, execution)
+    train_task(parts, vocabulary, settings.model, settings.training, folder, cache)
     evaluate_task(parts, folder)
     return folder

@@ -1,5 +1,6 @@
 """The sensors job: from readings to a trained model, its figures and its scores."""
 
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -10,12 +11,21 @@ from flows.apart import require_data_apart
 from flows.orchestration.artifacts import show_training
 from flows.orchestration.engine import as_task
 from flows.orchestration.events import tell_promotion
-from flows.parameters import ALONE, Execution, Processes, Registration, SensorsData
+from flows.parameters import (
+    ALONE,
+    Execution,
+    Processes,
+    Registration,
+    SensorsData,
+    SensorsModel,
+    SensorsTraining,
+)
 from flows.progress import stage
 from flows.steps.prepare.check_data import check_sensors_data
 from flows.steps.prepare.describe import describe
 from flows.steps.prepare.download import download
 from flows.steps.prepare.series import prepare_series
+from flows.steps.prepare.settings import sensors_data, sensors_settings
 from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
 from flows.steps.report.series import evaluate_series
 from flows.steps.score.files import LIMITS, score_files
@@ -23,9 +33,7 @@ from flows.steps.score.readings import least_memory
 from flows.steps.train.register import register
 from flows.steps.train.train import train_windows
 from rnnfast.evaluation.checks import Limits
-from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import beside
-from rnnfast.training.settings import WindowTraining
 
 download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare_series)
@@ -38,7 +46,7 @@ finish_task = as_task(finish)
 register_task = as_task(register)
 publish_task = as_task(publish)
 
-DATA, MODEL, TRAINING = SensorsData(), WindowConfig(), WindowTraining()
+DATA, MODEL, TRAINING = SensorsData(), SensorsModel(), SensorsTraining()
 EXECUTION = Execution()
 
 
@@ -46,8 +54,8 @@ EXECUTION = Execution()
 def sensors(
     output: Path,
     data: SensorsData = DATA,
-    model: WindowConfig = MODEL,
-    training: WindowTraining = TRAINING,
+    model: SensorsModel = MODEL,
+    training: SensorsTraining = TRAINING,
     yardstick: bool = False,
     overwrite: bool = False,
     execution: Execution = EXECUTION,
@@ -61,8 +69,8 @@ def sensors(
     Args:
         output: The folder to leave; new, or empty. `{time}` in it is when the run begins.
         data: What to learn from.
-        model: What to train.
-        training: How to train it.
+        model: What to train; what is left out follows from the preset and the data.
+        training: How to train it; likewise.
         yardstick: Whether to train the networks without recurrence beside it as well.
         overwrite: Whether to replace a run that is at `output`.
         execution: Where the test readings are scored, and how.
@@ -76,9 +84,11 @@ def sensors(
     """
     started = perf_counter()
     output = dated(output).absolute()
+    data = sensors_data(data, model)
     require_data_apart(data, output)
     cache = cache_folder()
-    processes.require_use(model.cell, training.batch_size)
+    settings_by = partial(sensors_settings, data, model, training)
+    processes.require_use(model.cell, settings_by().training.batch_size)
     execution.executor(least_memory())  # refuses here what the scoring could not use
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
@@ -87,25 +97,27 @@ def sensors(
         with stage("download", seconds):
             archive = download_task(data.archive, cache, data.mirror) if data.archive else None
         with stage("prepare", seconds):
-            prepare_task(data, archive, model, parts)
+            facts = prepare_task(data, archive, lambda facts: settings_by(facts).model, parts)
+            settings = settings_by(facts)
+            processes.require_use(model.cell, settings.training.batch_size)
         # Transform: weights, figures.
         with stage("check", seconds):
             check_task(parts, limits, gate, run)
         with stage("train", seconds):
-            train_task(parts, model, training, run, cache, processes)
+            train_task(parts, settings.model, settings.training, run, cache, processes)
         folders: dict[str, Path] = {}
         with stage("baselines", seconds):
-            for config in beside(model, yardstick):
+            for config in beside(settings.model, yardstick):
                 folder = parts / config.cell
                 folder.mkdir()
-                train_task(parts, config, training, folder, cache)
+                train_task(parts, config, settings.training, folder, cache)
                 folders[config.cell] = evaluate_task(parts, folder).parent
         with stage("evaluate", seconds):
             evaluate_task(parts, run, folders)
         # Load: the scores of the test readings, the report, and the folder in its place.
         with stage("score", seconds):
             test = str(parts / "test.parquet")
-            every = model.horizon * (model.task == "forecast")
+            every = settings.model.horizon * (settings.model.task == "forecast")
             scores = run / "scores"
             score_task(run, test, None, scores, every, execution=execution, report=False)
         with stage("describe", seconds):

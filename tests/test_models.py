@@ -4,7 +4,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from rnnfast.models.config import PRESETS, ModelConfig
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.presets import PRESETS
 from rnnfast.models.texts import NGrams, RecurrentClassifier, WordVectors, WordWeights, build_model
 from rnnfast.text.reference import Padding
 from rnnfast.training.settings import TrainingSettings

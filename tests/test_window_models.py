@@ -6,7 +6,8 @@ import torch
 from pydantic import ValidationError
 
 from rnnfast.evaluation.metrics import ForecastErrors, conformal_margins, label_metrics
-from rnnfast.models.window_config import WINDOW_PRESETS, WindowConfig
+from rnnfast.models.presets import WINDOW_PRESETS
+from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import LinearAutoregression, beside, build_window_model
 from rnnfast.scoring.scorers import SensorScorer, Stream, load_scorer, save_sensors_run
 from rnnfast.series.scaling import Scaler

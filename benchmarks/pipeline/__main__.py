@@ -31,7 +31,8 @@ from flows.steps.prepare.reviews import prepare
 from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.score.files import score_files
 from flows.steps.train.train import train
-from rnnfast.models.config import PRESETS, ModelConfig
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.presets import PRESETS
 from rnnfast.models.texts import build_model
 from rnnfast.nn import ops
 from rnnfast.scoring import scorers

@@ -6,7 +6,7 @@ from typing import Annotated
 from flows.cli.options import TrainingOptions
 from flows.cli.panels import of_data, of_model, of_training, takes
 from flows.cli.set_names import assigned
-from flows.cli.settings import chosen, given, reading_of
+from flows.cli.settings import given, reading_of
 from flows.cli.training import in_common, show_plan, show_run
 from rnnfast.models.choices import Cell, SplitChoice
 
@@ -62,23 +62,21 @@ def reviews(options: ReviewsOptions) -> None:
     server = None if options.dry_run else own_server()
     from flows.cli.look import look_at_training
     from flows.orchestration.surroundings import surroundings
-    from flows.parameters import ReviewsData
-    from rnnfast.models.config import PRESETS, ModelConfig
-    from rnnfast.training.settings import TrainingSettings
+    from flows.parameters import ReviewsData, ReviewsModel, ReviewsTraining
+    from flows.steps.prepare.settings import reviews_settings
 
     set_data, set_model, set_training = assigned(options.settings, "reviews")
     reading = {"reading": reading_of(options)}
     data = ReviewsData(**given(ReviewsData, options) | reading | set_data)
-    preset = chosen(PRESETS, options.preset, options.cell)
-    usual = {"cell": options.cell, **preset["model"], **data.suggested}
-    model = ModelConfig(**usual | set_model)
-    training = TrainingSettings(
-        **preset["training"] | given(TrainingSettings, options) | set_training
-    )
+    model = ReviewsModel(**given(ReviewsModel, options) | set_model)
+    training = ReviewsTraining(**given(ReviewsTraining, options) | set_training)
+    settings = reviews_settings(data, model, training)
     common = in_common(options)
-    look_at_training(data, common["output"], common["processes"], options.cell, training.batch_size)
+    look_at_training(
+        data, common["output"], common["processes"], model.cell, settings.training.batch_size
+    )
     if options.dry_run:
-        show_plan(data, model, training, common["output"], common["registration"])
+        show_plan(data, settings, common["output"], common["registration"])
         return
     with surroundings(server):
         from flows.reviews import reviews as flow

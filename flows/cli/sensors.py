@@ -6,7 +6,7 @@ from typing import Annotated
 from flows.cli.options import MissingMarks, TimeColumn, TimeFormat, TrainingOptions
 from flows.cli.panels import of_data, of_model, of_training, takes
 from flows.cli.set_names import assigned
-from flows.cli.settings import chosen, given, reading_of
+from flows.cli.settings import given, reading_of
 from flows.cli.training import in_common, show_plan, show_run
 from rnnfast.models.choices import Task, WindowCell
 
@@ -70,24 +70,22 @@ def sensors(options: SensorsOptions) -> None:
     server = None if options.dry_run else own_server()
     from flows.cli.look import look_at_training
     from flows.orchestration.surroundings import surroundings
-    from flows.parameters import SensorsData
-    from rnnfast.models.window_config import WINDOW_PRESETS, WindowConfig
-    from rnnfast.training.settings import WindowTraining
+    from flows.parameters import SensorsData, SensorsModel, SensorsTraining
+    from flows.steps.prepare.settings import sensors_data, sensors_settings
 
     set_data, set_model, set_training = assigned(options.settings, "sensors")
-    preset = chosen(WINDOW_PRESETS, options.preset, options.cell)
     reading = {"reading": reading_of(options)}
-    data = SensorsData(**preset["data"] | given(SensorsData, options) | reading | set_data)
-    suits_model, suits_training = data.suggested
-    usual = {**suits_model, **preset["model"], **given(WindowConfig, options)}
-    model = WindowConfig(**usual | {"task": data.chosen_task} | set_model)
-    training = WindowTraining(
-        **{**suits_training, **preset["training"], **given(WindowTraining, options), **set_training}
-    )
+    data = SensorsData(**given(SensorsData, options) | reading | set_data)
+    model = SensorsModel(**given(SensorsModel, options) | set_model)
+    training = SensorsTraining(**given(SensorsTraining, options) | set_training)
+    whole = sensors_data(data, model)
+    settings = sensors_settings(whole, model, training)
     common = in_common(options)
-    look_at_training(data, common["output"], common["processes"], options.cell, training.batch_size)
+    look_at_training(
+        whole, common["output"], common["processes"], model.cell, settings.training.batch_size
+    )
     if options.dry_run:
-        show_plan(data, model, training, common["output"], common["registration"])
+        show_plan(whole, settings, common["output"], common["registration"])
         return
     with surroundings(server):
         from flows.sensors import sensors as flow

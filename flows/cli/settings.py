@@ -1,6 +1,5 @@
 """The options of a command as the settings that the flows take."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows.errors import InputError
@@ -18,20 +17,6 @@ def given(kind: type["BaseModel"], options: object) -> dict[str, Any]:
     fields = kind.model_fields
     found = vars(options).items()
     return {name: value for name, value in found if name in fields and value is not None}
-
-
-def chosen(presets: Mapping[Any, Mapping[Any, Any]], preset: str, cell: str) -> dict[str, Any]:
-    """What a preset says of a cell.
-
-    Raises:
-        InputError: the preset has no such cell.
-    """
-    if cell not in presets[preset]:
-        raise InputError(
-            f"--cell must be {' or '.join(presets[preset])} for --preset {preset}, got {cell!r}"
-        )
-    result: dict[str, Any] = presets[preset][cell]
-    return result
 
 
 def reading_of(options: object) -> "FileOptions":

@@ -13,10 +13,9 @@ from flows.cli.terminal import pairs
 from flows.wording import counted
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from flows.cli.options import TrainingOptions
     from flows.parameters import JobData, Registration
+    from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 
 
 DRY = "Read 0 rows: a dry run looks at no row; used 0, rejected 0, left out 0"
@@ -54,17 +53,16 @@ def _new_folder(dataset: str, cell: str) -> Path:
 
 def show_plan(
     data: "JobData",
-    model: "BaseModel",
-    training: "BaseModel",
+    settings: "ReviewsSettings | SensorsSettings",
     output: Path,
     registration: "Registration | None",
 ) -> None:
-    """Prints the settings as they were resolved, and what the job would do with them."""
-    groups = (("data", data), ("model", model), ("training", training))
+    """Prints the settings as far as they follow without a look at the rows, and what the job would do with them."""
+    groups = (("data", data), ("model", settings.model), ("training", settings.training))
     values = [
         (f"{group} {name}", str(value))
-        for group, settings in groups
-        for name, value in settings.model_dump(mode="json", exclude={"reading"}).items()
+        for group, fields in groups
+        for name, value in fields.model_dump(mode="json", exclude={"reading"}).items()
         if value not in (None, [], "")
     ]
     pairs(*values)

@@ -32,7 +32,6 @@ def _dataset(name: str, file: str, sha256: str, hourly: int, about: str) -> Sens
         "hidden_size": 128,
         "dropout": 0.3,
         "normalise": "last",
-        "period": 24 * hourly,
     }
     training = {
         "epochs": 8,

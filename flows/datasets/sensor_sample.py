@@ -96,7 +96,6 @@ DATASET = SensorDataset(
                 "horizon": 12,
                 "hidden_size": 32,
                 "normalise": "residual",
-                "period": PER_DAY,
                 "quantiles": True,
             },
             {"epochs": 6, "learning_rate": 0.01},

@@ -1,7 +1,8 @@
 """What reads texts, what reads windows of readings, and their presets."""
 
-from rnnfast.models.config import PRESETS, ModelConfig
+from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier
+from rnnfast.models.presets import PRESETS
 from rnnfast.models.texts import RecurrentClassifier, build_model
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import (

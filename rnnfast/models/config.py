@@ -1,15 +1,15 @@
-"""What a classifier of texts is, and the presets: settings that need no torch.
+"""What a classifier of texts is: settings that need no torch.
 
 A command looks at what it was given before it loads the libraries that take seconds.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rnnfast.models.choices import Cell, Preset
+from rnnfast.models.choices import Cell
 from rnnfast.text.reference import Padding, SplitBy
 
 RECURRENT = ("rnn", "gru", "lstm")
@@ -69,47 +69,3 @@ class ModelConfig(BaseModel):
             if getattr(self, name) and self.cell not in RECURRENT:
                 raise ValueError(f"{name} must be false for cell {self.cell!r}, got: true")
         return self
-
-
-# Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
-PRESETS: dict[Preset, dict[Cell, dict[str, dict[str, Any]]]] = {
-    "default": {
-        "rnn": {
-            "model": {"hidden_size": 64, "word_weights": True, "distinct_words": True},
-            "training": {},
-        },
-        "gru": {"model": {}, "training": {}},
-        "lstm": {"model": {}, "training": {}},
-        "mlp": {"model": {"embedding_size": 32}, "training": {}},
-        "cnn": {
-            "model": {"word_dropout": 0.1, "channel_dropout": 0.2},
-            "training": {"epochs": 3, "vector_learning_rate": 0.005, "vector_epsilon": 1e-6},
-        },
-        "ngrams": {"model": {"sequence_length": 1000}, "training": {}},
-    },
-    # The model that people are taught, with what it reads of the padding.
-    "lecture": {
-        "rnn": {
-            "model": {
-                "sequence_length": 500,
-                "padding": "before",
-                "read_padding": True,
-                "embedding_scale": 1.0,
-                "hidden_size": 64,
-                "num_layers": 2,
-                "pooling": "last",
-                "dropout": 0.0,
-                "word_dropout": 0.0,
-                "channel_dropout": 0.0,
-            },
-            "training": {
-                "epochs": 20,
-                "learning_rate": 0.01,
-                "vector_learning_rate": 0.01,
-                "vector_epsilon": 1e-8,
-                "schedule": "constant",
-                "averaging": 0.0,
-            },
-        },
-    },
-}

@@ -1,12 +1,12 @@
-"""What a model of windows of readings is, and the presets: settings that need no torch."""
+"""What a model of windows of readings is: settings that need no torch."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rnnfast.models.choices import Preset, Task, WindowCell
+from rnnfast.models.choices import Task, WindowCell
 from rnnfast.models.config import RECURRENT, Pooling
 
 CLASSIFIERS = (*RECURRENT, "mlp", "cnn")
@@ -81,42 +81,3 @@ class WindowConfig(BaseModel):
         if self.task == "classify":
             return one_way and self.pooling == "last"
         return one_way and self.form != "segments" and self.normalise in ("none", "residual")
-
-
-# Preset -> cell -> what differs from the defaults of WindowConfig, WindowTraining and the data.
-WINDOW_PRESETS: dict[Preset, dict[WindowCell, dict[str, dict[str, Any]]]] = {
-    "default": {
-        "rnn": {"model": {}, "training": {}, "data": {}},
-        "gru": {"model": {}, "training": {}, "data": {}},
-        "lstm": {"model": {}, "training": {}, "data": {}},
-        **{
-            cell: {"model": {"form": "direct", "segment": 1}, "training": {}, "data": {}}
-            for cell in ("linear", "dlinear", "mlp", "cnn", "persistence", "seasonal")
-        },
-    },
-    # The forecaster that people are taught: one channel, the next reading, rows as the file has them.
-    "lecture": {
-        "rnn": {
-            "model": {
-                "lookback": 64,
-                "horizon": 1,
-                "form": "direct",
-                "segment": 1,
-                "hidden_size": 32,
-                "num_layers": 1,
-                "dropout": 0.0,
-                "normalise": "none",
-                "quantiles": False,
-            },
-            "training": {
-                "epochs": 20,
-                "learning_rate": 1e-3,
-                "schedule": "constant",
-                "averaging": 0.0,
-                "loss": "mse",
-                "batch_size": 32,
-            },
-            "data": {"order": "file", "validation_share": 0.0},
-        },
-    },
-}

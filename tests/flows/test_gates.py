@@ -365,7 +365,8 @@ def prepared(tmp_path: Path, lines: list[str]) -> Path:
     (tmp_path / "parts").mkdir()
     data = SensorsData(dataset=str(path), time_column="when", features="temp,load,calendar")
     config = WindowConfig(lookback=12, horizon=4, hidden_size=4)
-    return prepare_series(data, None, config, tmp_path / "parts")
+    prepare_series(data, None, lambda _: config, tmp_path / "parts")
+    return tmp_path / "parts"
 
 
 def test_readings_are_profiled_and_checked(

@@ -210,7 +210,7 @@ def windows(folder: Path, labels: list[str], **data: object) -> tuple[str, ...]:
     said = {"dataset": str(folder / "a.csv"), "task": "classify", "group_column": "who",
             "label_column": "activity"}  # fmt: skip
     config = WindowConfig(task="classify", lookback=8)
-    prepare_series(SensorsData.model_validate(said | data), None, config, work)
+    prepare_series(SensorsData.model_validate(said | data), None, lambda _: config, work)
     counts = json.loads((work / "data.json").read_text())["rows"]
     assert counts["unlabelled_readings"] == 6 * 40 * labels.count("nan")
     assert ("No label" in " ".join(account_of_training(counts).lines())) == ("nan" in labels)

@@ -38,7 +38,7 @@ def prepared(
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
     data = SensorsData(dataset=str(tmp_path / "x.csv"), mirror=None, **options)
-    prepare_series(data, None, config, work)
+    prepare_series(data, None, lambda _: config, work)
     info = SeriesInfo.model_validate_json((work / "series.json").read_text())
     return open_readings(work), info
 

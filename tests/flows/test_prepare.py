@@ -15,6 +15,7 @@ from flows.steps.prepare import reviews as step
 from flows.steps.prepare.reviews import DUPLICATES, PARTS, prepare
 from flows.tables import readers
 from flows.tables.columns import Columns
+from rnnfast.models.presets import TextFacts
 
 
 def rows(n: int, first: int = 0) -> pa.Table:
@@ -25,7 +26,8 @@ def rows(n: int, first: int = 0) -> pa.Table:
 
 def test_parts_and_what_is_known_about_them(tmp_path: Path, reviews_csv: Path) -> None:
     data = ReviewsData(dataset=str(reviews_csv), group_column="movie")
-    assert prepare(data, None, tmp_path / "cache", tmp_path) == tmp_path
+    facts = prepare(data, None, tmp_path / "cache", tmp_path)
+    assert facts == TextFacts(rows=80, unspaced=0.0)
     parts = written(tmp_path).values()
     movies = [set(part["group"].to_pylist()) for part in parts]
     assert sum(part.num_rows for part in parts) == 120

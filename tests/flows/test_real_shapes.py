@@ -10,6 +10,7 @@ from flows.parameters import SensorsData
 from flows.steps.prepare.gather import open_readings
 from flows.steps.prepare.series import prepare_series
 from flows.tables.steps import step_text
+from rnnfast.models.presets import SeriesFacts
 from rnnfast.models.windows import WindowConfig
 from rnnfast.scoring.scorers import SeriesInfo
 
@@ -55,10 +56,12 @@ REFUSED = {
 }
 
 
-def prepare(tmp_path: Path, name: str) -> Path:
+def prepare(tmp_path: Path, name: str) -> SeriesFacts:
     path = tmp_path / "x.csv"
     path.write_text(SHAPES[name](), encoding="utf-8")
-    return prepare_series(SensorsData(dataset=str(path), mirror=None), None, TINY, tmp_path)
+    return prepare_series(
+        SensorsData(dataset=str(path), mirror=None), None, lambda _: TINY, tmp_path
+    )
 
 
 @pytest.mark.parametrize("name", READ)

@@ -190,7 +190,7 @@ def parts(tmp_path: Path) -> Path:
     path.write_text("\n".join(lines) + "\n")
     work = tmp_path / "parts"
     work.mkdir()
-    prepare_series(SensorsData(dataset=str(path)), None, config(12), work)
+    prepare_series(SensorsData(dataset=str(path)), None, lambda _: config(12), work)
     return work
 
 

@@ -171,7 +171,7 @@ def test_the_share_of_the_test_readings(
                        test_share=float(share), validation_share=0.3)  # fmt: skip
     config = WindowConfig(lookback=12, horizon=4)
     (tmp_path / "work").mkdir()
-    prepare_series(data, None, config, tmp_path / "work")
+    prepare_series(data, None, lambda _: config, tmp_path / "work")
     counts = json.loads((tmp_path / "work" / "data.json").read_text())["rows"]
     assert counts["test_readings"] == 2 * hours
     assert counts["validation_readings"] == pytest.approx(2 * 0.3 * (400 - hours), abs=2)
@@ -250,7 +250,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
     data = SensorsData(dataset=str(tmp_path / "bad.csv"), time_column="when", features="temp")
     (tmp_path / "work").mkdir()
     with pytest.raises(InputError) as error:
-        prepare_series(data, None, SMALL, tmp_path / "work")
+        prepare_series(data, None, lambda _: SMALL, tmp_path / "work")
     for part in parts:
         assert part in str(error.value)
 
@@ -448,7 +448,7 @@ def test_disorder_is_put_right_and_reported(tmp_path: Path) -> None:
 def test_no_reading_to_foretell_is_in_two_parts(tmp_path: Path) -> None:
     data = SensorsData(dataset=str(write_csv(tmp_path / "x.csv")), time_column="when",
                        group_column="device", features="temp,load")  # fmt: skip
-    prepare_series(data, None, SMALL, tmp_path)
+    prepare_series(data, None, lambda _: SMALL, tmp_path)
     ahead = {}
     for part in ("train", "validation", "test"):
         windows, _, readings = part_windows(tmp_path, part, SMALL)  # type: ignore[misc]
@@ -468,7 +468,7 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
     config = WindowConfig(task="classify", lookback=12, hidden_size=4)
     data = SensorsData(dataset=str(path), task="classify", time_column="when", features="load",
                        group_column="device", label_column="state", test_groups="d3")  # fmt: skip
-    prepare_series(data, None, config, tmp_path)
+    prepare_series(data, None, lambda _: config, tmp_path)
     seen = {}
     for part in ("train", "validation", "test"):
         windows, labels, readings = part_windows(tmp_path, part, config)  # type: ignore[misc]
@@ -480,7 +480,7 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
     assert not seen["train"] & seen["validation"]
     wrong = data.model_copy(update={"test_groups": ("d9",)})
     with pytest.raises(InputError, match=r"--test-groups must be groups of the data.*'d9'"):
-        prepare_series(wrong, None, config, tmp_path)
+        prepare_series(wrong, None, lambda _: config, tmp_path)
 
 
 def test_scores_are_those_of_the_windows(forecaster: Path, tmp_path: Path) -> None:
@@ -600,7 +600,7 @@ def test_the_sample_is_the_same_each_time_and_has_what_it_promises(tmp_path: Pat
     assert first.equals(second)
     assert {"fault", "normal"} == set(first["label"].to_pylist())
     data = SensorsData()
-    prepare_series(data, None, WindowConfig(lookback=24, horizon=6), tmp_path)
+    prepare_series(data, None, lambda _: WindowConfig(lookback=24, horizon=6), tmp_path)
     rows = json.loads((tmp_path / "data.json").read_text())["rows"]
     for name in (
         "duplicates_dropped",
@@ -676,7 +676,9 @@ def test_szeged_is_put_in_order(sensor_mirror: Path, tmp_path: Path) -> None:
 
 def test_the_published_split_of_ett(sensor_mirror: Path, tmp_path: Path) -> None:
     config = WindowConfig(form="segments", lookback=720, horizon=96, segment=48)
-    prepare_series(SensorsData(dataset="etth1"), sensor_mirror / "ETTh1.csv", config, tmp_path)
+    prepare_series(
+        SensorsData(dataset="etth1"), sensor_mirror / "ETTh1.csv", lambda _: config, tmp_path
+    )
     rows = json.loads((tmp_path / "data.json").read_text())["rows"]
     found = [rows[f"{part}_windows"] for part in ("train", "validation", "test")]
     assert found == [8640 - 720 - 95, 2880 - 95, 2880 - 95]
@@ -685,7 +687,7 @@ def test_the_published_split_of_ett(sensor_mirror: Path, tmp_path: Path) -> None
 def test_the_people_of_hapt(sensor_mirror: Path, tmp_path: Path) -> None:
     config = WindowConfig(task="classify", lookback=128, bidirectional=True)
     data = SensorsData(dataset="hapt")
-    prepare_series(data, sensor_mirror / "HAPT Data Set.zip", config, tmp_path)
+    prepare_series(data, sensor_mirror / "HAPT Data Set.zip", lambda _: config, tmp_path)
     rows = json.loads((tmp_path / "data.json").read_text())["rows"]
     assert rows["groups"] == 30
     assert rows["test_windows"] == 2996

@@ -491,7 +491,7 @@ def test_sensors_on_two_workers(
     config = WindowConfig.model_validate(sizes)
     for name in ("parts", "alone"):
         (tmp_path / name).mkdir()
-    prepare_series(SensorsData(dataset=str(source)), None, config, tmp_path / "parts")
+    prepare_series(SensorsData(dataset=str(source)), None, lambda _: config, tmp_path / "parts")
     settings = WindowTraining(epochs=2)
     train_windows(tmp_path / "parts", config, settings, tmp_path / "alone", tmp_path / "cache")
     found = weights_of(tmp_path / "run")

@@ -23,7 +23,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flows.datasets import DATASETS
-from flows.datasets.base import Dataset, Splits, read_labels, reviews_writer, write_reviews
+from flows.datasets.base import (
+    Dataset,
+    Splits,
+    open_reviews,
+    read_labels,
+    reviews_writer,
+    write_reviews,
+)
 from flows.datasets.labelled import MOST_LABELS, LabelledFiles, two_labels
 from flows.datasets.labels import near
 from flows.errors import InputError
@@ -35,12 +42,15 @@ from flows.steps.prepare.duplicates import in_both, text_digests
 from flows.steps.prepare.split import split, too_few
 from flows.unfinished import at_end
 from flows.wording import counted
+from rnnfast.models.presets import TextFacts
+from rnnfast.text.vocabulary import unspaced_share
 
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 DUPLICATES = "duplicates.npy"
 BATCH = 8192  # rows
+LOOKED_AT = 10_000  # rows of the training part, for their scripts
 
 
 class Source(NamedTuple):
@@ -61,7 +71,7 @@ class Source(NamedTuple):
     unlabelled: int = 0
 
 
-def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) -> Path:
+def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) -> TextFacts:
     """Writes the parts, and what is known about them.
 
     That is `data.json`, the `source` of the data and its `rows`, counted, and `duplicates.npy`: of each test row (N,)
@@ -74,7 +84,7 @@ def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) ->
         work: the folder to write into.
 
     Returns:
-        `work`.
+        What the training rows are like.
 
     Raises:
         InputError: the data cannot be used.
@@ -97,7 +107,14 @@ def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) ->
         },
     }
     (work / "data.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-    return work
+    return _facts(work / "train.parquet")
+
+
+def _facts(path: Path) -> TextFacts:
+    with open_reviews(path) as file:
+        first = next(file.iter_batches(LOOKED_AT, columns=["text"]), None)
+        rows = file.metadata.num_rows
+    return TextFacts(rows, unspaced_share(first["text"]) if first is not None else 0.0)
 
 
 def _write(source: Source, data: ReviewsData, work: Path) -> tuple[np.ndarray, np.ndarray]:

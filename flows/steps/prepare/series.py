@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from flows.steps.prepare.gather import (
 from flows.steps.prepare.reviews import PARTS
 from flows.steps.prepare.series_source import source, told_apart
 from flows.tables.steps import step_text
+from rnnfast.models.presets import SeriesFacts
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.series.calendar_steps import CALENDAR
 from rnnfast.series.order import CHUNK
@@ -43,8 +44,11 @@ SERIES, SPANS = "series.json", "spans.npz"
 
 
 def prepare_series(
-    data: SensorsData, archive: Path | None, config: WindowConfig, work: Path
-) -> Path:
+    data: SensorsData,
+    archive: Path | None,
+    model: Callable[[SeriesFacts], WindowConfig],
+    work: Path,
+) -> SeriesFacts:
     """Writes the readings, the spans of each part, the test readings, and `data.json`.
 
     A forecast is of readings of its own part; what it is made from may lie in the part before. A
@@ -53,8 +57,11 @@ def prepare_series(
     Args:
         data: what to read.
         archive: of a data set that has one, downloaded.
-        config: the model; its windows have to fit into the parts.
+        model: gives the model, when the readings are known; its windows have to fit into the parts.
         work: the folder to write into.
+
+    Returns:
+        What the readings are like.
 
     Raises:
         InputError: the data cannot be used.
@@ -75,6 +82,8 @@ def prepare_series(
         if sparse := _sparse(readings.report, info, asked):
             data = _without(data, info, sparse)
             continue
+        facts = _facts(readings, info)
+        config = model(facts)
         spans = _spans(readings, info, data, config)
         for name, (runs, _) in spans.items():
             _require_windows(name, runs, config, readings, info)
@@ -115,7 +124,12 @@ def prepare_series(
         "rows": {**windows, **parts, **readings.report, **counts},
     }
     (work / "data.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-    return work
+    return facts
+
+
+def _facts(readings: Readings, info: SeriesInfo) -> SeriesFacts:
+    longest = int((readings.runs[:, 1] - readings.runs[:, 0]).max())
+    return SeriesFacts(len(readings.times), longest, len(info.channels), info.step, info.unit)
 
 
 def part_windows(
@@ -156,7 +170,7 @@ def _spans(
         return {
             name: (runs[part_of == i], labels[part_of == i])
             for i, name in enumerate(PARTS)
-            if data.validation_share or name != "validation"
+            if data.share_to_validate or name != "validation"
         }
     reach = config.lookback if config.task == "forecast" else 0
     cuts = _cuts(readings, data)
@@ -216,12 +230,12 @@ def _cut(times: np.ndarray, start: int, stop: int, reach: int) -> np.ndarray:
 def _cuts(readings: Readings, data: SensorsData) -> list[int]:
     """Times at which the parts start, and at which the last one ends."""
     ends = [np.iinfo(np.int64).min, np.iinfo(np.int64).max]
-    if data.named and data.named.cuts and data.order == "time":
+    if data.named and data.named.cuts and data.has_time:
         last = min(data.named.cuts[2], len(readings.times)) - 1
         starts = [int(readings.times[cut]) for cut in data.named.cuts[:2]]
         return [ends[0], *starts, int(readings.times[last]) + 1]
-    validation = (1 - data.test_share) * data.validation_share
-    if not data.validation_share:
+    validation = (1 - data.test_share) * data.share_to_validate
+    if not validation:
         [test] = chronological(readings.times, [data.test_share])
         return [ends[0], test, test, ends[1]]
     cuts = chronological(readings.times, [validation, data.test_share])
@@ -239,14 +253,14 @@ def _grouped(readings: Readings, data: SensorsData) -> dict[str | None, int]:
             f"got {unknown[0]!r}"
         )
     rest = [name for name in names if name not in test]
-    shares = [data.validation_share] if data.validation_share else []
+    shares = [data.share_to_validate] if data.share_to_validate else []
     if not test:
         shares = [(1 - data.test_share) * share for share in shares] + [data.test_share]
     try:
         drawn = by_group(rest, shares, data.split_seed) if shares else [rest]
     except ValueError as error:
         raise InputError(f"--group-column: {error}") from error
-    validation = drawn[1] if data.validation_share else []
+    validation = drawn[1] if data.share_to_validate else []
     tests = test or drawn[-1]
     return {
         name: 2 if str(name) in tests else 1 if str(name) in validation else 0

@@ -47,7 +47,7 @@ def chosen_columns(
     if not named:
         rows, marks = first_rows(data.dataset, "--dataset", data.reading)
         if data.time_column is None:
-            time = find_time(rows) if data.order == "time" else ""
+            time = find_time(rows) if data.has_time else ""
             if time:
                 logger.info("the time is in column %s", time)
         if not features:
@@ -59,7 +59,7 @@ def chosen_columns(
     targets: tuple[str, ...] = ()
     if data.chosen_task == "forecast":
         targets = data.target or (named.targets if named else tuple(own))
-        if data.order == "file" and not data.features:
+        if not data.has_time and not data.features:
             features, own = targets, []
         own += [name for name in targets if name not in own]
     taken = [name for name in own if name in KEYS]
@@ -100,14 +100,14 @@ def source(
         unit=unit,
         carry=data.carry,
         sentinels=(SENTINEL,) if data.sentinels is None else data.sentinels,
-        order=data.order,
+        order=data.order or "time",
         standardised=bool(named and named.standardised),
         time_column=columns.time,
         group_column="group" if named else data.group_column,
     )
     if named:
         return named.read(archive), info
-    if data.order == "time":
+    if data.has_time:
         files = find_files(data.dataset, "--dataset", KINDS, data.reading)
         columns = with_form(files, columns)
         if not data.group_column and not columns.label:

@@ -5,7 +5,6 @@ have to reach. Files are merged while others are counted, 32 at a time, in one p
 counting them. The counts are exact, so that neither the shards nor the workers make a difference.
 """
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Literal
 from uuid import uuid4
 
-from flows.datasets.base import open_reviews
 from flows.errors import InputError
 from flows.parameters import DRIVER_MEMORY, Execution
 from flows.progress import rows_bar
@@ -26,43 +23,14 @@ from flows.tables.ranges import row_ranges
 from flows.tables.readers import ROWS, RowRange, open_parquet, parquet_rows
 from flows.unfinished import at_end
 from rnnfast.models.config import ModelConfig
-from rnnfast.text.vocabulary import SplitBy, Vocabulary, unspaced_share
+from rnnfast.text.vocabulary import SplitBy, Vocabulary
 from rnnfast.text.word_counts import WordCounts
-
-logger = logging.getLogger(__name__)
 
 EXECUTION = Execution()
 SHARDS = 8  # of scoring that are counted together: a worker takes as long to start as some 200,000 rows do
 READING_MEMORY = 64 << 20  # bytes: of the rows that are counted at the moment
 WORD_MEMORY = 150  # bytes of a word in the table of a worker, the words and their counts
-SAMPLE = 10_000  # rows whose scripts are looked at
-UNSPACED_SHARE = 0.05  # of the letters, from which on each such character is a word
 LEAST_WORDS, MOST_WORDS = 65_536, 1_000_000  # that such a table has room for
-
-
-def chosen_split(
-    parts: Path, wanted: Literal["auto", "spaces", "characters"], config: ModelConfig
-) -> SplitBy:
-    """What parts the words of `train.parquet`: what is wanted, or what the scripts of its texts ask for.
-
-    Automatically characters, where the model's configuration has them, or where UNSPACED_SHARE of the letters in the
-    first rows are of scripts without spaces.
-    """
-    if wanted != "auto":
-        return wanted
-    if config.split_by == "characters":
-        return config.split_by
-    with open_reviews(parts / "train.parquet") as file:
-        first = next(file.iter_batches(SAMPLE, columns=["text"]), None)
-    share = unspaced_share(first["text"]) if first is not None else 0.0
-    if share < UNSPACED_SHARE:
-        return "spaces"
-    logger.info(
-        "%.0f%% of the characters are of scripts without spaces between words: "
-        "each of their characters is a word (--split-by spaces changes that)",
-        100 * share,
-    )
-    return "characters"
 
 
 def build_vocabulary(

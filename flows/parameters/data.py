@@ -1,41 +1,24 @@
-"""What the flows take: typed, checked before anything starts, one line of explanation each."""
+"""What the training flows learn from: named data sets, or files of one's own."""
 
-import logging
 import os
 from collections.abc import Mapping
-from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from flows.datasets import DATASETS, SENSORS
 from flows.datasets.base import Archive, SensorDataset
 from flows.datasets.labels import MISSING, LabelRule
 from flows.datasets.series_files import KINDS
-from flows.errors import InputError
-from flows.executors import Engine, Executor, executor, usual_workers
 from flows.store.file_options import FOUND, FileOptions
 from flows.tables.columns import Columns
 from flows.tables.readers import READERS
 from flows.tables.steps import parse_step
 from flows.tables.times import require_form
-from flows.wording import counted
 from rnnfast.models.choices import SplitChoice, Task
 
-DRIVER_MEMORY = 400 << 20  # bytes: of the process that plans, with Prefect and its server
-
-TEST_SHARE = 0.2
-
-logger = logging.getLogger(__name__)
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
 
 class JobData(BaseModel):
@@ -126,7 +109,10 @@ class ReviewsData(LabelledData):
         None, description="Files with the test rows; else they are split off."
     )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the training rows that choose the epoch."
+        VALIDATION_SHARE,
+        gt=0,
+        lt=1,
+        description="Share of the training rows that choose the epoch.",
     )
     unlabelled: float = Field(
         0.1,
@@ -180,54 +166,6 @@ class ReviewsData(LabelledData):
         return self
 
 
-# Cells of models that are solved at once, or have nothing to learn.
-NOT_BY_STEPS = ("ngrams", "linear", "persistence", "seasonal")
-
-
-class Processes(BaseModel):
-    """The processes that train a model together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    workers: int = Field(1, ge=1, description="Processes on this machine.")
-    nodes: int = Field(1, ge=1, description="Machines, each with as many processes.")
-    rendezvous: str | None = Field(
-        None,
-        pattern=r"^[^\s:]+:[0-9]+$|^\[[^\s\]]+\]:[0-9]+$",
-        description="HOST:PORT of one of the machines, where they meet.",
-    )
-
-    @property
-    def count(self) -> int:
-        """All of them."""
-        return self.workers * self.nodes
-
-    def require_use(self, cell: str, batch_size: int) -> None:
-        """Raises InputError where some would have nothing to do."""
-        by_steps = cell not in NOT_BY_STEPS
-        if self.nodes > 1 and not by_steps:
-            raise InputError(
-                f"--nodes must be 1 for --cell {cell}, which is not trained by steps, got {self.nodes}"
-            )
-        if self.count > batch_size and by_steps:
-            raise InputError(
-                f"--workers times --nodes must be at most the batch size, {batch_size}, "
-                f"got {self.count}"
-            )
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Processes":
-        if (self.nodes > 1) != (self.rendezvous is not None):
-            raise ValueError(
-                "nodes above 1 and rendezvous must be given together, "
-                f"got {self.nodes} and {self.rendezvous}"
-            )
-        return self
-
-
-ALONE = Processes()
-
-
 class SensorsData(LabelledData):
     """Readings of sensors: a data set by its name, or files of one's own."""
 
@@ -254,8 +192,10 @@ class SensorsData(LabelledData):
     )
     label_column: str | None = Field(None, description="Column of a file with the label.")
     group_column: str | None = Field(None, description="Column of a file: the device or person.")
-    order: Literal["time", "file"] = Field(
-        "time", description="file takes the rows as they come, a step apart, whatever their time."
+    order: Literal["time", "file"] | None = Field(
+        None,
+        description="file takes the rows as they come, a step apart, whatever their time; by default time, and file "
+        "with the preset lecture.",
     )
     step: Step | None = Field(
         None,
@@ -271,8 +211,12 @@ class SensorsData(LabelledData):
         "found far outside of all others again and again.",
     )
     test_groups: Names = Field((), description="Groups to test on; else they are drawn.")
-    validation_share: float = Field(
-        0.1, ge=0, lt=1, description="Share of the training rows that choose the epoch; 0: none do."
+    validation_share: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Share of the training rows that choose the epoch; 0: none do; by default 0.1, and 0 with the "
+        "preset lecture.",
     )
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
@@ -302,6 +246,22 @@ class SensorsData(LabelledData):
         """Fields of the model's and of the training's configuration that suit the data set."""
         return self.named.tasks[self.chosen_task] if self.named else ({}, {})
 
+    @property
+    def has_time(self) -> bool:
+        """Whether the readings are in the order of their time, and not in that of the file."""
+        return self.order != "file"
+
+    @property
+    def share_to_validate(self) -> float:
+        """Share of the training rows that choose the epoch."""
+        return VALIDATION_SHARE if self.validation_share is None else self.validation_share
+
+    def with_defaults(self, usual: Mapping[str, Any]) -> "SensorsData":
+        """The same with all that was left open: as `usual` says, or else by the defaults."""
+        values = {"order": "time", "validation_share": VALIDATION_SHARE, **usual}
+        given = {name: value for name, value in self if value is not None}
+        return SensorsData(**values | given)
+
     @model_validator(mode="after")
     def _fits_together(self) -> "SensorsData":
         if self.time_format is not None:
@@ -320,115 +280,8 @@ class SensorsData(LabelledData):
             self._require_no_share(f"for {self.dataset!r}, whose test rows are published")
         if self.test_groups and self.chosen_task == "classify":
             self._require_no_share("where test_groups are those to test on")
-        if self.order == "file" and "calendar" in self.features:
+        if not self.has_time and "calendar" in self.features:
             raise ValueError(
                 "features must not hold 'calendar' for order 'file', which has no time"
             )
         return self
-
-
-class Registration(BaseModel):
-    """Under which name a trained model is registered, and what it must beat to come into production."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Of the model in the registry."
-    )
-    registry: Path = Field(Path("models"), description="Folder of the registry.")
-    margin: float = Field(
-        0.005,
-        ge=0,
-        lt=1,
-        description="Least gain over the version in production: in accuracy, or by which share of its mean squared "
-        "error that of forecasts must be lower.",
-    )
-
-
-class Selection(BaseModel):
-    """Which of the files that an input names are taken.
-
-    A file's date is the last one in its path below the input's folder, be it `2026/01/05`, `date=2026-01-05` or part
-    of a name, else the day, in UTC, on which it was modified.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    new: bool = Field(
-        False,
-        description="Those alone whose content no run before has taken into the output folder.",
-    )
-    settle: float = Field(
-        60, ge=0, description="Seconds that a new file must have been left unmodified to be taken."
-    )
-    since: date | None = Field(None, description="The first day, such as 2026-01-01.")
-    until: date | None = Field(None, description="The day after the last one.")
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Selection":
-        if self.since and self.until and self.since >= self.until:
-            raise ValueError(f"until must be later than since {self.since}, got: {self.until}")
-        return self
-
-
-class Execution(BaseModel):
-    """Where the shards of a job are done, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    engine: Engine = Field("local", description="local: processes of this machine; ray: a cluster.")
-    workers: int | None = Field(
-        None,
-        ge=1,
-        description="Processes, which share the cores; by default one for every 4 of them, of a cluster one a CPU.",
-    )
-    address: str | None = Field(
-        None, description="host:port of a Ray cluster; by default one of its own."
-    )
-    gpus: float = Field(
-        0, ge=0, description="That Ray sets aside for each worker; the layers compute on the CPU."
-    )
-    shard_rows: int = Field(65_536, ge=1, description="Rows of a file that are done together.")
-    memory_limit: ByteSize | None = Field(
-        None, description="Of all processes of this machine together, such as 4GB."
-    )
-
-    def executor(self, worker_memory: int) -> Executor:
-        """The executor, with no more workers than the memory is enough for.
-
-        Args:
-            worker_memory: bytes that a worker takes at the most.
-
-        Raises:
-            InputError: there is not enough memory for one, it is limited for Ray's workers, or Ray
-                is not installed.
-        """
-        workers = self.workers
-        if self.engine == "local":
-            workers = self.fitting_workers(worker_memory)
-            peak = ByteSize(DRIVER_MEMORY + workers * worker_memory).human_readable(decimal=True)
-            logger.info("%s, at most %s of memory", counted(workers, "worker"), peak)
-        elif self.memory_limit is not None:
-            raise InputError(
-                f"--memory-limit must go with --engine local, "
-                f"got: {self.memory_limit.human_readable(decimal=True)} for {self.engine}"
-            )
-        return executor(self.engine, workers, self.address, self.gpus)
-
-    def fitting_workers(self, worker_memory: int) -> int:
-        """How many local workers the memory is enough for, of those that are wanted.
-
-        Raises:
-            InputError: not even one.
-        """
-        wanted = self.workers or usual_workers()
-        if self.memory_limit is None:
-            return wanted
-        fitting = (self.memory_limit - DRIVER_MEMORY) // worker_memory
-        if fitting < 1:
-            least = ByteSize(DRIVER_MEMORY + worker_memory).human_readable(decimal=True)
-            raise InputError(
-                f"--memory-limit must be at least {least} for one worker, "
-                f"got: {self.memory_limit.human_readable(decimal=True)}"
-            )
-        return min(wanted, fitting)

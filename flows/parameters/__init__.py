@@ -1,0 +1,32 @@
+"""What the flows take: typed, checked before anything starts, one line of explanation each."""
+
+from flows.parameters.data import JobData, LabelledData, ReviewsData, SensorsData
+from flows.parameters.execution import ALONE, DRIVER_MEMORY, NOT_BY_STEPS, Execution, Processes
+from flows.parameters.registration import Registration
+from flows.parameters.scoring import Selection
+from flows.parameters.settings import (
+    Request,
+    ReviewsModel,
+    ReviewsTraining,
+    SensorsModel,
+    SensorsTraining,
+)
+
+__all__ = [
+    "ALONE",
+    "DRIVER_MEMORY",
+    "NOT_BY_STEPS",
+    "Execution",
+    "JobData",
+    "LabelledData",
+    "Processes",
+    "Registration",
+    "Request",
+    "ReviewsData",
+    "ReviewsModel",
+    "ReviewsTraining",
+    "Selection",
+    "SensorsData",
+    "SensorsModel",
+    "SensorsTraining",
+]

@@ -1,0 +1,90 @@
+"""What is asked for of a model and its training: a field that is left out follows from the preset and the data."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from rnnfast.models.choices import Cell, Preset, WindowCell
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.training.settings import TrainingSettings, WindowTraining
+
+PRESET = (
+    "Where what is left out comes from: what measured best, or the model that people are taught."
+)
+
+
+class Request(BaseModel):
+    """Settings of which all may be left out. `flows.steps.prepare.settings` says what they are then."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decided: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the settings that nobody asks for here."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, by field of the settings."""
+        fields = type(self).settings.model_fields
+        return {name: value for name, value in self if name in fields and value is not None}
+
+    settings: ClassVar[type[BaseModel]]
+
+
+Asked = TypeVar("Asked", bound=Request)
+
+
+def asks_for(settings: type[BaseModel]) -> Callable[[type[Asked]], type[Asked]]:
+    """Gives a request the fields of settings, each with its rule and None for what is left out."""
+
+    def complete(request: type[Asked]) -> type[Asked]:
+        fields: dict[str, Any] = {
+            name: Annotated[
+                field.annotation | None,  # type: ignore[operator]
+                *field.metadata,
+                Field(None, description=field.description),
+            ]
+            for name, field in settings.model_fields.items()
+            if name not in request.model_fields and name not in request.decided
+        }
+        whole = create_model(
+            request.__name__, __base__=request, __module__=request.__module__, **fields
+        )
+        whole.__doc__, whole.settings = request.__doc__, settings
+        return whole
+
+    return complete
+
+
+@asks_for(ModelConfig)
+class ReviewsModel(Request):
+    """A classifier of texts."""
+
+    decided = frozenset({"split_by"})  # see `ReviewsData`
+
+    preset: Preset = Field("default", description=PRESET)
+    cell: Cell = Field("rnn", description="The idea: rnn, gru, lstm, mlp, cnn or ngrams.")
+
+
+@asks_for(TrainingSettings)
+class ReviewsTraining(Request):
+    """How a classifier of texts is trained."""
+
+
+@asks_for(WindowConfig)
+class SensorsModel(Request):
+    """A model of windows of readings."""
+
+    decided = frozenset({"task"})  # see `SensorsData`
+
+    preset: Preset = Field("default", description=PRESET)
+    cell: WindowCell = Field(
+        "gru",
+        description="The idea: rnn, gru, lstm, linear, dlinear, mlp, cnn, persistence, seasonal.",
+    )
+
+
+@asks_for(WindowTraining)
+class SensorsTraining(Request):
+    """How a model of windows is trained."""

@@ -1,0 +1,146 @@
+"""Settles the settings of model and training: what was asked for, else what preset and data ask for.
+
+The command line, a schedule, Prefect's UI and Python ask for a model by the same requests, and get it from here. What
+comes later counts more:
+
+1. what the preset `default` has for the cell,
+2. what follows from the rows, as far as they are known (`rnnfast.models.presets`),
+3. what suits a data set that has a name,
+4. what another preset has, which was chosen,
+5. what was asked for.
+
+Nothing here needs torch: a command shows what it would do before it loads that.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flows.errors import InputError
+from flows.parameters import (
+    ReviewsData,
+    ReviewsModel,
+    ReviewsTraining,
+    SensorsData,
+    SensorsModel,
+    SensorsTraining,
+)
+from rnnfast.models.config import RECURRENT, ModelConfig
+from rnnfast.models.presets import (
+    PRESETS,
+    WINDOW_PRESETS,
+    SeriesFacts,
+    TextFacts,
+    suited_to_series,
+    suited_to_texts,
+)
+from rnnfast.models.window_config import WindowConfig
+from rnnfast.training.settings import TrainingSettings, WindowTraining
+
+Settings = Mapping[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReviewsSettings:
+    """The settings of a job over reviews."""
+
+    model: ModelConfig
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class SensorsSettings:
+    """The settings of a job over readings."""
+
+    model: WindowConfig
+    training: WindowTraining
+
+
+def reviews_settings(
+    data: ReviewsData,
+    model: ReviewsModel,
+    training: ReviewsTraining,
+    facts: TextFacts | None = None,
+) -> ReviewsSettings:
+    """The settings of a classifier of texts.
+
+    Args:
+        data: what it learns from.
+        model: what was asked for.
+        training: likewise.
+        facts: of the training rows; None: they are not read yet, and what follows from them stays open.
+
+    Raises:
+        InputError: the preset has no such cell.
+        ValidationError: what was asked for does not go together.
+    """
+    chosen = _of_preset(PRESETS, model.preset, model.cell)
+    suited = {"cell": model.cell} | _layered(
+        model.preset, chosen["model"], suited_to_texts(facts) if facts else {}, data.suggested
+    )
+    if data.split_by != "auto":
+        suited["split_by"] = data.split_by
+    elif facts and suited.get("split_by") == "characters":
+        logger.info(
+            "%.0f%% of the characters are of scripts without spaces between words: "
+            "each of their characters is a word (--split-by spaces changes that)",
+            100 * facts.unspaced,
+        )
+    return ReviewsSettings(
+        ModelConfig(**suited | model.asked),
+        TrainingSettings(**{**chosen["training"], **training.asked}),
+    )
+
+
+def sensors_settings(
+    data: SensorsData,
+    model: SensorsModel,
+    training: SensorsTraining,
+    facts: SeriesFacts | None = None,
+) -> SensorsSettings:
+    """The settings of a model of windows; as `reviews_settings`, with the facts of the readings on their grid."""
+    chosen = _of_preset(WINDOW_PRESETS, model.preset, model.cell)
+    for_model, for_training = data.suggested
+    known = {**for_model, **chosen["model"], **model.asked}
+    suited = {"task": data.chosen_task, "cell": model.cell} | _layered(
+        model.preset, chosen["model"], suited_to_series(facts, known) if facts else {}, for_model
+    )
+    if model.cell not in RECURRENT:  # others read no segments, whatever the data set's model does
+        suited |= {"form": "direct", "segment": 1}
+    return SensorsSettings(
+        WindowConfig(**suited | model.asked),
+        WindowTraining(
+            **_layered(model.preset, chosen["training"], {}, for_training) | training.asked
+        ),
+    )
+
+
+def sensors_data(data: SensorsData, model: SensorsModel) -> SensorsData:
+    """What to read, with all that was left open as the preset has it.
+
+    Raises:
+        InputError: the preset has no such cell.
+        ValidationError: what was asked for does not go together.
+    """
+    return data.with_defaults(_of_preset(WINDOW_PRESETS, model.preset, model.cell)["data"])
+
+
+def _of_preset(
+    presets: Mapping[Any, Mapping[Any, Mapping[str, Settings]]], preset: str, cell: str
+) -> Mapping[str, Settings]:
+    if cell not in presets[preset]:
+        raise InputError(
+            f"--cell must be {' or '.join(presets[preset])} for --preset {preset}, got {cell!r}"
+        )
+    return presets[preset][cell]
+
+
+def _layered(
+    preset: str, of_preset: Settings, of_rows: Settings, of_set: Settings
+) -> dict[str, Any]:
+    """Settings from the one that counts least to the one that counts most."""
+    suited = {**of_rows, **of_set}
+    return {**of_preset, **suited} if preset == "default" else {**suited, **of_preset}
