@@ -18,6 +18,7 @@ from flows.parameters import (
     ReviewsData,
     ReviewsModel,
     ReviewsTraining,
+    ScoreRequest,
 )
 from flows.progress import stage
 from flows.steps.prepare.check_data import check_reviews_data
@@ -28,10 +29,9 @@ from flows.steps.prepare.settings import ReviewsSettings, reviews_settings
 from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
 from flows.steps.report.reviews import evaluate
-from flows.steps.score.files import LIMITS, score_files
+from flows.steps.score.files import score_files
 from flows.steps.train.register import register
 from flows.steps.train.train import train
-from flows.tables.columns import Columns
 from rnnfast.evaluation.checks import Limits
 
 download_task = as_task(download, retries=4)
@@ -47,7 +47,7 @@ register_task = as_task(register)
 publish_task = as_task(publish)
 
 DATA, MODEL, TRAINING = ReviewsData(), ReviewsModel(), ReviewsTraining()
-EXECUTION = Execution()
+EXECUTION, LIMITS = Execution(), Limits()
 NGRAMS = ReviewsModel(cell="ngrams")
 
 
@@ -115,14 +115,14 @@ def reviews(
             evaluate_task(parts, run, beside)
         # Load: the scores of the test rows, the report, and the folder in its place.
         with stage("score", seconds):
-            score_task(
-                run,
-                str(parts / "test.parquet"),
-                Columns(id="id"),
-                run / "scores",
+            request = ScoreRequest(
+                model=str(run),
+                input=str(parts / "test.parquet"),
+                output=str(run / "scores"),
+                id_column="id",
                 execution=execution,
-                report=False,
             )
+            score_task(run, request, report=False)
         with stage("describe", seconds):
             describe_task(parts, run)
         seconds["total"] = perf_counter() - started

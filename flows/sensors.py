@@ -16,6 +16,7 @@ from flows.parameters import (
     Execution,
     Processes,
     Registration,
+    ScoreRequest,
     SensorsData,
     SensorsModel,
     SensorsTraining,
@@ -28,7 +29,7 @@ from flows.steps.prepare.series import prepare_series
 from flows.steps.prepare.settings import sensors_data, sensors_settings
 from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
 from flows.steps.report.series import evaluate_series
-from flows.steps.score.files import LIMITS, score_files
+from flows.steps.score.files import score_files
 from flows.steps.score.readings import least_memory
 from flows.steps.train.register import register
 from flows.steps.train.train import train_windows
@@ -47,7 +48,7 @@ register_task = as_task(register)
 publish_task = as_task(publish)
 
 DATA, MODEL, TRAINING = SensorsData(), SensorsModel(), SensorsTraining()
-EXECUTION = Execution()
+EXECUTION, LIMITS = Execution(), Limits()
 
 
 @flow(name="sensors", persist_result=False)
@@ -116,10 +117,15 @@ def sensors(
             evaluate_task(parts, run, folders)
         # Load: the scores of the test readings, the report, and the folder in its place.
         with stage("score", seconds):
-            test = str(parts / "test.parquet")
-            every = settings.model.horizon * (settings.model.task == "forecast")
-            scores = run / "scores"
-            score_task(run, test, None, scores, every, execution=execution, report=False)
+            forecasts = settings.model.task == "forecast"
+            request = ScoreRequest(
+                model=str(run),
+                input=str(parts / "test.parquet"),
+                output=str(run / "scores"),
+                every=settings.model.horizon if forecasts else None,
+                execution=execution,
+            )
+            score_task(run, request, report=False)
         with stage("describe", seconds):
             describe_task(parts, run)
         seconds["total"] = perf_counter() - started

@@ -26,7 +26,7 @@ from rich.table import Table
 from benchmarks.pipeline.data import write_reviews
 from benchmarks.pipeline.measure import run
 from flows import REPORT
-from flows.parameters import Execution, ReviewsData
+from flows.parameters import Execution, ReviewsData, ScoreRequest
 from flows.steps.prepare.reviews import prepare
 from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.score.files import score_files
@@ -172,11 +172,15 @@ def share_of_kernel(folder: Path, many: Path, work: Path) -> None:
 
         return wrapped
 
-    shutil.rmtree(work / "out", ignore_errors=True)
+    output = work / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    request = ScoreRequest(
+        model=str(folder), input=str(many), output=str(output), execution=Execution(workers=1)
+    )
     ids = timed("ids", vocabulary.vectorize)
     kernel = timed("kernel", ops.pooled)
     with patch.object(scorers, "vectorize", ids), patch.object(ops, "pooled", kernel):
-        done = score_files(folder, str(many), None, work / "out", execution=Execution(workers=1))
+        done = score_files(folder, request)
     console.print(
         f"one process, {done.rows / done.seconds:,.0f} reviews/s: "
         f"{spent['ids'] / done.seconds:.0%} of the time in text to ids, "

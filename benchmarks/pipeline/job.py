@@ -14,7 +14,7 @@ _BEFORE = time.clock_gettime(time.CLOCK_BOOTTIME) - (
 _STARTED = perf_counter()
 
 from flows import progress  # noqa: E402
-from flows.parameters import Execution  # noqa: E402
+from flows.parameters import Execution, ScoreRequest  # noqa: E402
 from flows.steps.score.files import score_files  # noqa: E402
 
 
@@ -26,7 +26,8 @@ def main(run: Path, source: str, target: Path, execution: Execution) -> None:
         seconds.append(_BEFORE + perf_counter() - _STARTED)
 
     progress.listeners.append(note)
-    summary = score_files(run, source, None, target, execution=execution)
+    request = ScoreRequest(model=str(run), input=source, output=str(target), execution=execution)
+    summary = score_files(run, request)
     print(json.dumps(asdict(summary) | {"first_shard": seconds[0]}))
 
 

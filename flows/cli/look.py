@@ -14,10 +14,9 @@ from pathlib import Path
 from flows.apart import require_apart, require_data_apart, require_outside_models, shard_files
 from flows.datasets.series_files import KINDS, columns_of_run, read_raw
 from flows.errors import InputError
-from flows.parameters import Processes, ReviewsData, Selection, SensorsData
+from flows.parameters import Processes, ReviewsData, ScoreRequest, SensorsData
 from flows.steps.prepare.download import require_place
 from flows.steps.prepare.series_source import chosen_columns
-from flows.store.file_options import FileOptions
 from flows.store.registry import chosen_model
 from flows.store.storage import File, Folder, redacted
 from flows.tables import columns as tables
@@ -52,34 +51,28 @@ def look_at_training(
             )
 
 
-def look_at_scoring(
-    model: str,
-    pattern: str,
-    columns: tables.Columns,
-    output: str,
-    time_column: str | None,
-    group_column: str | None,
-    selection: Selection,
-    registry: Path,
-    reading: FileOptions,
-) -> None:
-    """Raises InputError where the model or the files of a scoring cannot be used; see `flows.score.score`."""
-    require_outside_models(model, registry, output)
-    wanted: tables.Selection = columns
+def look_at_scoring(request: ScoreRequest) -> None:
+    """Raises InputError where the model or the files of a scoring cannot be used."""
+    require_outside_models(request.model, request.registry, request.output)
+    new = request.selection.new
+    wanted: tables.Selection = request.columns
     kinds = tuple(READERS)
-    with _quietly(), chosen_model(model, registry) as folder:
+    with _quietly(), chosen_model(request.model, request.registry) as folder:
         try:
             run = read_config(folder)
         except RunFolderError as error:
             raise InputError(f"--model: {error}") from error
     if isinstance(run, SensorsRun):
-        wanted, kinds = columns_of_run(run.series, time_column, group_column), KINDS
-    files = find_files(pattern, "--input", kinds, reading, may_be_none=selection.new)
-    into = Folder.at(output, "--output")
-    require_apart("--input", pattern, files, into, shard_files(files))
+        wanted, kinds = (
+            columns_of_run(run.series, request.time_column, request.group_column),
+            KINDS,
+        )
+    files = find_files(request.input, "--input", kinds, request.reading, may_be_none=new)
+    into = Folder.at(request.output, "--output")
+    require_apart("--input", request.input, files, into, shard_files(files))
     if into.is_local:
         _require_place(Path(into.path))
-    if not selection.new:  # of these each is good or bad for itself
+    if not new:  # of these each is good or bad for itself
         with _quietly():
             _require_rows(files, wanted, "--input")
 

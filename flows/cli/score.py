@@ -1,7 +1,6 @@
 """rnnfast score."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,9 +63,8 @@ class ScoreOptions(ReadingOptions, ScaleOptions, RulesOptions):
         ),
     ]
     every: Annotated[
-        int | None,
+        str | None,
         of_model(
-            min=1,
             metavar="N",
             help="Readings from one window to the next; by default the last window of each device to forecast, and "
             "half a window to classify.",
@@ -100,53 +98,32 @@ def score(options: ScoreOptions) -> None:
     from flows import REPORT
     from flows.cli.look import look_at_scoring
     from flows.orchestration.surroundings import surroundings
-    from flows.parameters import Execution, Selection
+    from flows.parameters import Execution, FileSelection, ScoreRequest
     from flows.store.outputs import DRIFT
     from flows.store.storage import redacted
-    from flows.tables.columns import Columns
 
-    execution = Execution(**given(Execution, options))
-    limits = limits_of(options.limit)
-    selection = Selection(**given(Selection, options))
-    reading = reading_of(options)
-    folder = Path(options.registry or "models")
-    columns = Columns(text=options.text_column, id=options.id_column)
-    series = options.time_column, options.group_column
-    look_at_scoring(
-        options.model, options.input, columns, options.output, *series, selection, folder, reading
-    )
+    asked = given(ScoreRequest, options) | {
+        "execution": Execution(**given(Execution, options)),
+        "limits": limits_of(options.limit),
+        "selection": FileSelection(**given(FileSelection, options)),
+        "reading": reading_of(options),
+    }
+    request = ScoreRequest(**asked)
+    look_at_scoring(request)
     if options.dry_run:
         from flows.steps.score.files import plan_files
-        from flows.steps.score.job import scoring_job
         from flows.store.registry import chosen_model
 
-        with chosen_model(options.model, folder) as run_dir:
-            job = scoring_job(
-                run_dir, columns, options.output, options.every, *series, execution, reading
-            )
-            plan = plan_files(job, options.input, selection)
-        _show_plan(plan, redacted(options.output))
+        with chosen_model(request.model, request.registry) as folder:
+            plan = plan_files(folder, request)
+        _show_plan(plan, redacted(request.output))
         return
 
     with surroundings(server):
         import flows.steps.report.scores  # noqa: F401 (draws: there is time for that while the server starts)
         from flows.score import score as flow
 
-    done = flow(
-        options.model,
-        options.input,
-        options.output,
-        options.text_column,
-        options.id_column,
-        *series,
-        options.every,
-        execution,
-        selection,
-        folder,
-        limits,
-        options.gate,
-        reading,
-    )
+    done = flow(request)
     if done.nothing:
         typer.echo(f"Nothing to do: {done.nothing}")
         _show_account(done)

@@ -3,7 +3,7 @@
 from flows.parameters.data import JobData, LabelledData, ReviewsData, SensorsData
 from flows.parameters.execution import ALONE, DRIVER_MEMORY, NOT_BY_STEPS, Execution, Processes
 from flows.parameters.registration import Registration
-from flows.parameters.scoring import Selection
+from flows.parameters.scoring import FileSelection, ScoreRequest
 from flows.parameters.settings import (
     Request,
     ReviewsModel,
@@ -17,6 +17,7 @@ __all__ = [
     "DRIVER_MEMORY",
     "NOT_BY_STEPS",
     "Execution",
+    "FileSelection",
     "JobData",
     "LabelledData",
     "Processes",
@@ -25,7 +26,7 @@ __all__ = [
     "ReviewsData",
     "ReviewsModel",
     "ReviewsTraining",
-    "Selection",
+    "ScoreRequest",
     "SensorsData",
     "SensorsModel",
     "SensorsTraining",

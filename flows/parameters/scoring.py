@@ -1,11 +1,17 @@
 """What a scoring takes."""
 
 from datetime import date
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from flows.parameters.execution import Execution
+from flows.store.file_options import FOUND, FileOptions
+from flows.tables.columns import Columns
+from rnnfast.evaluation.checks import Limits
 
-class Selection(BaseModel):
+
+class FileSelection(BaseModel):
     """Which of the files that an input names are taken.
 
     A file's date is the last one in its path below the input's folder, be it `2026/01/05`, `date=2026-01-05` or part
@@ -25,7 +31,63 @@ class Selection(BaseModel):
     until: date | None = Field(None, description="The day after the last one.")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Selection":
+    def _fits_together(self) -> "FileSelection":
         if self.since and self.until and self.since >= self.until:
             raise ValueError(f"until must be later than since {self.since}, got: {self.until}")
         return self
+
+
+class ScoreRequest(BaseModel):
+    """What is scored, with which model, and where the scores go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(
+        description="A name of the registry, for the version in production when the run begins, or the folder of a run."
+    )
+    input: str = Field(
+        description="A CSV, JSONL or Parquet file, a glob of such files, or a folder; local or s3://."
+    )
+    output: str = Field(
+        description="The folder for the scores, local or s3://; what is already there is not scored again."
+    )
+    text_column: str = Field("text", description="Column of the input that holds the text.")
+    id_column: str | None = Field(
+        None,
+        description="Column that names the row; by default id, if it is of texts or whole numbers.",
+    )
+    time_column: str | None = Field(
+        None, description="Column of readings with the time stamp; by default as in training."
+    )
+    group_column: str | None = Field(
+        None, description="Column of readings with the device or person; by default as in training."
+    )
+    every: int | None = Field(
+        None,
+        ge=1,
+        description="Readings from one window to the next; by default the last window of each device to forecast, and "
+        "half a window to classify.",
+    )
+    selection: FileSelection = Field(
+        FileSelection(),
+        description="Which files are taken: all, those that are new, those of some days.",
+    )
+    reading: FileOptions = Field(
+        FOUND,
+        description="How the files are read: separator, encoding and the like, where they are not to be found.",
+    )
+    execution: Execution = Field(Execution(), description="Where the shards are done, and how.")
+    limits: Limits = Field(
+        Limits(),
+        description="The rules for the rows, each with the value from which it warns and from which it fails.",
+    )
+    gate: bool = Field(
+        False,
+        description="Whether the run fails, after its scores are written, where a rule fails.",
+    )
+    registry: Path = Field(Path("models"), description="Folder of the registry.")
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of reviews."""
+        return Columns(text=self.text_column, id=self.id_column)

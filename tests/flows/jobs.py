@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flows import REPORT
-from flows.parameters import Execution
-from flows.steps.score.files import score_files
+from flows.parameters import Execution, ScoreRequest
+from flows.steps.score import files
+from flows.steps.score.job import Summary
 from flows.store.outputs import DRIFT, MANIFEST
+from flows.tables.columns import Columns
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import build_model
 from rnnfast.scoring.scorers import save_run
@@ -27,16 +30,45 @@ DRIVER = """
 import sys
 from pathlib import Path
 from flows.orchestration.interrupt import ended_by_signals
-from flows.parameters import Execution
+from flows.parameters import Execution, ScoreRequest
 from flows.steps.score.files import score_files
 model, input, output, engine, address, workers = sys.argv[1:]
 execution = Execution(
     engine=engine, address=address or None, workers=int(workers), shard_rows=64
 )
+request = ScoreRequest(model=model, input=input, output=output, execution=execution)
 with ended_by_signals():
-    done = score_files(Path(model), input, None, output, execution=execution)
+    done = score_files(Path(model), request)
 print(done.shards, done.skipped)
 """
+
+
+def asked(
+    model: Path, source: str, columns: Columns | None, output: Path | str, **more: Any
+) -> ScoreRequest:
+    """What scoring takes."""
+    columns = columns or Columns()
+    return ScoreRequest(
+        model=str(model),
+        input=source,
+        output=str(output),
+        text_column=columns.text,
+        id_column=columns.id,
+        **more,
+    )
+
+
+def score_files(
+    model: Path,
+    source: str,
+    columns: Columns | None,
+    output: Path | str,
+    *,
+    report: bool = True,
+    **more: Any,
+) -> Summary:
+    """Scores files; `more` are fields of the request."""
+    return files.score_files(model, asked(model, source, columns, output, **more), report=report)
 
 
 @dataclass(frozen=True)

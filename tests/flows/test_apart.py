@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs import asked, score_files
 from typer.testing import Result
 
 from flows.apart import require_apart, require_data_apart, require_outside_models, shard_files
 from flows.errors import InputError
-from flows.parameters import Execution, ReviewsData, Selection, SensorsData
-from flows.steps.score.files import plan_files, score_files
-from flows.steps.score.job import scoring_job
+from flows.parameters import FileSelection, ReviewsData, SensorsData
+from flows.steps.score.files import plan_files
 from flows.store.storage import find
 
 RunCli = Callable[..., Result]
@@ -117,15 +117,15 @@ def test_addresses_of_an_object_store(bucket: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("new", [False, True])
 def test_scoring_refuses_before_it_writes(run_dir: Path, data: Path, new: bool) -> None:
     before = sorted(data.rglob("*"))
-    selection = Selection(new=new, settle=0)
+    selection = FileSelection(new=new, settle=0)
     for pattern, output in ((data, data / "out"), (data / "*.parquet", data)):
         with pytest.raises(
             InputError, match=r"--input must not name what the job writes|must name no"
         ):
             score_files(run_dir, str(pattern), None, output, selection=selection)
-        job = scoring_job(run_dir, None, output, None, None, None, Execution())
+        request = asked(run_dir, str(pattern), None, output, selection=selection)
         with pytest.raises(InputError, match="--input must"):
-            plan_files(job, str(pattern), selection)
+            plan_files(run_dir, request)
     assert sorted(data.rglob("*")) == before
 
 

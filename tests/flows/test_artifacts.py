@@ -5,10 +5,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from jobs import score_files
 
 from flows.orchestration import artifacts, events
 from flows.steps.report.publish import dated
-from flows.steps.score.files import score_files
 from flows.store.registry import Registered
 from flows.store.storage import Folder
 from rnnfast.reports.training import write_report

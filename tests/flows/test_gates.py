@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs import score_files
 from safetensors.numpy import load_file, save_file
 from typer.testing import Result
 
 from flows.errors import GateError
-from flows.parameters import Execution, Selection, SensorsData
+from flows.parameters import Execution, FileSelection, SensorsData
 from flows.steps.prepare import partition as partition_step
 from flows.steps.prepare.check_data import CHECKS, check_reviews_data, check_sensors_data
 from flows.steps.prepare.series import prepare_series
-from flows.steps.score.files import LIMITS, score_files
 from flows.steps.score.job import Summary
 from flows.store.outputs import DRIFT, MANIFEST, SUCCESS
 from rnnfast.evaluation.checks import Limits
@@ -33,6 +33,7 @@ RunCli = Callable[..., Result]
 USUAL = [f"good {'bad ' * (i % 5)}good, good" for i in range(300)]
 OTHER = [f"unheard of {'words, ' * (i % 9)} très déjà" for i in range(300)]
 ALONE = Execution(workers=1)
+LIMITS = Limits()
 OFF = Limits(**dict.fromkeys(("psi", "unknown", "outside", "cut"), "off"))
 
 
@@ -137,7 +138,7 @@ def test_what_a_closed_gate_kept_back_is_judged_again_with_what_is_new(
             None,
             output,
             execution=ALONE,
-            selection=Selection(new=True, settle=0),
+            selection=FileSelection(new=True, settle=0),
             limits=limits,
             gate=True,
         )
@@ -191,7 +192,7 @@ class Versions:
         write(self.folder / "in" / f"{name}.parquet", texts)
 
     def score(self, version: Path, limits: Limits = LIMITS, gate: bool = True) -> Summary:
-        new = Selection(new=True, settle=0)
+        new = FileSelection(new=True, settle=0)
         places = str(self.folder / "in"), None, self.output
         return score_files(
             version, *places, execution=ALONE, selection=new, limits=limits, gate=gate
@@ -289,7 +290,7 @@ def test_a_channel_that_is_silent_is_missing_whole(forecaster: Path, tmp_path: P
     hours(tmp_path / "in" / "a.csv", 40, temp="")
     with pytest.raises(GateError, match="missing of temp in the scored rows is 1 "):
         score_files(forecaster, str(tmp_path / "in"), None, tmp_path / "out",
-                    execution=ALONE, selection=Selection(new=True, settle=0), gate=True)  # fmt: skip
+                    execution=ALONE, selection=FileSelection(new=True, settle=0), gate=True)  # fmt: skip
     assert not (tmp_path / "out" / SUCCESS).exists()
 
 

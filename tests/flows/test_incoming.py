@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from flows.parameters import Selection
+from flows.parameters import FileSelection
 from flows.steps.score.incoming import arrivals, between, file_date
 from flows.store import ledger as ledger_module
 from flows.store.ledger import Entry, Ledger, Run, with_shards
@@ -58,7 +58,7 @@ def test_from_a_day_on_and_before_another(tmp_path: Path) -> None:
     files = found(tmp_path)
 
     def names(**days: str) -> list[str]:
-        selection = Selection.model_validate(days)
+        selection = FileSelection.model_validate(days)
         return [file.name[5:10] for file in between(files, selection)]
 
     assert names() == ["01-01", "01-31", "02-01"]

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from jobs import content as everything
+from jobs import score_files
 
 from flows.errors import InputError
 from flows.parameters import Execution
-from flows.steps.score.files import score_files
 from flows.steps.score.reviews import SCORES
 from flows.store.outputs import MANIFEST, SUCCESS
 from flows.tables.columns import Columns

@@ -21,17 +21,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs import asked, score_files
 from pyarrow import fs
 from pydantic import ByteSize
 
 from flows import REPORT
 from flows.errors import InputError
-from flows.parameters import Execution, Selection
+from flows.parameters import Execution, FileSelection
 from flows.steps.prepare import partition
 from flows.steps.score import files as score_step
 from flows.steps.score import new as score_new
 from flows.steps.score import reviews as score_reviews
-from flows.steps.score.files import Plan, plan_files, score_files
+from flows.steps.score.files import Plan, plan_files
 from flows.steps.score.job import Summary, scoring_job
 from flows.store import ledger as ledger_module
 from flows.store.ledger import Ledger
@@ -41,7 +42,7 @@ from flows.store.storage import File, Folder
 from flows.tables import ranges
 from rnnfast.scoring.scorers import Scorer
 
-ALONE, ALL, NEW = Execution(workers=1), Selection(), Selection(new=True, settle=0)
+ALONE, ALL, NEW = Execution(workers=1), FileSelection(), FileSelection(new=True, settle=0)
 Score = Callable[..., Summary]
 
 
@@ -51,7 +52,7 @@ def score(run_dir: Path, tmp_path: Path) -> Score:
     (tmp_path / "in").mkdir()
     execution = Execution(workers=1, shard_rows=2)
 
-    def call(model: Path = run_dir, selection: Selection = NEW) -> Summary:
+    def call(model: Path = run_dir, selection: FileSelection = NEW) -> Summary:
         places = (str(tmp_path / "in"), None, tmp_path / "out")
         return score_files(model, *places, execution=execution, selection=selection)
 
@@ -84,11 +85,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def plan(
-    model: Path, folder: Path, selection: Selection = ALL, execution: Execution = ALONE
+    model: Path, folder: Path, selection: FileSelection = ALL, execution: Execution = ALONE
 ) -> Plan:
     """What scoring the folder `in` into `out` would do."""
-    job = scoring_job(model, None, folder / "out", None, None, None, execution)
-    return plan_files(job, str(folder / "in"), selection)
+    source = str(folder / "in")
+    request = asked(model, source, None, folder / "out", selection=selection, execution=execution)
+    return plan_files(model, request)
 
 
 def test_what_is_new_is_added(score: Score, tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_what_is_new_is_added(score: Score, tmp_path: Path) -> None:
 def test_nothing_there_yet(score: Score, tmp_path: Path) -> None:
     assert score().nothing == "nothing new; 0 files in the input"
     put(tmp_path, "a.csv", "good", modified=time.time())
-    waiting = score(selection=Selection(new=True))
+    waiting = score(selection=FileSelection(new=True))
     assert waiting.nothing == "nothing new, 1 that may still be written to; 1 file in the input"
     assert not (tmp_path / "out").exists()
 
@@ -448,7 +450,7 @@ def test_an_argument_that_is_refused_leaves_all_as_it_is(
 
 def test_folders_filled_in_another_way_are_left_alone(score: Score, tmp_path: Path) -> None:
     put(tmp_path, "a.csv", "good")
-    score(selection=Selection())
+    score(selection=FileSelection())
     before = tree(tmp_path / "out")
     with pytest.raises(InputError, match="--output must be new, or have been filled with --new"):
         score()
@@ -458,7 +460,7 @@ def test_folders_filled_in_another_way_are_left_alone(score: Score, tmp_path: Pa
     with pytest.raises(
         InputError, match="--new must be given for an --output that was filled by it"
     ):
-        score(selection=Selection())
+        score(selection=FileSelection())
 
 
 def readings(folder: Path, *names: str) -> None:
@@ -509,12 +511,14 @@ def test_a_plan_of_readings(
 def test_no_day_of_an_input_whose_address_has_keys(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
     monkeypatch.setattr(score_step, "find_files", lambda *_, **__: [])
     monkeypatch.setattr(score_step, "base_folder", lambda *_: "bucket/in")
-    days = Selection.model_validate({"until": "2026-01-01"})
+    days = FileSelection.model_validate({"until": "2026-01-01"})
     with pytest.raises(InputError, match="leave a file of 's3://bucket/in', none") as caught:
-        plan_files(job, "s3://KEY:SECRET@bucket/in", days)
+        plan_files(
+            run_dir,
+            asked(run_dir, "s3://KEY:SECRET@bucket/in", None, tmp_path / "out", selection=days),
+        )
     assert "SECRET" not in str(caught.value)
 
 
@@ -522,16 +526,16 @@ def test_backfill(score: Score, tmp_path: Path) -> None:
     for day in ("2026/01/31", "2026/02/01", "2026/02/02"):
         put(tmp_path, f"{day}/a.csv", day)
     february = {"since": "2026-02-01", "until": "2026-03-01"}
-    alone = Selection.model_validate(february)
+    alone = FileSelection.model_validate(february)
     assert score(selection=alone).rows == 2
     assert rows(tmp_path) == ids("2026/02/01/a.csv", 1) + ids("2026/02/02/a.csv", 1)
     assert score(selection=alone).skipped == 2
     with pytest.raises(
         InputError, match=r"--since and --until must leave a file of .*, none of its 3 is of a day"
     ):
-        score(selection=Selection.model_validate({"until": "2026-01-01"}))
+        score(selection=FileSelection.model_validate({"until": "2026-01-01"}))
     (tmp_path / "out").rename(tmp_path / "alone")
-    added = Selection.model_validate(february | {"new": True, "settle": 0})
+    added = FileSelection.model_validate(february | {"new": True, "settle": 0})
     assert score(selection=added).rows == 2
     assert score(selection=added).nothing
     assert score().rows == 1
@@ -540,11 +544,11 @@ def test_backfill(score: Score, tmp_path: Path) -> None:
 def test_the_names_of_files_directly_below_the_root(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = scoring_job(run_dir, None, tmp_path / "out", None, None, None, ALONE)
     file = File(fs.LocalFileSystem(), "/data-of-no-one.csv", 1)
     monkeypatch.setattr(score_step, "find_files", lambda *_, **__: [file])
     for selection in (ALL, NEW):
-        [found] = score_step._found(job, file.path, selection)
+        request = asked(run_dir, file.path, None, tmp_path / "out", selection=selection)
+        [found] = score_step._found(scoring_job(run_dir, request), request)
         assert found.place == "data-of-no-one.csv"
 
 
@@ -552,7 +556,7 @@ def test_a_plan_changes_nothing(score: Score, run_dir: Path, tmp_path: Path) -> 
     planning = partial(plan, run_dir, tmp_path, execution=Execution(workers=1, shard_rows=2))
     put(tmp_path, "a.csv", "good", "bad", "good")
     put(tmp_path, "b.csv", "bad", modified=time.time())
-    new = Selection(new=True)
+    new = FileSelection(new=True)
     before = tree(tmp_path)
     planned = planning(new)
     assert ([file.name for file in planned.files], planned.shards, planned.done) == (
@@ -669,14 +673,16 @@ def test_killed_at_every_moment(
 SCORING = """
 import sys
 from pathlib import Path
-from flows.parameters import Execution, Selection
+from flows.parameters import Execution, FileSelection, ScoreRequest
 from flows.steps.prepare import partition
 from flows.steps.score import new as score_new
 from flows.steps.score.files import score_files
-model, source, output = map(Path, sys.argv[1:4])
+model, source, output = sys.argv[1:4]
 print("ready", flush=True)
-score_files(model, str(source), None, output, execution=Execution(workers=1, shard_rows=20),
-            selection=Selection(new=True, settle=0))
+score_files(Path(model), ScoreRequest(
+    model=model, input=source, output=output, execution=Execution(workers=1, shard_rows=20),
+    selection=FileSelection(new=True, settle=0),
+))
 print("done", flush=True)
 """
 

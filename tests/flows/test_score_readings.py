@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from jobs import content
+from jobs import content, score_files
 from typer.testing import Result
 
 from flows.datasets.partitions import partition_of
@@ -28,7 +28,7 @@ from flows.steps.prepare.partition import PARTITIONS
 from flows.steps.prepare.series import prepare_series
 from flows.steps.score import job as scoring_job
 from flows.steps.score import readings as score_readings_step
-from flows.steps.score.files import Summary, score_files
+from flows.steps.score.files import Summary
 from flows.steps.score.readings import ReadingsWork
 from flows.store.outputs import DRIFT, Outputs
 from rnnfast.models.window_config import WindowConfig

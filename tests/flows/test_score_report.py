@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from jobs import score_files
 from typer.testing import Result
 
 from flows import REPORT
 from flows.errors import GateError, InputError
-from flows.parameters import Execution, Selection
+from flows.parameters import Execution, FileSelection
 from flows.steps.report import scores as report_step
-from flows.steps.score.files import score_files
 from flows.store.outputs import DRIFT, MANIFEST, SUCCESS
 from flows.store.registry import Model
 from flows.store.storage import Folder, redacted
@@ -31,7 +31,7 @@ from rnnfast.scoring.scorers import Scorer, SensorScorer
 from tests.pages import Page, assert_figures_are_told, assert_stands_alone
 
 RunCli = Callable[..., Result]
-ALONE, NEW = Execution(workers=1, shard_rows=100), Selection(new=True, settle=0)
+ALONE, NEW = Execution(workers=1, shard_rows=100), FileSelection(new=True, settle=0)
 USUAL = [f"good {'bad ' * (i % 5)}good" for i in range(300)]
 
 
@@ -235,7 +235,7 @@ def test_killed_before_its_page_the_next_run_writes_it(
     profiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
-    for selection in (Selection(), NEW):
+    for selection in (FileSelection(), NEW):
         put(tmp_path, "a.csv", USUAL)
         arguments = (profiled, str(tmp_path / "in"), None, output)
         with monkeypatch.context() as patch:

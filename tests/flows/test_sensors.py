@@ -13,6 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import torch
+from jobs import score_files
 from pydantic import ByteSize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
@@ -28,7 +29,6 @@ from flows.executors import Executor
 from flows.parameters import Execution, SensorsData
 from flows.steps.prepare.gather import gather
 from flows.steps.prepare.series import part_windows, prepare_series
-from flows.steps.score.files import score_files
 from flows.steps.score.readings import GATHERING_MEMORY
 from flows.store import storage
 from rnnfast.models.window_config import WindowConfig

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs import score_files
 
 from flows import REPORT
 from flows.errors import InputError
-from flows.parameters import Execution, Selection
-from flows.steps.score.files import score_files
+from flows.parameters import Execution, FileSelection
 from flows.store.storage import HOST, Folder, find, redacted
 
 KINDS = ("csv", "jsonl", "parquet")
@@ -224,7 +224,7 @@ def test_reviews_from_and_to_an_object_store(bucket: str, run_dir: Path, tmp_pat
 
 def test_new_files_at_an_object_store(bucket: str, run_dir: Path) -> None:
     source, output = Folder.at(f"{bucket}/inbox", "--x"), f"{bucket}/added"
-    new = Selection(new=True, settle=0)
+    new = FileSelection(new=True, settle=0)
 
     def score() -> tuple[int, str]:
         done = score_files(

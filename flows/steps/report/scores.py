@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from flows import REPORT
-from flows.parameters import Execution, Selection
+from flows.parameters import ScoreRequest
 from flows.steps.score.job import Job, Judged
 from flows.store.json_files import read_json
 from flows.store.ledger import Ledger
 from flows.store.outputs import DRIFT, REJECTED, Outputs, Record
 from flows.store.registry import now, version_at
 from flows.store.storage import redacted
-from rnnfast.evaluation.checks import Limits
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import Profile
 from rnnfast.reports.scoring import Scoring, scoring_page
@@ -89,18 +88,16 @@ def report_scores(
     outputs.folder.write(REPORT, scoring_page(scoring))
 
 
-def parameters(
-    pattern: str, execution: Execution, selection: Selection, limits: Limits, gate: bool
-) -> dict[str, dict[str, Any]]:
+def parameters(request: ScoreRequest) -> dict[str, dict[str, Any]]:
     """What a run was given, by heading, without what must not be read by others."""
     rules = {
         name: ", ".join("off" if bound is None else f"{bound:g}" for bound in bounds)
-        for name, bounds in limits
+        for name, bounds in request.limits
     }
     return {
-        "Input": {"input": redacted(pattern)} | selection.model_dump(mode="json"),
-        "Execution": execution.model_dump(mode="json"),
-        "Limits": {"gate": gate} | rules,
+        "Input": {"input": redacted(request.input)} | request.selection.model_dump(mode="json"),
+        "Execution": request.execution.model_dump(mode="json"),
+        "Limits": {"gate": request.gate} | rules,
     }
 
 

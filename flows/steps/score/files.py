@@ -8,25 +8,22 @@ from time import perf_counter
 
 from flows.apart import require_apart, shard_files
 from flows.errors import GateError, InputError
-from flows.parameters import Execution, Selection
+from flows.parameters import Execution, FileSelection, ScoreRequest
 from flows.progress import rows_bar
 from flows.steps.prepare.checks import report_checks
 from flows.steps.score.check_drift import check_drift
 from flows.steps.score.incoming import arrivals, between
 from flows.steps.score.job import Job, Judge, Judged, Summary, scoring_job
 from flows.steps.score.new import progress_new, require_ledger, score_new
-from flows.store.file_options import FOUND, FileOptions
 from flows.store.ledger import RUNS, Ledger
 from flows.store.outputs import MANIFEST
 from flows.store.storage import File, base_folder, common_folder, redacted
-from flows.tables.columns import Columns
 from flows.tables.inputs import find_files
 from flows.unfinished import at_end
-from rnnfast.evaluation.checks import Limits, worst
+from rnnfast.evaluation.checks import worst
 from rnnfast.evaluation.drift import Tally
 
-EXECUTION, EVERYTHING = Execution(), Selection()
-LIMITS = Limits()
+EVERYTHING = FileSelection()
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +51,10 @@ class Plan:
 
 def score_files(
     model: Path,
-    pattern: str,
-    columns: Columns | None,
-    output: Path | str,
-    every: int | None = None,
-    time_column: str | None = None,
-    group_column: str | None = None,
-    execution: Execution = EXECUTION,
-    selection: Selection = EVERYTHING,
-    limits: Limits = LIMITS,
-    gate: bool = False,
+    request: ScoreRequest,
+    *,
     report: bool = True,
     on_judged: Callable[[Summary], object] | None = None,
-    reading: FileOptions = FOUND,
 ) -> Summary:
     """Scores the files that an address names, all or those that are selected, and holds their rows against training.
 
@@ -75,67 +63,58 @@ def score_files(
     takes them up unseen.
 
     Args:
-        model: folder of a run.
-        pattern: path, glob, folder or `s3://` address of CSV, JSONL or Parquet files; of readings CSV or Parquet.
-        columns: of reviews, where the text and, if there is one, the id is.
-        output: folder or `s3://` address for one Parquet file a shard, with the columns of SCORES, FORECASTS or
-            LABELS, and what else `flows.store.outputs` says, or `flows.store.ledger` where what is new is added.
-        every: of readings, the distance of windows; see `ReadingsWork`.
-        time_column: of readings; by default that of the training data.
-        group_column: likewise.
-        execution: where and how.
-        selection: of the files.
-        limits: the rules for the rows.
-        gate: whether a rule that fails is an error.
+        model: folder of the run that the request names.
+        request: which files, and how. The output folder gets one Parquet file a shard, with the columns of SCORES,
+            FORECASTS or LABELS, and what else `flows.store.outputs` says, or `flows.store.ledger` where what is new
+            is added.
         report: whether a page tells of it; the scores that a training leaves have a place in its own report.
         on_judged: called with what was done as soon as the rows are judged, before anything of it ends the job.
-        reading: how the files are read.
 
     Raises:
-        GateError: a rule fails, and `gate`; or what is new is added with it, and there are rows of another model that
-            it has kept back.
+        GateError: a rule fails, and the request has a gate; or what is new is added with it, and there are rows of
+            another model that it has kept back.
         InputError: `model` is not the folder of a run, or there is no such file or column, or no
             row that can be scored; of new files one that cannot be read, when all others are done.
     """
-    job = scoring_job(model, columns, output, every, time_column, group_column, execution, reading)
+    job = scoring_job(model, request)
 
     def judge(judged: Judged) -> None:
         started = perf_counter()
         counted = judged.tally, judged.rejected
-        checks = check_drift(model, job.scorer, *counted, limits, job.outputs, judged.runs)
+        checks = check_drift(model, job.scorer, *counted, request.limits, job.outputs, judged.runs)
         if report:
             # Here, since it draws: the first shard does not wait for the libraries of that.
             from flows.steps.report.scores import parameters, report_scores
 
             seconds = {"shards": judged.seconds, "checks": perf_counter() - started}
-            given = parameters(pattern, execution, selection, limits, gate)
-            report_scores(model, job, judged, seconds, given, gate)
+            report_scores(model, job, judged, seconds, parameters(request), request.gate)
         summary = judged.summary
         summary.checks, summary.judged, summary.seconds = worst(checks), True, judged.seconds
         if on_judged:
             on_judged(summary)
         try:
-            report_checks(checks, gate)
+            report_checks(checks, request.gate)
         except GateError:
             summary.log_account()
             raise
 
-    files = _found(job, pattern, selection)
-    if selection.new:
-        return score_new(job, str(model), files, execution, selection.settle, judge, gate)
+    files = _found(job, request)
+    if request.selection.new:
+        return score_new(job, str(model), files, request, judge)
     _require_no_ledger(job)
-    return _run(job, files, execution, judge)
+    return _run(job, files, request.execution, judge)
 
 
-def plan_files(job: Job, pattern: str, selection: Selection = EVERYTHING) -> Plan:
-    """What `score_files` would do for a job; reads the files, and writes nothing."""
-    files = _found(job, pattern, selection)
-    if not selection.new:
+def plan_files(model: Path, request: ScoreRequest) -> Plan:
+    """What `score_files` would do; reads the files, and writes nothing."""
+    job = scoring_job(model, request)
+    files = _found(job, request)
+    if not request.selection.new:
         _require_no_ledger(job)
         return Plan(files, *job.progress(files))
     ledger = Ledger.of(job.outputs.folder)
     require_ledger(job.outputs, ledger)
-    found = arrivals(files, ledger, selection.settle)
+    found = arrivals(files, ledger, request.selection.settle)
     new, shards, done, failed = progress_new(job, found)
     return Plan(new, shards, done, len(found.repeated), len(found.waiting), failed)
 
@@ -148,11 +127,12 @@ def _require_no_ledger(job: Job) -> None:
         )
 
 
-def _found(job: Job, pattern: str, selection: Selection) -> list[File]:
+def _found(job: Job, request: ScoreRequest) -> list[File]:
     """The files that are selected, with their places below the folder that all are in.
 
     Where not all files are taken at once, that folder must not depend on which there are.
     """
+    pattern, selection = request.input, request.selection
     files = find_files(pattern, "--input", job.kinds, job.options, may_be_none=selection.new)
     require_apart("--input", pattern, files, job.outputs.folder, shard_files(files))
     if selection == EVERYTHING:

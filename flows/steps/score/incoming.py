@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from flows.parameters import Selection
+from flows.parameters import FileSelection
 from flows.store.ledger import Entry, Ledger
 from flows.store.storage import File
 
 _DATE = re.compile(r"(?<!\d)(\d{4})([-/])(\d\d)\2(\d\d)(?!\d)")
 
 
-def between(files: list[File], selection: Selection) -> list[File]:
-    """The files of the days that are selected, by the rule of `Selection`.
+def between(files: list[File], selection: FileSelection) -> list[File]:
+    """The files of the days that are selected, by the rule of `FileSelection`.
 
     Args:
         files: in any order, which is kept.
@@ -27,7 +27,7 @@ def between(files: list[File], selection: Selection) -> list[File]:
 
 
 def file_date(file: File) -> date:
-    """The date of a file, by the rule of `Selection`."""
+    """The date of a file, by the rule of `FileSelection`."""
     for year, _, month, day in reversed(_DATE.findall(file.place)):
         try:
             return date(int(year), int(month), int(day))

@@ -13,7 +13,7 @@ from flows.accounts import Account, account_of_scoring
 from flows.datasets.series_files import KINDS, SeriesColumns, columns_of_run
 from flows.errors import InputError
 from flows.executors import Executor, Work
-from flows.parameters import Execution
+from flows.parameters import ScoreRequest
 from flows.steps.prepare.partition import Shard, Whole, partition_count, partitioned
 from flows.steps.score import readings, reviews
 from flows.steps.score.readings import ReadingsFilesWork, ReadingsWork, output_schema
@@ -246,17 +246,8 @@ class ReadingsJob:
         return 1, int(found is not None)
 
 
-def scoring_job(
-    model: Path,
-    columns: Columns | None,
-    output: Path | str,
-    every: int | None,
-    time_column: str | None,
-    group_column: str | None,
-    execution: Execution,
-    reading: FileOptions = FOUND,
-) -> Job:
-    """What there is to do; the arguments are those of `flows.steps.score.files.score_files`.
+def scoring_job(model: Path, request: ScoreRequest) -> Job:
+    """What there is to do for a request with the model of a run.
 
     Raises:
         InputError: `model` is not the folder of a run.
@@ -265,22 +256,22 @@ def scoring_job(
         scorer = load_scorer(model)
     except RunFolderError as error:
         raise InputError(f"--model: {error}") from error
-    folder = Folder.at(output, "--output")
+    folder = Folder.at(request.output, "--output")
     # What is written is told apart by the version too: another one may score in another way.
     told: dict[str, Any] = {
         "rnnfast": rnnfast.__version__,
         "format": FORMAT,
         "model": scorer.digest,
     }
+    reading, shard_rows = request.reading, request.execution.shard_rows
     if reading.given:
         told["reading"] = reading.given
     if isinstance(scorer, Scorer):
-        texts = columns or Columns()
-        settings = told | {"columns": texts.wanted, "shard_rows": execution.shard_rows}
+        settings = told | {"columns": request.columns.wanted, "shard_rows": shard_rows}
         outputs = Outputs(folder, SCORES, settings)
-        return ReviewsJob(model, scorer, texts, execution.shard_rows, outputs, reading)
-    read = columns_of_run(scorer.series, time_column, group_column)
+        return ReviewsJob(model, scorer, request.columns, shard_rows, outputs, reading)
+    read = columns_of_run(scorer.series, request.time_column, request.group_column)
     columns_read = asdict(read) | {"channels": list(read.channels)}
-    settings = told | {"columns": columns_read, "every": every}
+    settings = told | {"columns": columns_read, "every": request.every}
     written = Outputs(folder, output_schema(scorer), settings)
-    return ReadingsJob(model, scorer, read, every, execution.shard_rows, written, reading)
+    return ReadingsJob(model, scorer, read, request.every, shard_rows, written, reading)

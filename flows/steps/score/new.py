@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from flows.errors import GateError, InputError
 from flows.executors import Executor
-from flows.parameters import Execution
+from flows.parameters import ScoreRequest
 from flows.progress import rows_bar
 from flows.steps.score.incoming import Arrivals, arrivals
 from flows.steps.score.job import FilesWork, Job, Judge, Judged, Summary
@@ -49,10 +49,8 @@ def score_new(
     job: Job,
     model: str,
     files: list[File],
-    execution: Execution,
-    settle: float,
+    request: ScoreRequest,
     judge: Judge,
-    gate: bool,
 ) -> Summary:
     """Has the shards of new files done, enters them in the ledger, and has what was counted of them judged.
 
@@ -63,10 +61,8 @@ def score_new(
         job: what there is to do.
         model: folder of its model, for the ledger.
         files: of the input, old ones and new ones.
-        execution: where and how.
-        settle: see `Selection`.
+        request: how; with its gate rows that an earlier run has added with another model must have been accepted.
         judge: of the rows that this run, and those before it that were not accepted, have added with its model.
-        gate: whether rows that an earlier run has added with another model must have been accepted.
 
     Raises:
         GateError: of `judge`, or there are such rows.
@@ -79,7 +75,7 @@ def score_new(
         started = perf_counter()
         ledger = Ledger.of(outputs.folder)
         require_ledger(outputs, ledger)
-        found = arrivals(files, ledger, settle)
+        found = arrivals(files, ledger, request.selection.settle)
         _remove_left(outputs, ledger, {entry for _, entry in found.taken})
         told = _told(found, len(files))
         logger.info("%s", told)
@@ -91,7 +87,7 @@ def score_new(
                 outputs.succeed()
             return Summary(nothing=told)
         # First, so that an argument that it refuses leaves nothing behind.
-        executor = execution.executor(job.memory)
+        executor = request.execution.executor(job.memory)
         outputs.begin()
         run = _begun(model, found, outputs, ledger)
         summary = Summary(files=len(run.files))
@@ -110,7 +106,7 @@ def score_new(
             ledger.forget([run])
         seconds = perf_counter() - started
         # Before files that failed are: these fail again in the next run, these rows are not scored again.
-        held = _held(outputs, unaccepted) if gate else []
+        held = _held(outputs, unaccepted) if request.gate else []
         tally, rejected, judged = _counted(outputs, [*unaccepted, done])
         if judged:
             rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
