@@ -1,5 +1,5 @@
 # make demo    from nothing to scored reviews: environment, extension, the reviews job on generated data
-# make test    the tests
+# make test    the tests, and at the end the ten slowest
 # make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes,
 #              and as many as RNNFAST_SOAK_STARTS says, 1000 unless it is set, that start and end: some 3 hours more on two cores
 # make serve   Prefect's server with its UI, and a worker that runs the flows by the schedules of flows/prefect.yaml
@@ -27,8 +27,9 @@ CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.
 demo: env
 	$(BIN)/python -m flows reviews --dataset sample --yardstick --output runs/demo --overwrite
 
+# One more than the two cores that it is meant for, since many tests wait for processes that they have started.
 test: env
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 soak: env
 	RNNFAST_SOAK_STARTS=$${RNNFAST_SOAK_STARTS:-1000} $(BIN)/python -m pytest -m soak -s

@@ -15,6 +15,7 @@ _STATE = tempfile.TemporaryDirectory(prefix="rnnfast-tests-")
 os.environ["PREFECT_HOME"] = str(Path(_STATE.name, "prefect"))
 os.environ["RNNFAST_CACHE"] = str(Path(_STATE.name, "cache"))
 _MIRROR = os.environ.pop("RNNFAST_MIRROR", "")
+os.environ.pop("PREFECT_API_URL", None)
 
 Member = tuple[str, bytes] | tarfile.TarInfo
 
@@ -45,12 +46,16 @@ def pack() -> Callable[[Path, list[Member]], Path]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[None]:
-    """Prefect's server, in this process and on a database of its own."""
-    from prefect.testing.utilities import prefect_test_harness
+def server() -> None:
+    """One server of Prefect for all tests of this process, with a home of its own, which ends with the process."""
+    from flows.orchestration.own_server import OwnServer
+    from flows.orchestration.surroundings import surroundings
+    from tests.flows.homes import prefect_home
 
-    with prefect_test_harness(server_startup_timeout=300):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(prefect_home(Path(_STATE.name, "server"))))
+        with surroundings(OwnServer()):
+            pass
 
 
 def _mirror_with(*names: str) -> Path:

@@ -11,6 +11,7 @@ import pytest
 
 from flows.executors import cores
 from flows.orchestration.ending import PATIENCE
+from tests.flows.homes import prefect_home
 
 # Imports what it ends by, does its work, and then something does not let go.
 SMALL = """
@@ -125,5 +126,6 @@ def run_score(
         capture_output=True,
         text=True,
         timeout=timeout,
-        env=os.environ | {"PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"PREFECT_HOME": str(prefect_home(folder / "prefect")), "OMP_NUM_THREADS": "1"},
     )

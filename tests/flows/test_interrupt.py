@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.homes import prefect_home
+
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 Process = subprocess.Popen[str]
@@ -138,6 +140,8 @@ def test_an_interrupted_run_leaves_nothing(start: Start, tmp_path: Path) -> None
     # Side by side, since each spends most of its time on starting up. After each of these lines
     # Prefect is about to set up a task, and fails over an exception that comes then.
     moments = {signal.SIGINT: "vocabulary", signal.SIGTERM: "download"}
+    for number in moments:
+        prefect_home(tmp_path / number.name / "prefect")
     runs = {number: start_run(start, tmp_path / number.name) for number in moments}
     starting = start_run(start, tmp_path / "starting")
     server = tmp_path / "starting" / "prefect"
@@ -158,7 +162,7 @@ def test_an_interrupted_run_leaves_nothing(start: Start, tmp_path: Path) -> None
 
 
 def start_run(start: Start, folder: Path) -> Process:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     options = ["--epochs", "1000", "--output", folder / "run"]
     home = {"PREFECT_HOME": str(folder / "prefect")}
     return start("-m", "flows", "reviews", *options, OMP_NUM_THREADS="1", **home)

@@ -14,6 +14,7 @@ import pytest
 from jobs import Job, Running, content, is_running, kill, records
 
 from flows.executors import AHEAD
+from tests.flows.homes import prefect_home
 
 pytest.importorskip("ray")
 
@@ -70,7 +71,10 @@ def test_it_is_interrupted(
     assert not list(Path("/tmp").glob(f"ray-*/session_*_{running.process.pid}"))
 
 
-def test_the_command_is_killed(job: Job, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+def test_the_command_is_killed(
+    job: Job, undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(prefect_home(tmp_path / "home")))
     output = tmp_path / "out"
     words = [sys.executable, "-m", "flows", "score", *job.options, "--output", str(output)]
     words += ["--workers", "2", "--shard-rows", "64"]

@@ -1,4 +1,7 @@
-"""What surrounds a job: a proxy, a home, a profile, a server. It works, or is refused in two lines and five seconds."""
+"""What surrounds a job: a proxy, a home, a profile, a server. It works, or is refused in two lines and five seconds.
+
+Of each kind one case is a whole job, in a process of its own; the others ask in this process what the job asks.
+"""
 
 import os
 import subprocess
@@ -12,8 +15,13 @@ from socket import socket
 
 import pytest
 
+from flows.errors import InputError
+from flows.executors import cores
+from flows.orchestration.surroundings import require_answer, require_machine
+from tests.flows.homes import prefect_home
+
 SECONDS = 5.0
-BUSY = 3.0  # times as long the clock may run on a machine that is busy with other tests
+BUSY = 3.0  # times as long the clock may run on a machine that is busy with other tests, at least
 DEAD = "http://127.0.0.1:9"  # where nobody listens
 
 Ended = subprocess.CompletedProcess[str]
@@ -30,7 +38,8 @@ def score(run_dir: Path, tmp_path: Path) -> Score:
     def call(
         prefix: tuple[str, ...] = (), options: tuple[str, ...] = (), **environment: str | None
     ) -> Ended:
-        own = {"PREFECT_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1", "COLUMNS": "500"}
+        home = str(prefect_home(tmp_path / "home"))
+        own = {"PREFECT_HOME": home, "OMP_NUM_THREADS": "1", "COLUMNS": "500"}
         given = os.environ | own | environment
         files = ["--model", run_dir, "--input", folder / "ré.csv", "--output", folder / "out"]
         return subprocess.run(
@@ -61,7 +70,8 @@ def assert_told(started: float, ended: Ended, *parts: str) -> None:
     assert lines[-1].startswith("Error: ")
     for part in parts:
         assert part in lines[-1]
-    assert seconds < BUSY * SECONDS, seconds
+    waiting = os.getloadavg()[0] / cores()  # processes of this last minute for each core
+    assert seconds < max(BUSY, waiting) * SECONDS, seconds
 
 
 @pytest.mark.parametrize("case", [str.upper, pytest.param(str.lower, marks=pytest.mark.soak)])
@@ -118,6 +128,7 @@ for host in ("127.0.0.1:4200", "localhost:4200", "[::1]:4200"):
 )
 def test_a_home_that_cannot_be_written(score: Score, tmp_path: Path, home: str) -> None:
     own = {"RNNFAST_CACHE": None, "XDG_CACHE_HOME": None, "PREFECT_HOME": None}
+    prefect_home(tmp_path / f"rnnfast-{os.getuid()}" / "prefect")
     assert_works(score(HOME=home, TMPDIR=str(tmp_path), **own))
 
 
@@ -166,24 +177,43 @@ def page() -> Iterator[str]:
     ("address", "parts"),
     [
         (f"{DEAD}/api", [f"{DEAD}/api", "Connection refused"]),
-        ("http://no.such.host.invalid/api", ["no.such.host.invalid", "known"]),
         ("hello", ["'hello'", "http://"]),
+        ("{silent}/api", ["/api", "timed out"]),
+    ],
+)
+def test_a_server_that_is_none(score: Score, address: str, parts: list[str]) -> None:
+    with socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = address.format(silent=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        ended = score(PREFECT_API_URL=address)
+    assert_told(started, ended, "PREFECT_API_URL must be the address", "unset it", *parts)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("http://no.such.host.invalid/api", ["no.such.host.invalid", "known"]),
         ("{page}/404/api", ["status 404"]),
         ("{page}/401/api", ["status 401", "PREFECT_API_KEY"]),
         ("{page}/403/api", ["status 403", "PREFECT_API_KEY"]),
         ("{page}/503/api", ["status 503"]),
         ("{page}/200/api", ["/200/api"]),
-        ("{silent}/api", ["/api", "timed out"]),
     ],
 )
-def test_a_server_that_is_none(score: Score, page: str, address: str, parts: list[str]) -> None:
-    with socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        address = address.format(page=page, silent=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        started = time.monotonic()
-        ended = score(PREFECT_API_URL=address)
-    assert_told(started, ended, "PREFECT_API_URL must be the address", "unset it", *parts)
+def test_an_answer_that_is_none_of_prefect(page: str, address: str, parts: list[str]) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    address = address.format(page=page)
+    with (
+        temporary_settings({PREFECT_API_URL: address}),
+        pytest.raises(
+            InputError, match=r"PREFECT_API_URL must be the address .*unset it"
+        ) as caught,
+    ):
+        require_answer(address)
+    assert_names(caught.value, parts)
 
 
 def test_a_server_behind_a_proxy_that_is_dead(score: Score) -> None:
@@ -205,12 +235,7 @@ def test_a_key_is_not_shown(score: Score, page: str) -> None:
     [
         ({"PREFECT_PROFILE": "nope"}, ["PREFECT_PROFILE must name a profile", "'nope'"]),
         ({"PREFECT_HOME": "/proc/nowhere"}, ["PREFECT_HOME", "/proc/nowhere", "set PREFECT_HOME"]),
-        ({"PREFECT_HOME": "/dev/null"}, ["PREFECT_HOME", "/dev/null"]),
-        ({"RNNFAST_CACHE": "/proc/nowhere"}, ["RNNFAST_CACHE", "/proc/nowhere"]),
-        ({"ALL_PROXY": "socks5://127.0.0.1:9"}, ["ALL_PROXY", "socks5://127.0.0.1:9", "socksio"]),
         ({"all_proxy": "socks5h://a:secret@h:1"}, ["ALL_PROXY", "socks5h://h:1", "socksio"]),
-        ({"HTTPS_PROXY": "foo://bar"}, ["HTTPS_PROXY", "'foo://bar'"]),
-        ({"http_proxy": "http://bar:port"}, ["HTTP_PROXY", "'http://bar:port'"]),
         ({"PREFECT_LOGGING_LEVEL": "foo"}, ["PREFECT_LOGGING_LEVEL", "'FOO'"]),
         ({"PREFECT_SERVER_EPHEMERAL_ENABLED": "false"}, ["PREFECT_API_URL", "it is not set"]),
     ],
@@ -224,11 +249,44 @@ def test_a_setting_that_cannot_be_used(
     assert "secret" not in ended.stderr
 
 
+def assert_names(error: InputError, parts: list[str]) -> None:
+    """One line, with these parts."""
+    assert "\n" not in str(error)
+    for part in parts:
+        assert part in str(error)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "parts"),
+    [
+        ("PREFECT_HOME", "/dev/null", ["PREFECT_HOME", "/dev/null"]),
+        ("RNNFAST_CACHE", "/proc/nowhere", ["RNNFAST_CACHE", "/proc/nowhere"]),
+        ("ALL_PROXY", "socks5://127.0.0.1:9", ["ALL_PROXY", "socks5://127.0.0.1:9", "socksio"]),
+        ("HTTPS_PROXY", "foo://bar", ["HTTPS_PROXY", "'foo://bar'"]),
+        ("http_proxy", "http://bar:port", ["HTTP_PROXY", "'http://bar:port'"]),
+    ],
+)
+def test_a_setting_that_the_machine_cannot_have(
+    setting: str, value: str, parts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(InputError) as caught:
+        require_machine()
+    assert_names(caught.value, parts)
+
+
+def test_a_profile_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "profiles.toml").write_text('active = "gone"')
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with pytest.raises(InputError) as caught:
+        require_machine()
+    assert_names(caught.value, ["active in", "profiles.toml", "'gone'"])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
         ("profiles.toml", "not [ toml", ["PREFECT_PROFILES_PATH", "profiles.toml", "correct or"]),
-        ("profiles.toml", 'active = "gone"', ["active in", "profiles.toml", "'gone'"]),
         ("prefect.db", "no database " * 999, ["prefect.db", "not a database", "PREFECT_HOME"]),
     ],
 )
@@ -263,11 +321,20 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("setting", ["TMPDIR", "PREFECT_HOME", "RNNFAST_CACHE"])
-def test_a_folder_without_room(score: Score, full_disk: Path, setting: str) -> None:
+def test_a_temporary_folder_without_room(score: Score, full_disk: Path) -> None:
     started = time.monotonic()
-    ended = score(**{setting: str(full_disk)})
-    assert_told(started, ended, setting, str(full_disk), "No space left on device")
+    ended = score(TMPDIR=str(full_disk))
+    assert_told(started, ended, "TMPDIR", str(full_disk), "No space left on device")
+
+
+@pytest.mark.parametrize("setting", ["PREFECT_HOME", "RNNFAST_CACHE"])
+def test_another_folder_without_room(
+    full_disk: Path, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(setting, str(full_disk))
+    with pytest.raises(InputError) as caught:
+        require_machine()
+    assert_names(caught.value, [setting, str(full_disk), "No space left on device"])
 
 
 def test_a_temporary_folder_that_is_not_there(score: Score) -> None:
