@@ -31,7 +31,8 @@ import yaml
 from flows import cache_folder
 from flows.errors import FlowError, InputError
 from flows.orchestration.interrupt import children, end_processes
-from flows.orchestration.showing import ADDRESS, HOST, shown
+from flows.orchestration.showing import ADDRESS, HOST
+from flows.orchestration.web import shown
 from flows.store.locks import locked
 from flows.tethered import tethered
 from flows.unfinished import at_end

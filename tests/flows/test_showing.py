@@ -1,15 +1,19 @@
-"""What `python -m flows serve` shows to a browser: the runs and the reports of scores, and nothing beside."""
+"""What `rnnfast serve` shows to a browser: an overview, the runs and the reports of scores, and nothing beside."""
 
 import http.client
+import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.orchestration.showing import place, shown
-from tests.pages import Page
+from flows.orchestration.overview import key_figure, overview
+from flows.orchestration.showing import place
+from flows.orchestration.web import shown
+from flows.store.registry import Model
+from tests.pages import Page, assert_stands_alone
 
 
 @pytest.fixture
@@ -131,7 +135,6 @@ def test_what_may_not_be_read(port: int, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "links"),
     [
-        ("/", ["runs/", "scores/"]),
         ("/runs/", ["a%20b/"]),
         ("/runs/a%20b/", ["metrics.json", "report.html"]),
         ("/scores/", ["reviews/", "team/"]),
@@ -144,8 +147,101 @@ def test_lists_name_what_may_be_read(port: int, path: str, links: list[str]) -> 
     status, text = ask(port, path)
     page = Page(text)
     assert status == 200
-    assert [link["href"] for link in page.all("a")] == links
+    assert [link["href"] for link in page.all("a")] == ["#main", "/", *links]
+    assert ("There is nothing to show in this folder." in text) == (not links)
     assert "SECRET" not in text
+
+
+def test_a_name_that_is_not_utf_8(root: Path, port: int) -> None:
+    Path(os.fsdecode(os.fsencode(root / "runs/a b") + b"/caf\xe9.txt")).write_text("there")
+    assert 'href="caf%E9.txt"' in ask(port, "/runs/a%20b/")[1]
+    assert ask(port, "/runs/a%20b/caf%E9.txt") == (200, "there")
+
+
+def test_who_asks_for_another_host_gets_nothing(port: int) -> None:
+    """A page of elsewhere may have its own name lead to this machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/", headers={"Host": "evil.example"})
+    assert connection.getresponse().status == 400
+    connection.close()
+
+
+def test_the_overview_of_nothing_says_what_to_do(tmp_path: Path) -> None:
+    page = Page(overview(tmp_path).decode())
+    assert_stands_alone(page)
+    for sentence in (
+        "No model is registered yet.",
+        "No run is done yet.",
+        "Nothing is scored yet.",
+    ):
+        assert sentence in page.words()
+    assert not page.all("table")
+
+
+def test_the_overview_names_models_runs_and_scores(
+    root: Path, port: int, finished: Callable[..., Path]
+) -> None:
+    for name in ("first", "second"):
+        run = finished(name, 8)
+        (run / "report.html").write_text("report")
+        run.rename(root / "runs" / name)
+    os.utime(root / "runs/first/report.html", (1.7e9, 1.7e9))
+    model = Model(root / "models/tickets")
+    record = {"digest": "1", "metrics": {"accuracy": 0.8}}
+    model.promote(model.add(root / "runs/first", record, leave_out="parts"), "the first")
+    Model(root / "models/idle").add(root / "runs/first", record, leave_out="parts")
+    status, text = ask(port, "/")
+    page = Page(text)
+    assert status == 200
+    assert "SECRET" not in text
+    for words in (
+        "tickets 1 ",
+        "80.0% correct the first 1",
+        "none; rnnfast models promote idle VERSION puts one into production 1",
+        "first 2023-11-14 22:13 UTC unknown n-grams 80.0% correct",
+        "a b ",  # whose figures nobody can read
+    ):
+        assert words in page.words()
+    links = [str(link["href"]) for link in page.all("a")]
+    reports = [link for link in links if link.endswith("report.html")]
+    assert reports[-3:] == [
+        "runs/first/report.html",
+        "scores/reviews/report.html",
+        "scores/team/pumps/report.html",
+    ]
+    for link in links:
+        if not link.startswith("#"):
+            assert ask(port, f"/{link}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ({"accuracy": 0.8834}, "88.3% correct"),
+        ({"mse": 0.4567891, "skill": 0.25}, "mean squared error 0.4568, skill 25.0%"),
+        ({"mse": 2}, "mean squared error 2"),
+        ({}, "unknown"),
+    ],
+)
+def test_a_key_figure_in_words(test: dict[str, float], words: str) -> None:
+    assert key_figure(test) == words
+
+
+def test_the_overview_has_the_newest_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.orchestration.overview.MOST", 2)
+    for number in range(3):
+        folder = tmp_path / "runs" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.5}}))
+        (folder / "report.html").touch()
+        os.utime(folder / "report.html", (number, number))
+    page = Page(overview(tmp_path).decode())
+    links = [str(link["href"]) for link in page.all("a")]
+    assert [link for link in links if "report" in link] == [
+        "runs/2/report.html",
+        "runs/1/report.html",
+    ]
+    assert "1 older run is not listed here." in page.words()
 
 
 def test_a_folder_without_a_slash_is_one_with_it(port: int) -> None:
