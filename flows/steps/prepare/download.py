@@ -5,25 +5,26 @@ and, where they differ from the official ones, a file SHA256SUMS as sha256sum wr
 transfer leaves a .part file, and the next attempt asks for the rest of it.
 """
 
-import fcntl
 import hashlib
-import http.client
 import logging
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+import httpx
 
 from flows.datasets.base import Archive
 from flows.errors import ChecksumError, InputError, TransferError
 from flows.progress import bar
+from flows.store.locks import locked
+from flows.wording import size
 
-CHUNK = 1 << 20  # bytes read at a time
 TIMEOUT = 60  # seconds without a byte before a transfer counts as broken
 
 logger = logging.getLogger(__name__)
@@ -82,11 +83,7 @@ def _local_folder(mirror: str) -> Path | None:
     parts = urlsplit(mirror)
     if parts.scheme in ("http", "https"):
         return None
-    folder = (
-        Path(urllib.request.url2pathname(parts.path))
-        if parts.scheme == "file"
-        else Path(mirror).expanduser()
-    )
+    folder = Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(mirror).expanduser()
     if not folder.is_dir():
         raise InputError(
             f"--mirror must be a folder that exists, a file:// or an http(s):// address, "
@@ -128,7 +125,8 @@ def _fetched(url: str, name: str, expected: str | None, cache: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     part = path.with_name(f"{name}.part")
-    with _locked(folder / ".lock"):
+    # From other processes, which would write to the same .part file.
+    with locked(folder):
         if path.is_file() and (expected is None or sha256(path) == expected):
             return path
         _transfer(url, part)
@@ -141,91 +139,77 @@ def _fetched(url: str, name: str, expected: str | None, cache: Path) -> Path:
     return path
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keeps other processes from writing to the same .part file."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _transfer(url: str, part: Path) -> None:
     """Appends what is missing of the file at an address to the .part file."""
     with part.open("ab") as file:
         start = file.tell()
         wanted = {"Range": f"bytes={start}-"} if start else {}
-        try:
-            response = _open(url, wanted)
-        except urllib.error.HTTPError as error:
-            if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        with _answer(url, wanted) as response:
+            if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # nothing is missing; the sum will tell
-            raise _refused(url, error) from error
-        with response:
+            _require_success(url, response)
             if start and not _continues(response, start):
                 file.truncate(0)
                 start = 0
             if start:
-                logger.info("going on with %s after %d bytes", url, start)
+                logger.info("going on with %s after %s", url, size(start))
             _copy(response, file, url)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "rnnfast", "Accept-Encoding": "identity", **headers}
-    )
+@contextmanager
+def _answer(url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    """What is at an address, before its body is read; raises TransferError where it does not come, or breaks off."""
+    own = {"User-Agent": "rnnfast", "Accept-Encoding": "identity"}
+    trusted = ssl.create_default_context()  # what this machine trusts, not a list of httpx's own
+    came = False
     try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError:
-        raise
-    except (OSError, http.client.HTTPException) as error:
-        raise TransferError(f"{url} could not be reached: {error}") from error
-    return response
+        with httpx.stream(
+            "GET",
+            url,
+            headers={**own, **headers},
+            timeout=TIMEOUT,
+            verify=trusted,
+            follow_redirects=True,
+        ) as response:
+            came = True
+            yield response
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        what = "broke off" if came else "could not be reached"
+        raise TransferError(f"{url} {what}: {error}") from error
 
 
-def _refused(url: str, error: urllib.error.HTTPError) -> InputError | TransferError:
-    """4xx will stay; 408, 429 and 5xx may pass."""
-    message = f"{url} could not be downloaded: the server answered {error.code} {error.reason}"
+def _require_success(url: str, response: httpx.Response) -> None:
+    """Raises InputError for what will stay, such as 404, and TransferError for what may pass: 408, 429 and 5xx."""
+    if response.is_success:
+        return
+    code = response.status_code
+    message = f"{url} could not be downloaded: the server answered {code} {response.reason_phrase}"
     passing = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-    if error.code in passing or error.code >= 500:
-        return TransferError(message)
-    return InputError(message)
+    raise TransferError(message) if code in passing or code >= 500 else InputError(message)
 
 
-def _continues(response: http.client.HTTPResponse, start: int) -> bool:
+def _continues(response: httpx.Response, start: int) -> bool:
     """Whether the server sends the rest; one that knows no ranges sends everything again."""
     sent = response.headers.get("Content-Range", "")
-    return response.status == HTTPStatus.PARTIAL_CONTENT and sent.startswith(f"bytes {start}-")
+    return response.status_code == HTTPStatus.PARTIAL_CONTENT and sent.startswith(f"bytes {start}-")
 
 
-def _copy(response: http.client.HTTPResponse, file: BinaryIO, url: str) -> None:
+def _copy(response: httpx.Response, file: BinaryIO, url: str) -> None:
+    """Writes the body as it comes; httpx raises where it ends before its length."""
     length = response.headers.get("Content-Length")
     total = int(length) if length else None
-    done = 0
     with bar(f"downloading {url.rsplit('/', 1)[-1]}", total, unit="bytes") as advance:
-        while True:
-            try:
-                chunk = response.read1(CHUNK)
-            except (OSError, http.client.HTTPException) as error:
-                raise TransferError(f"{url} broke off after {done} bytes: {error}") from error
-            if not chunk:
-                break
+        for chunk in response.iter_raw():
             file.write(chunk)
-            done += len(chunk)
             advance(len(chunk))
-    if total is not None and done < total:
-        raise TransferError(f"{url} broke off after {done} of {total} bytes")
 
 
 def _read_address(url: str) -> bytes | None:
     """What is at an address, None where there is nothing."""
-    try:
-        with _open(url, {}) as response:
-            return response.read()
-    except urllib.error.HTTPError as error:
-        if error.code == HTTPStatus.NOT_FOUND:
+    with _answer(url, {}) as response:
+        if response.status_code == HTTPStatus.NOT_FOUND:
             return None
-        raise _refused(url, error) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise TransferError(f"{url} broke off: {error}") from error
+        _require_success(url, response)
+        return response.read()
