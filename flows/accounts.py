@@ -91,7 +91,7 @@ def reason_kind(reason: str) -> str:
 
 
 def account_of_training(rows: Mapping[str, Any]) -> Account:
-    """The account of a training, from the counts in its `data.json`."""
+    """The account of a training, from the counts of its rows."""
     windows = [(part, rows.get(f"{part}_windows")) for part in ("train", "validation", "test")]
     if "readings" in rows:
         left_out = {why: rows.get(name, 0) for name, why in (_SHARED | _UNUSED).items()}

@@ -22,13 +22,14 @@ from flows.parameters import (
 )
 from flows.progress import stage
 from flows.steps.prepare.check_data import check_reviews_data
-from flows.steps.prepare.describe import describe
 from flows.steps.prepare.download import download
 from flows.steps.prepare.reviews import prepare
-from flows.steps.prepare.settings import ReviewsSettings, reviews_settings
+from flows.steps.prepare.settings import reviews_settings
 from flows.steps.prepare.vocabulary import build_vocabulary
+from flows.steps.report.describe import describe
+from flows.steps.report.metrics import metrics_of
 from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
-from flows.steps.report.reviews import evaluate
+from flows.steps.report.reviews import evaluate, measured_beside, validate
 from flows.steps.score.files import score_files
 from flows.steps.train.register import register
 from flows.steps.train.train import train
@@ -39,6 +40,8 @@ prepare_task = as_task(prepare)
 vocabulary_task = as_task(build_vocabulary)
 check_task = as_task(check_reviews_data)
 train_task = as_task(train)
+beside_task = as_task(measured_beside)
+validate_task = as_task(validate)
 evaluate_task = as_task(evaluate)
 score_task = as_task(score_files)
 describe_task = as_task(describe)
@@ -96,23 +99,28 @@ def reviews(
         with stage("download", seconds):
             archive = download_task(data.archive, cache, data.mirror) if data.archive else None
         with stage("prepare", seconds):
-            facts = prepare_task(data, archive, cache, parts)
-            settings = reviews_settings(data, model, training, facts)
+            prepared = prepare_task(data, archive, cache, parts)
+            settings = reviews_settings(data, model, training, prepared.facts)
             processes.require_use(model.cell, settings.training.batch_size)
         # Transform: words, weights, figures.
         with stage("vocabulary", seconds):
             vocabulary = vocabulary_task(parts, settings.model, parts, execution)
         with stage("check", seconds):
-            check_task(parts, vocabulary, settings.model, limits, gate, run)
+            checks, profile = check_task(parts, prepared, vocabulary, settings.model, limits, gate)
         with stage("train", seconds):
-            train_task(parts, vocabulary, settings.model, settings.training, run, cache, processes)
-        beside = None
+            source = prepared.source
+            history = train_task(parts, vocabulary, settings, source, run, cache, processes)
+        baseline = {}
         if yardstick and model.cell != "ngrams":
             with stage("yardstick", seconds):
-                ngrams = reviews_settings(data, NGRAMS, TRAINING, facts)
-                beside = _measured(ngrams, parts, cache, execution)
+                folder = parts / "yardstick"
+                folder.mkdir()
+                ngrams = reviews_settings(data, NGRAMS, TRAINING, prepared.facts)
+                words = vocabulary_task(parts, ngrams.model, folder, execution)
+                train_task(parts, words, ngrams, source, folder, cache)
+                baseline["ngrams"] = beside_task(parts, folder)
         with stage("evaluate", seconds):
-            evaluate_task(parts, run, beside)
+            validated = validate_task(parts, run, profile)
         # Load: the scores of the test rows, the report, and the folder in its place.
         with stage("score", seconds):
             request = ScoreRequest(
@@ -122,23 +130,18 @@ def reviews(
                 id_column="id",
                 execution=execution,
             )
-            score_task(run, request, report=False)
+            scored = score_task(run, request, report=False)
         with stage("describe", seconds):
-            describe_task(parts, run)
+            tested = evaluate_task(parts, run, profile, scored.records)
+            described = describe_task(run, tested["examples"])
+            measured = validated, tested, described
+            metrics = metrics_of(
+                measured, history, prepared.rows, checks, profile, scored.drift, baseline
+            )
         seconds["total"] = perf_counter() - started
-        finish_task(run, seconds)
+        pictures = finish_task(run, metrics, seconds)
         if registration is not None:
-            tell_promotion(register_task(run, output, registration))
+            tell_promotion(register_task(run, output, metrics["test"], registration))
         publish_task(run, output, overwrite)
-    show_training("reviews", output)
+    show_training("reviews", output, metrics, pictures)
     return output
-
-
-def _measured(settings: ReviewsSettings, parts: Path, cache: Path, execution: Execution) -> Path:
-    """The folder, below `parts`, of another model, trained and evaluated on the same rows."""
-    folder = parts / "yardstick"
-    folder.mkdir()
-    vocabulary = vocabulary_task(parts, settings.model, folder, execution)
-    train_task(parts, vocabulary, settings.model, settings.training, folder, cache)
-    evaluate_task(parts, folder)
-    return folder

@@ -1,21 +1,18 @@
 """The score job: files of reviews or readings in, files of scores out."""
 
-import json
-from typing import Any, cast
+from typing import cast
 
 from prefect import flow
 from prefect.states import Completed
 
 from flows.apart import require_outside_models
-from flows.orchestration.artifacts import show_scoring, show_scoring_report
+from flows.orchestration.artifacts import show_scoring
 from flows.orchestration.engine import as_task
 from flows.orchestration.events import tell_drift
 from flows.parameters import ScoreRequest
 from flows.steps.score.files import score_files
 from flows.steps.score.job import Summary
-from flows.store.outputs import DRIFT
 from flows.store.registry import chosen_model
-from flows.store.storage import Folder
 
 score_task = as_task(score_files)
 
@@ -49,13 +46,6 @@ def score(request: ScoreRequest) -> Summary:
 
 def _show(done: Summary, output: str) -> None:
     """Shows what was done, and tells what was judged."""
-    drift = _drift(output) if done.judged else None
-    if drift is not None:
-        tell_drift(output, drift)
-        show_scoring_report(output)
-    show_scoring(done, output, drift)
-
-
-def _drift(output: str) -> dict[str, Any]:
-    """What the checks of the scored rows came to."""
-    return dict(json.loads(Folder.at(output, "--output").read(DRIFT)))
+    if done.drift is not None:
+        tell_drift(output, done.drift)
+    show_scoring(done, output)

@@ -23,12 +23,12 @@ from flows.parameters import (
 )
 from flows.progress import stage
 from flows.steps.prepare.check_data import check_sensors_data
-from flows.steps.prepare.describe import describe
 from flows.steps.prepare.download import download
 from flows.steps.prepare.series import prepare_series
-from flows.steps.prepare.settings import sensors_data, sensors_settings
+from flows.steps.prepare.settings import SensorsSettings, sensors_data, sensors_settings
+from flows.steps.report.metrics import metrics_of
 from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
-from flows.steps.report.series import evaluate_series
+from flows.steps.report.series import evaluate_series, measured_beside
 from flows.steps.score.files import score_files
 from flows.steps.score.readings import least_memory
 from flows.steps.train.register import register
@@ -40,9 +40,9 @@ download_task = as_task(download, retries=4)
 prepare_task = as_task(prepare_series)
 check_task = as_task(check_sensors_data)
 train_task = as_task(train_windows)
+beside_task = as_task(measured_beside)
 evaluate_task = as_task(evaluate_series)
 score_task = as_task(score_files)
-describe_task = as_task(describe)
 finish_task = as_task(finish)
 register_task = as_task(register)
 publish_task = as_task(publish)
@@ -98,23 +98,24 @@ def sensors(
         with stage("download", seconds):
             archive = download_task(data.archive, cache, data.mirror) if data.archive else None
         with stage("prepare", seconds):
-            facts = prepare_task(data, archive, lambda facts: settings_by(facts).model, parts)
-            settings = settings_by(facts)
+            prepared = prepare_task(data, archive, lambda facts: settings_by(facts).model, parts)
+            settings = settings_by(prepared.facts)
             processes.require_use(model.cell, settings.training.batch_size)
         # Transform: weights, figures.
         with stage("check", seconds):
-            check_task(parts, limits, gate, run)
+            checks, profile = check_task(parts, prepared, limits, gate)
         with stage("train", seconds):
-            train_task(parts, settings.model, settings.training, run, cache, processes)
-        folders: dict[str, Path] = {}
+            history = train_task(parts, prepared, settings, run, cache, processes)
+        baseline = {}
         with stage("baselines", seconds):
             for config in beside(settings.model, yardstick):
                 folder = parts / config.cell
                 folder.mkdir()
-                train_task(parts, config, settings.training, folder, cache)
-                folders[config.cell] = evaluate_task(parts, folder).parent
+                other = SensorsSettings(config, settings.training)
+                train_task(parts, prepared, other, folder, cache)
+                baseline[config.cell] = beside_task(parts, folder)
         with stage("evaluate", seconds):
-            evaluate_task(parts, run, folders)
+            measured = evaluate_task(parts, run, profile)
         # Load: the scores of the test readings, the report, and the folder in its place.
         with stage("score", seconds):
             forecasts = settings.model.task == "forecast"
@@ -125,13 +126,15 @@ def sensors(
                 every=settings.model.horizon if forecasts else None,
                 execution=execution,
             )
-            score_task(run, request, report=False)
+            scored = score_task(run, request, report=False)
         with stage("describe", seconds):
-            describe_task(parts, run)
+            metrics = metrics_of(
+                [measured], history, prepared.rows, checks, profile, scored.drift, baseline
+            )
         seconds["total"] = perf_counter() - started
-        finish_task(run, seconds)
+        pictures = finish_task(run, metrics, seconds)
         if registration is not None:
-            tell_promotion(register_task(run, output, registration))
+            tell_promotion(register_task(run, output, metrics["test"], registration))
         publish_task(run, output, overwrite)
-    show_training("sensors", output)
+    show_training("sensors", output, metrics, pictures)
     return output

@@ -144,7 +144,7 @@ def test_a_text_whose_words_reading_changes_is_not_marked(tmp_path: Path) -> Non
 
 def test_names_on_the_map_do_not_cover_each_other() -> None:
     words = [{"word": f"word{i}", "x": i / 400, "y": i % 3, "score": i / 200} for i in range(200)]
-    svg = plots.map_plot(words, "a map")
+    svg = plots.map_plot(words, "a map").drawn
     names = re.findall(r'<text[^>]*transform="translate\(([\d.]+) ([\d.]+)\)[^>]*>word', svg)
     names += re.findall(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>word', svg)
     places = [(float(x), float(y)) for x, y in names]
@@ -195,9 +195,9 @@ def test_signs_that_no_font_has_are_drawn_without_a_warning(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
     words = [{"word": w, "x": i, "y": i % 3, "score": i / 10} for i, w in enumerate(SIGNS)]
-    plotted = plots.map_plot(words, "words")
-    plotted += plots.drift_plot(dict.fromkeys(SIGNS, 0.1), [0.2], "drift")
-    plotted += plots.overlaid_plot("loss", {sign: [1.0, 0.5] for sign in SIGNS}, "runs")
+    plotted = plots.map_plot(words, "words").drawn
+    plotted += plots.drift_plot(dict.fromkeys(SIGNS, 0.1), [0.2], "drift").drawn
+    plotted += plots.overlaid_plot("loss", {sign: [1.0, 0.5] for sign in SIGNS}, "runs").drawn
     assert [str(each.message) for each in recwarn] == []
     for sign in SIGNS:  # as text, for the fonts of the browser
         assert plotted.count(sign) >= 2, sign
@@ -221,7 +221,7 @@ def test_no_share_is_above_all_or_below_nothing(values: list[float]) -> None:
         plots.curve_plot(history, "by epoch", {"validation_accuracy": "second"}),
         plots.overlaid_plot("validation_accuracy", {"A": values}, "by epoch"),
     ):
-        ticks = [float(tick) for tick in re.findall(r">([-\u2212\d.]+)%<", plot)]
+        ticks = [float(tick) for tick in re.findall(r">([-\u2212\d.]+)%<", plot.drawn)]
         assert len(ticks) > 1
         assert 0 <= min(ticks) <= 100 * min(values) + 1e-9
         assert 100 * max(values) - 10 < max(ticks) <= 100

@@ -26,13 +26,13 @@ from rich.table import Table
 from benchmarks.pipeline.data import write_reviews
 from benchmarks.pipeline.measure import run
 from flows import REPORT
-from flows.parameters import Execution, ReviewsData, ScoreRequest
+from flows.parameters import Execution, ReviewsData, ReviewsModel, ReviewsTraining, ScoreRequest
 from flows.steps.prepare.reviews import prepare
+from flows.steps.prepare.settings import reviews_settings
 from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.score.files import score_files
 from flows.steps.train.train import train
 from rnnfast.models.config import ModelConfig
-from rnnfast.models.presets import PRESETS
 from rnnfast.models.texts import build_model
 from rnnfast.nn import ops
 from rnnfast.scoring import scorers
@@ -85,7 +85,7 @@ def main(
 def prepared(mirror: Path, work: Path) -> Path:
     """The folder of IMDB's three parts."""
     folder = work / "imdb"
-    if not (folder / "data.json").exists():
+    if not (folder / "test.parquet").exists():
         folder.mkdir(parents=True, exist_ok=True)
         data = ReviewsData(dataset="imdb", mirror=str(mirror))
         prepare(data, mirror / "aclImdb_v1.tar.gz", work, folder)
@@ -108,9 +108,9 @@ def trained(data: Path, folder: Path) -> Path:
     """The folder of the default model, trained on IMDB."""
     if not (folder / "config.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        config = ModelConfig(**PRESETS["default"]["rnn"]["model"])
-        vocabulary = build_vocabulary(data, config, folder)
-        train(data, vocabulary, config, TrainingSettings(), folder, data.parent)
+        settings = reviews_settings(ReviewsData(dataset="imdb"), ReviewsModel(), ReviewsTraining())
+        vocabulary = build_vocabulary(data, settings.model, folder)
+        train(data, vocabulary, settings, {}, folder, data.parent)
     return folder
 
 

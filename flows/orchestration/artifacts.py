@@ -5,11 +5,8 @@ machine. What a run has done does not depend on it: where the server takes no ar
 """
 
 import base64
-import html
-import json
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,40 +21,35 @@ from flows.store.storage import Folder, redacted
 if TYPE_CHECKING:  # it loads what draws, and scoring shows figures as well
     from flows.steps.score.clean import Removable
 
-_SVG = re.compile(r"<svg (.*?)</svg>", re.DOTALL)
-_COLOURS = re.compile(
-    r"(?:@media \(prefers-color-scheme: dark\) \{\s*:root \{[^}]*\}\s*\}|:root \{[^}]*\})"
-)
-_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
-_LABEL = re.compile(r'aria-label="([^"]*)"')
-
 logger = logging.getLogger(__name__)
 
 
-def show_training(name: str, run: Path) -> None:
-    """Shows a published run: its figures, its plots, and the report.
+def show_training(
+    name: str, run: Path, metrics: Mapping[str, Any], pictures: Sequence[tuple[str, str]]
+) -> None:
+    """Shows a published run: its figures, its plots, and where the report is.
 
     Args:
         name: of the flow, part of the artifacts' keys.
         run: its folder.
+        metrics: of the run.
+        pictures: the plots of its report, as text and SVG.
     """
 
     def show() -> None:
-        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         create_table_artifact(figures(metrics), f"{name}-figures", "Figures by part of the data.")
-        text = _plotted(run.name, Folder.at(run, "--output"))
+        text = _plotted(run.name, Folder.at(run, "--output"), pictures)
         create_markdown_artifact(text, f"{name}-report", f"Plots of {run.name}")
 
     _shown(show)
 
 
-def show_scoring(done: Summary, output: str, drift: Mapping[str, Any] | None) -> None:
+def show_scoring(done: Summary, output: str) -> None:
     """Shows what a scoring run did, and how far its rows are from those of training.
 
     Args:
         done: what it did.
         output: the folder of the scores.
-        drift: the content of `drift.json`, where it is of this run.
     """
 
     def show() -> None:
@@ -73,12 +65,15 @@ def show_scoring(done: Summary, output: str, drift: Mapping[str, Any] | None) ->
         create_table_artifact(
             rows, "score-figures", done.nothing or f"Scores in {redacted(output)}"
         )
-        if drift is not None:
+        if done.drift is not None:
+            folder = Folder.at(output, "--output")
+            text = _plotted(f"Scores in {folder}", folder, done.pictures)
+            create_markdown_artifact(text, "score-report", f"Plots of the scores in {folder}")
             checks = [
                 {name: each[name] for name in ("rule", "of", "value", "status")}
-                for each in drift["checks"]
+                for each in done.drift["checks"]
             ]
-            create_table_artifact(checks, "score-drift", f"Checks: {drift['status']}")
+            create_table_artifact(checks, "score-drift", f"Checks: {done.drift['status']}")
 
     _shown(show)
 
@@ -91,17 +86,6 @@ def show_cleaning(removed: Sequence["Removable"], summed_up: str) -> None:
             {"what": each.what, "path": str(each.path), "bytes": each.bytes} for each in removed
         ]
         create_table_artifact(rows, "clean-removed", summed_up)
-
-    _shown(show)
-
-
-def show_scoring_report(output: str) -> None:
-    """Shows the report of the scores in a folder: its plots, and where it is."""
-
-    def show() -> None:
-        folder = Folder.at(output, "--output")
-        text = _plotted(f"Scores in {folder}", folder)
-        create_markdown_artifact(text, "score-report", f"Plots of the scores in {folder}")
 
     _shown(show)
 
@@ -122,25 +106,6 @@ def figures(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*lines, {"figure": "seconds"} | {"test": _short(metrics["seconds"]["total"])}]
 
 
-def plots(page: str) -> list[tuple[str, str]]:
-    """The plots of a report, each with what it says of itself, as SVG that stands alone.
-
-    With the colours of the page, light or dark, whichever whoever looks at it prefers, and no more of its style, since
-    Prefect keeps an artifact twice, the second time in the event that tells of it.
-    """
-    style = "".join(_COLOURS.findall(page)) + "svg { font-family: system-ui, sans-serif; }"
-    ground = '<rect width="100%" height="100%" style="fill: var(--page)"/>'
-    found = []
-    for match in _SVG.finditer(page):
-        head, _, drawn = match[1].partition(">")
-        label, box = _LABEL.search(head), _BOX.search(head)
-        size = f'width="{box[1]}" height="{box[2]}"' if box else ""
-        opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {head}>'
-        svg = f"{opening}<style><![CDATA[{style}]]></style>{ground}{drawn}</svg>"
-        found.append((html.unescape(label[1]) if label else "", re.sub(r"\s+", " ", svg)))
-    return found
-
-
 def where(folder: Folder) -> str:
     """A line of Markdown that says where the report of a folder is, with a link where the folder is shown."""
     address = os.environ.get(ADDRESS)
@@ -150,10 +115,9 @@ def where(folder: Folder) -> str:
     return f"[{REPORT}]({address}/{at}) in [{folder}]({address}/{at.removesuffix(REPORT)})"
 
 
-def _plotted(title: str, folder: Folder) -> str:
+def _plotted(title: str, folder: Folder, pictures: Sequence[tuple[str, str]]) -> str:
     """The plots of the report of a folder as Markdown, and where it is."""
-    page = folder.read(REPORT).decode()
-    images = [f"![{label}]({_image(svg)})\n\n{label}" for label, svg in plots(page)]
+    images = [f"![{text}]({_image(svg)})\n\n{text}" for text, svg in pictures]
     return "\n\n".join([f"# {title}", where(folder), *images])
 
 

@@ -14,10 +14,8 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from markupsafe import Markup
-
 from rnnfast.reports.pages import write_page
-from rnnfast.reports.plots import LINES, overlaid_plot
+from rnnfast.reports.plots import LINES, Plot, overlaid_plot
 from rnnfast.reports.training import title
 from rnnfast.reports.wording import Part, duration, finite, heading, number, pairs, percent
 
@@ -246,7 +244,7 @@ def _worst_drift(metrics: Part) -> float | None:
     return max((feature["psi"] for feature in features.values()), default=None)
 
 
-def _curves(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup, list[list[object]]]]:
+def _curves(runs: Sequence[Run]) -> Iterator[tuple[str, str, Plot, list[list[object]]]]:
     """Name, caption and plot of each curve, and its table: by epoch, the value of each run."""
     for key, caption in CURVES.items():
         curves = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
@@ -26,6 +26,9 @@ FILTERS: tuple[Callable[..., object], ...] = (
     wording.marked,
     wording.effects,
     wording.strongest,
+)
+
+PLOTS: tuple[Callable[..., plots.Plot], ...] = (
     plots.curve_plot,
     plots.reliability_plot,
     plots.score_plot,
@@ -37,8 +40,34 @@ FILTERS: tuple[Callable[..., object], ...] = (
     plots.map_plot,
 )
 
+TEMPLATES = Path(__file__).parent / "templates"
 
-def page(template: str, **values: Any) -> bytes:
+
+class Picture(NamedTuple):
+    """A plot of a page that stands alone.
+
+    Attributes:
+        alt: what it says of itself.
+        svg: an SVG file, light or dark, whichever whoever looks at it prefers.
+    """
+
+    alt: str
+    svg: str
+
+
+class Page(NamedTuple):
+    """A page, and its plots in their order.
+
+    Attributes:
+        content: the HTML file.
+        pictures: what else shows the plots, where the page is not seen.
+    """
+
+    content: bytes
+    pictures: tuple[Picture, ...]
+
+
+def page(template: str, **values: Any) -> Page:
     """A page.
 
     Args:
@@ -46,28 +75,41 @@ def page(template: str, **values: Any) -> bytes:
         values: what the template speaks of; one that is absent reads as nothing.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=ChainableUndefined,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    drawn: list[plots.Plot] = []
+
+    def kept(draw: Callable[..., plots.Plot]) -> Callable[..., plots.Plot]:
+        def call(*given: Any, **more: Any) -> plots.Plot:
+            drawn.append(draw(*given, **more))
+            return drawn[-1]
+
+        return call
+
     environment.filters.update({call.__name__: call for call in FILTERS})
-    return environment.get_template(template).render(values).encode("utf-8", errors="replace")
+    environment.filters.update({draw.__name__: kept(draw) for draw in PLOTS})
+    content = environment.get_template(template).render(values).encode("utf-8", errors="replace")
+    colours = (TEMPLATES / "colours.css").read_text(encoding="utf-8")
+    return Page(content, tuple(Picture(plot.alt, plot.alone(colours)) for plot in drawn))
 
 
-def write_page(path: Path, template: str, **values: Any) -> None:
-    """Write a page, whole or not at all.
+def write_page(path: Path, template: str, **values: Any) -> tuple[Picture, ...]:
+    """Write a page, whole or not at all, and return its plots.
 
     Args:
         path: the file; its folder must exist, a file of that name is replaced.
         template: as in `page`.
         values: likewise.
     """
-    content = page(template, **values)
+    content, pictures = page(template, **values)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    return pictures

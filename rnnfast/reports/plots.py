@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle, pairwise
 
 from markupsafe import Markup, escape
@@ -63,7 +64,42 @@ PLOT_STYLE = {
 }
 
 
-def curve_plot(history: Sequence[Part], alt: str, colours: Mapping[str, str]) -> Markup:
+@dataclass(frozen=True)
+class Plot:
+    """A plot, as an element of a page or by itself.
+
+    Attributes:
+        alt: what it says of itself.
+        width: of its drawing.
+        height: likewise.
+        drawn: the SVG elements in it, in the colours of a page.
+    """
+
+    alt: str
+    width: str
+    height: str
+    drawn: str
+
+    def __html__(self) -> str:
+        """The element of a page."""
+        return f"<svg {self._shown}>{self.drawn}</svg>"
+
+    def alone(self, colours: str) -> str:
+        """The plot as an SVG file, with the style sheet of its colours."""
+        style = f"{colours} svg {{ font-family: system-ui, sans-serif; }}"
+        ground = '<rect width="100%" height="100%" style="fill: var(--page)"/>'
+        size = f'width="{self.width}" height="{self.height}"'
+        opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {self._shown}>'
+        svg = f"{opening}<style><![CDATA[{style}]]></style>{ground}{self.drawn}</svg>"
+        return re.sub(r"\s+", " ", svg)
+
+    @property
+    def _shown(self) -> str:
+        box = f"0 0 {self.width} {self.height}"
+        return f'viewBox="{box}" role="img" aria-label="{escape(self.alt)}"'
+
+
+def curve_plot(history: Sequence[Part], alt: str, colours: Mapping[str, str]) -> Plot:
     """Values of the history by epoch: `colours` maps a key to a name in `PALETTE`."""
     epochs = range(1, len(history) + 1)
     marker = "o" if len(history) <= 30 else ""  # more would melt into one another
@@ -81,7 +117,7 @@ def curve_plot(history: Sequence[Part], alt: str, colours: Mapping[str, str]) ->
     return inline("-".join(colours), alt, draw)
 
 
-def reliability_plot(calibration: Part, alt: str) -> Markup:
+def reliability_plot(calibration: Part, alt: str) -> Plot:
     """The share of positive rows by score, a 95 % interval at each point, beside the diagonal."""
     means, shares = plain(calibration["mean_score"]), plain(calibration["fraction_positive"])
     points = [
@@ -102,7 +138,7 @@ def reliability_plot(calibration: Part, alt: str) -> Markup:
     return inline("reliability", alt, draw)
 
 
-def score_plot(calibration: Part, alt: str) -> Markup:
+def score_plot(calibration: Part, alt: str) -> Plot:
     """How many rows scored how much, stacked by true label (bins and counts of the calibration)."""
     edges, counts = calibration["bin_edges"], calibration["count"]
     shares = plain(calibration["fraction_positive"])
@@ -122,7 +158,7 @@ def score_plot(calibration: Part, alt: str) -> Markup:
     return inline("scores", alt, draw)
 
 
-def distribution_plot(distribution: Part, alt: str, name: str) -> Markup:
+def distribution_plot(distribution: Part, alt: str, name: str) -> Plot:
     """How many rows have which value, as bars, and as steps how many of them would if they were like those before.
 
     Args:
@@ -148,7 +184,7 @@ def distribution_plot(distribution: Part, alt: str, name: str) -> Markup:
     return inline(name, alt, draw)
 
 
-def horizon_plot(metrics: Part, alt: str) -> Markup:
+def horizon_plot(metrics: Part, alt: str) -> Plot:
     """The squared error by step ahead, of the model and, thin, of linear autoregression."""
     steps = plain(metrics["test"]["by_horizon"]["mse"])
     beside = (metrics.get("baseline") or {}).get("linear", {}).get("by_horizon", {}).get("mse")
@@ -166,7 +202,7 @@ def horizon_plot(metrics: Part, alt: str) -> Markup:
     return inline("horizon", alt, draw)
 
 
-def window_plot(window: Part, alt: str, name: str) -> Markup:
+def window_plot(window: Part, alt: str, name: str) -> Plot:
     """The end of a window's past, what came, and the forecast with its interval."""
     past, truth = plain(window["past"]), plain(window["truth"])
     ahead = range(1, len(truth) + 1)
@@ -187,7 +223,7 @@ def window_plot(window: Part, alt: str, name: str) -> Markup:
     return inline(name, alt, draw)
 
 
-def stage_plot(metrics: Part, alt: str) -> Markup:
+def stage_plot(metrics: Part, alt: str) -> Plot:
     """Seconds of each stage as bars, in their order, without the total."""
     stages = {heading(stage): s for stage, s in stage_seconds(metrics).items() if finite(s)}
 
@@ -202,7 +238,7 @@ def stage_plot(metrics: Part, alt: str) -> Markup:
     return inline("stages", alt, draw, height=0.9 + 0.33 * max(1, len(stages)))
 
 
-def drift_plot(indices: Mapping[str, float], limits: Sequence[float | None], alt: str) -> Markup:
+def drift_plot(indices: Mapping[str, float], limits: Sequence[float | None], alt: str) -> Plot:
     """The stability index of each feature as bars, beside the limits."""
 
     def draw(axes: Axes) -> None:
@@ -221,7 +257,7 @@ def drift_plot(indices: Mapping[str, float], limits: Sequence[float | None], alt
     return inline("drift", alt, draw, height=0.9 + 0.33 * len(indices))
 
 
-def map_plot(words: Sequence[Part], alt: str) -> Markup:
+def map_plot(words: Sequence[Part], alt: str) -> Plot:
     """Words in two dimensions: circles and squares for scores above and below one half.
 
     The words come in the order of their weight; one is written out where there is room beside those before it.
@@ -275,7 +311,7 @@ def _write_words(axes: Axes, words: Sequence[Part]) -> None:
                 break
 
 
-def overlaid_plot(name: str, curves: Mapping[str, Sequence[object]], alt: str) -> Markup:
+def overlaid_plot(name: str, curves: Mapping[str, Sequence[object]], alt: str) -> Plot:
     """The same value by epoch of several runs, each line with the name of its run at its end.
 
     Args:
@@ -327,8 +363,8 @@ def plain(values: Sequence[object]) -> list[float]:
     return [float(value) if finite(value) else math.nan for value in values]
 
 
-def inline(name: str, alt: str, draw: Callable[[Axes], None], height: float = 2.9) -> Markup:
-    """Draw a plot and return it as an SVG element for a page; `name` keeps its ids apart."""
+def inline(name: str, alt: str, draw: Callable[[Axes], None], height: float = 2.9) -> Plot:
+    """Draw a plot; `name` keeps its ids apart from those of others on a page."""
     with style.context(["default", PLOT_STYLE]), warnings.catch_warnings():
         # Text stays text, which the browser draws by fonts of its own; one of matplotlib's only measures it, and
         # what it lacks has the width of a box there.
@@ -339,7 +375,7 @@ def inline(name: str, alt: str, draw: Callable[[Axes], None], height: float = 2.
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
     svg = buffer.getvalue()
-    size = svg[svg.index("viewBox") : svg.index(" xmlns=")]
+    [(across, down)] = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     # its style sheet would reach the whole page: the first <defs> stays behind
     svg = svg[svg.index("</defs>") + len("</defs>") : svg.rindex("</svg>")]
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
@@ -347,5 +383,5 @@ def inline(name: str, alt: str, draw: Callable[[Axes], None], height: float = 2.
     svg = re.sub(r" ?font-family: [^;\"]*;?", "", svg)  # that of the page holds
     for variable, colour in PALETTE.items():
         svg = svg.replace(colour, f"var(--{variable})")
-    alt = Markup(" ").join(alt.split())
-    return Markup(f'<svg {size} role="img" aria-label="{escape(alt)}">{svg}</svg>')
+    text = alt.unescape() if isinstance(alt, Markup) else alt
+    return Plot(" ".join(text.split()), across, down, svg)

@@ -16,7 +16,7 @@ import numpy as np
 
 from rnnfast.evaluation.drift import DEVIATIONS, Histogram, Tally, stability_index
 from rnnfast.evaluation.profiles import quantiles
-from rnnfast.reports.pages import page
+from rnnfast.reports.pages import Page, page
 from rnnfast.reports.plots import stage_seconds
 from rnnfast.reports.training import MAX_FEATURES, noun, title
 from rnnfast.reports.wording import Part, number
@@ -87,7 +87,7 @@ class Scoring:
     closed: bool = False
 
 
-def scoring_page(scoring: Scoring) -> bytes:
+def scoring_page(scoring: Scoring) -> Page:
     """The page of a scoring run."""
     labels = _labels(scoring.config)
     task = _task(scoring.config)

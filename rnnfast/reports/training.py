@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rnnfast.reports.pages import write_page
+from rnnfast.reports.pages import Picture, write_page
 from rnnfast.reports.plots import stage_seconds
 from rnnfast.reports.wording import MAX_EXAMPLE_CHARACTERS, Part, heading
 
@@ -50,8 +50,8 @@ MAX_FEATURES = 20
 """Features whose drift is drawn, those that moved most; the table has them all."""
 
 
-def write_report(path: Path, config: Part, metrics: Part) -> None:
-    """Write the page of one run to `path`, whole or not at all.
+def write_report(path: Path, config: Part, metrics: Part) -> tuple[Picture, ...]:
+    """Write the page of one run to `path`, whole or not at all, and return its plots.
 
     Args:
         path: the file to write; its folder must exist, a file of that name is replaced.
@@ -68,7 +68,7 @@ def write_report(path: Path, config: Part, metrics: Part) -> None:
     if not isinstance(metrics.get("test"), Mapping):
         given = ", ".join(map(str, metrics)) or "no key at all"
         raise ValueError(f"metrics must hold the test figures under 'test', got: {given}")
-    write_page(
+    return write_page(
         path,
         "report.html.jinja",
         title=title(config),

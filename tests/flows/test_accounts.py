@@ -167,8 +167,7 @@ def test_readings_that_no_part_uses(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(["t,x,y", *lines, ""]))
     data = SensorsData(dataset=str(tmp_path / "a.csv"), mirror=None, carry=0)
     config = WindowConfig(cell="gru", task="forecast", lookback=4, horizon=2)
-    prepare_series(data, None, lambda _: config, tmp_path)
-    rows = json.loads((tmp_path / "data.json").read_text())["rows"]
+    rows = prepare_series(data, None, lambda _: config, tmp_path).rows
     account = account_of_training(rows)
     assert account.left_out == {
         "closer to the one before than a step": 0,

@@ -17,9 +17,8 @@ RUN = json.loads((Path(__file__).parents[1] / "report_run.json").read_text())
 
 
 def test_plots_of_a_report_stand_alone(tmp_path: Path) -> None:
-    write_report(tmp_path / "report.html", RUN["config"], RUN["metrics"])
+    found = write_report(tmp_path / "report.html", RUN["config"], RUN["metrics"])
     page = (tmp_path / "report.html").read_text()
-    found = artifacts.plots(page)
     assert len(found) == page.count("<svg ") >= 3
     for label, svg in found:
         root = ElementTree.fromstring(svg)
@@ -66,12 +65,13 @@ def test_the_report_of_scores_is_shown(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in.csv").write_text("text\ngood\nbad\n")
-    score_files(run_dir, str(tmp_path / "in.csv"), None, tmp_path / "out")
+    done = score_files(run_dir, str(tmp_path / "in.csv"), None, tmp_path / "out")
     shown: list[tuple[str, str]] = []
     monkeypatch.setattr(
         artifacts, "create_markdown_artifact", lambda text, key, _: shown.append((key, text))
     )
-    artifacts.show_scoring_report(str(tmp_path / "out"))
+    monkeypatch.setattr(artifacts, "create_table_artifact", lambda *_: None)
+    artifacts.show_scoring(done, str(tmp_path / "out"))
     [(key, text)] = shown
     assert key == "score-report"
     assert (
@@ -86,7 +86,7 @@ def test_a_run_does_not_depend_on_what_is_shown(
     monkeypatch.setattr(artifacts.logger, "disabled", False)
     artifacts.logger.addHandler(caplog.handler)
     try:
-        artifacts.show_training("reviews", tmp_path / "none")
+        artifacts.show_training("reviews", tmp_path / "none", {}, [])
     finally:
         artifacts.logger.removeHandler(caplog.handler)
     assert "does not show" in caplog.text

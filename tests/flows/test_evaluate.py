@@ -1,16 +1,21 @@
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs import score_files
 
 from flows.datasets import base
 from flows.datasets.base import SCHEMA, write_reviews
+from flows.parameters import Execution
 from flows.steps.report import reviews as step
-from flows.steps.report.reviews import EXAMPLES, evaluate
+from flows.steps.report.reviews import EXAMPLES, evaluate, validate
+from flows.tables.columns import Columns
+from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.metrics import binary_metrics
+from rnnfast.evaluation.profiles import Profile
 from rnnfast.scoring.scorers import Scorer
 
 
@@ -26,22 +31,33 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows = pa.table([texts, texts, labels, pa.nulls(size, pa.string())], schema=SCHEMA)
         write_reviews(rows, ("neg", "pos"), folder / f"{name}.parquet")
     np.save(folder / "duplicates.npy", np.arange(100) % 3 == 0)
-    (folder / "data.json").write_text('{"rows": {"test_rows": 100}}')
     return folder
 
 
 @pytest.fixture
 def run(run_dir: Path) -> Path:
-    history = {"history": [{"tokens_per_second": 1.0}]}
-    (run_dir / "metrics.json").write_text(json.dumps(history))
     return run_dir
+
+
+def measured(parts: Path, run: Path) -> dict[str, Any]:
+    """What the steps come to that measure a model, the test rows scored between them."""
+    profile = Profile(Tally(), Tally(), Tally())
+    validated = validate(parts, run, profile)
+    test, scores = str(parts / "test.parquet"), run / "scores"
+    execution = Execution(workers=1, shard_rows=30)
+    shards = score_files(run, test, Columns(id="id"), scores, execution=execution).records
+    assert len(shards) == 4
+    metrics = validated | evaluate(parts, run, profile, shards)
+    assert profile.reference["score"].total == 10
+    assert profile.test.features["score"].total == 100
+    return metrics
 
 
 def test_figures_are_those_of_the_whole_table(
     parts: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step, "CHUNK", 9)
-    metrics = json.loads(evaluate(parts, run).read_text())
+    metrics = measured(parts, run)
     test = pq.read_table(parts / "test.parquet")
     scores, labels = Scorer.load(run).score(test["text"]), test["label"].to_numpy()
     assert metrics["test"]["confusion_matrix"] == binary_metrics(labels, scores)["confusion_matrix"]
@@ -51,7 +67,6 @@ def test_figures_are_those_of_the_whole_table(
     assert found["rows"] == fresh.sum()
     assert found["auc"] == pytest.approx(binary_metrics(labels[fresh], scores[fresh])["auc"])
     assert metrics["validation"]["rows"] == 10
-    assert metrics["data"] == {"test_rows": 100}
 
 
 def test_examples_are_the_clearest_of_either_label(
@@ -64,10 +79,10 @@ def test_examples_are_the_clearest_of_either_label(
     texts = pq.read_table(parts / "test.parquet")["text"].to_pylist()
     by_text = dict(zip(texts, values.tolist(), strict=True))
     monkeypatch.setattr(
-        Scorer, "score", lambda self, column: np.array(
+        Scorer, "score", lambda self, column, seen=None: np.array(
             [by_text.get(text, 0.5) for text in column.to_pylist()], np.float32)
     )  # fmt: skip
-    examples = json.loads(evaluate(parts, run).read_text())["examples"]
+    examples = measured(parts, run)["examples"]
     expected = {}
     for kind, sign in (("right", 1), ("wrong", -1)):
         margins = {i: sign * (values[i] - 0.5) * (1 if i % 2 else -1) for i in range(100)}

@@ -17,14 +17,16 @@ from typer.testing import Result
 from flows.errors import GateError
 from flows.parameters import Execution, FileSelection, SensorsData
 from flows.steps.prepare import partition as partition_step
-from flows.steps.prepare.check_data import CHECKS, check_reviews_data, check_sensors_data
-from flows.steps.prepare.series import prepare_series
+from flows.steps.prepare.check_data import check_reviews_data, check_sensors_data
+from flows.steps.prepare.reviews import PreparedReviews
+from flows.steps.prepare.series import PreparedSeries, prepare_series
 from flows.steps.score.job import Summary
 from flows.store.outputs import DRIFT, MANIFEST, SUCCESS
 from rnnfast.evaluation.checks import Limits
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import Profile, tally_scores, tally_texts
 from rnnfast.models.config import ModelConfig
+from rnnfast.models.presets import TextFacts
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.scoring.scorers import Scorer
 from rnnfast.text.vocabulary import Vocabulary
@@ -360,14 +362,13 @@ def test_data_that_breaks_a_rule_is_not_trained_on(
     )
 
 
-def prepared(tmp_path: Path, lines: list[str]) -> Path:
+def prepared(tmp_path: Path, lines: list[str]) -> PreparedSeries:
     path = tmp_path / "x.csv"
     path.write_text("\n".join(["when,temp,load", *lines]) + "\n")
     (tmp_path / "parts").mkdir()
     data = SensorsData(dataset=str(path), time_column="when", features="temp,load,calendar")
     config = WindowConfig(lookback=12, horizon=4, hidden_size=4)
-    prepare_series(data, None, lambda _: config, tmp_path / "parts")
-    return tmp_path / "parts"
+    return prepare_series(data, None, lambda _: config, tmp_path / "parts")
 
 
 def test_readings_are_profiled_and_checked(
@@ -377,40 +378,37 @@ def test_readings_are_profiled_and_checked(
         f"2024-01-{1 + i // 24:02}T{i % 24:02}:00,{'' if i % 10 == 0 else i % 7},{-9999 if i % 50 == 0 else i % 11}"
         for i in range(700)
     ]
-    parts = prepared(tmp_path, lines)
+    arguments = tmp_path / "parts", prepared(tmp_path, lines)
     with caplog.at_level(logging.INFO, logger="flows"):
-        check_sensors_data(parts, Limits(), True, tmp_path)
+        found, profile = check_sensors_data(*arguments, Limits(), True)
     assert "check warns: missing of temp in the readings is 0.1" in caplog.text
-    checks = {(c["rule"], c["of"]): c for c in json.loads((parts / CHECKS).read_text())}
-    assert checks["missing", "load in the readings"]["value"] == 0.02
-    assert checks["missing", "load in the readings"]["status"] == "passed"
-    profile = Profile.load(tmp_path)
-    assert profile is not None
+    checks = {(each.rule, each.of): each for each in found}
+    assert checks["missing", "load in the readings"].value == 0.02
+    assert checks["missing", "load in the readings"].status == "passed"
     assert set(profile.training.features) == {"temp", "load"}
     steps = [tally.counts["steps"] for tally in vars(profile).values()]
     # The parts reach back into the one before, by a window's past.
     assert sum(steps) == 699 + 2 * 12
     assert profile.training.features["temp"].quantile(0.5) == pytest.approx(0, abs=0.3)
     with pytest.raises(GateError, match=r"missing of temp in the readings is 0\.1"):
-        check_sensors_data(parts, Limits(missing="0.01,0.05"), True, tmp_path)
+        check_sensors_data(*arguments, Limits(missing="0.01,0.05"), True)
 
 
 def test_labels_that_are_rare_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for part in ("train", "validation", "test"):
         labels = pa.array([i % 50 == 0 for i in range(200)]).cast(pa.int8())
         pq.write_table(pa.table({"text": ["good"] * 200, "label": labels}), tmp_path / f"{part}.parquet")  # fmt: skip
-    (tmp_path / "data.json").write_text(
-        '{"rows": {"duplicates_in_train_and_test": 30, "test_rows": 200}}'
-    )
+    rows = {"duplicates_in_train_and_test": 30, "test_rows": 200}
+    about = PreparedReviews(TextFacts(200, 0.0), {}, rows)
     Vocabulary(["[UNK]", "pad", "good"]).save(tmp_path / "words.txt")
-    arguments = tmp_path, tmp_path / "words.txt", ModelConfig()
-    check_reviews_data(*arguments, Limits(), True, tmp_path)
+    arguments = tmp_path, about, tmp_path / "words.txt", ModelConfig()
+    check_reviews_data(*arguments, Limits(), True)
     assert "check warns: label_share of training rows is 0.02" in caplog.text
     assert "check warns: duplicates of test rows is 0.15" in caplog.text
     limits = Limits(label_share=(0.1, 0.03))
     with pytest.raises(GateError, match=r"0.02 \(at least: warning 0.1, limit 0.03\)"):
-        check_reviews_data(*arguments, limits, True, tmp_path)
-    check_reviews_data(*arguments, limits, False, tmp_path)
+        check_reviews_data(*arguments, limits, True)
+    check_reviews_data(*arguments, limits, False)
 
 
 def test_a_profile_of_outputs_is_that_of_rows_not_trained_on() -> None:

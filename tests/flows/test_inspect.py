@@ -17,7 +17,6 @@ from typer.testing import Result
 
 from flows.errors import InputError
 from flows.steps.inspect.files import Inspection, inspect
-from rnnfast.scoring.scorers import SeriesInfo
 
 RunCli = Callable[..., Result]
 
@@ -258,8 +257,7 @@ def test_it_shows_what_a_training_reads(tmp_path: Path, name: str) -> None:
     column, step, _, _ = READ[name]
     assert (found.times.column, found.times.step_name) == (column, step)
     assert found.times.devices == ""
-    prepare(tmp_path, name)
-    info = SeriesInfo.model_validate_json((tmp_path / "series.json").read_text())
+    info = prepare(tmp_path, name)
     assert {*info.own} <= {*found.times.features}
     assert {*found.times.sentinels, -9999} == {*info.sentinels}
 

@@ -1,7 +1,7 @@
 """Which spellings of a label are one label, and which rows have none."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from flows.datasets.labels import LabelRule, alike
 from flows.errors import InputError
 from flows.parameters import ReviewsData, SensorsData
 from flows.steps.prepare.reviews import PARTS, prepare
-from flows.steps.prepare.series import SERIES, prepare_series
+from flows.steps.prepare.series import prepare_series
 from rnnfast.models.window_config import WindowConfig
 
 RunCli = Callable[..., Result]
@@ -78,13 +78,12 @@ def write(path: Path, labels: list[str], rows: int = 120) -> str:
     return str(path)
 
 
-def prepared(folder: Path, **data: object) -> tuple[dict[str, int], dict[str, pa.Table]]:
+def prepared(folder: Path, **data: object) -> tuple[Mapping[str, int], dict[str, pa.Table]]:
     """The counts of the rows, and the parts."""
     work = folder / f"work{len(list(folder.iterdir()))}"
     work.mkdir()
-    prepare(ReviewsData.model_validate(data), None, folder / "cache", work)
-    about = json.loads((work / "data.json").read_text())
-    return about["rows"], {part: pq.read_table(work / f"{part}.parquet") for part in PARTS}
+    about = prepare(ReviewsData.model_validate(data), None, folder / "cache", work)
+    return about.rows, {part: pq.read_table(work / f"{part}.parquet") for part in PARTS}
 
 
 def all_labels(parts: dict[str, pa.Table]) -> dict[int, int]:
@@ -210,11 +209,11 @@ def windows(folder: Path, labels: list[str], **data: object) -> tuple[str, ...]:
     said = {"dataset": str(folder / "a.csv"), "task": "classify", "group_column": "who",
             "label_column": "activity"}  # fmt: skip
     config = WindowConfig(task="classify", lookback=8)
-    prepare_series(SensorsData.model_validate(said | data), None, lambda _: config, work)
-    counts = json.loads((work / "data.json").read_text())["rows"]
+    found = prepare_series(SensorsData.model_validate(said | data), None, lambda _: config, work)
+    counts = found.rows
     assert counts["unlabelled_readings"] == 6 * 40 * labels.count("nan")
     assert ("No label" in " ".join(account_of_training(counts).lines())) == ("nan" in labels)
-    return tuple(json.loads((work / SERIES).read_text())["labels"])
+    return found.info.labels
 
 
 def test_labels_of_readings_are_read_by_the_same_rule(tmp_path: Path) -> None:

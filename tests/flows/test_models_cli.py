@@ -25,7 +25,9 @@ def registry(finished: Finished, tmp_path: Path) -> Path:
 
     registration = Registration(name="reviews", registry=tmp_path / "models", margin=0.05)
     for name, right in (("a", 7), ("b", 6), ("c", 9)):
-        register(finished(name, right), tmp_path / "runs" / name, registration)
+        run = finished(name, right)
+        metrics = json.loads((run / "metrics.json").read_text())["test"]
+        register(run, tmp_path / "runs" / name, metrics, registration)
     return tmp_path / "models"
 
 

@@ -38,8 +38,7 @@ def prepared(
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
     data = SensorsData(dataset=str(tmp_path / "x.csv"), mirror=None, **options)
-    prepare_series(data, None, lambda _: config, work)
-    info = SeriesInfo.model_validate_json((work / "series.json").read_text())
+    info = prepare_series(data, None, lambda _: config, work).info
     return open_readings(work), info
 
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +25,22 @@ def rows(n: int, first: int = 0) -> pa.Table:
 
 def test_parts_and_what_is_known_about_them(tmp_path: Path, reviews_csv: Path) -> None:
     data = ReviewsData(dataset=str(reviews_csv), group_column="movie")
-    facts = prepare(data, None, tmp_path / "cache", tmp_path)
-    assert facts == TextFacts(rows=80, unspaced=0.0)
+    about = prepare(data, None, tmp_path / "cache", tmp_path)
+    assert about.facts == TextFacts(rows=80, unspaced=0.0)
     parts = written(tmp_path).values()
     movies = [set(part["group"].to_pylist()) for part in parts]
     assert sum(part.num_rows for part in parts) == 120
     assert set.union(*movies) == {f"m{i}" for i in range(12)}
     assert sum(map(len, movies)) == 12
-    about = json.loads((tmp_path / "data.json").read_text())
-    assert about["rows"] == {
+    assert about.rows == {
         "train_rows": 80,
         "validation_rows": 10,
         "test_rows": 30,
         "unlabelled_rows": 0,
         "duplicates_in_train_and_test": 0,
     }
-    assert about["source"]["validation_drawn_by"] == "group"
-    assert about["source"]["group_column"] == "movie"
+    assert about.source["validation_drawn_by"] == "group"
+    assert about.source["group_column"] == "movie"
 
 
 def written(folder: Path) -> dict[str, pa.Table]:
@@ -87,8 +85,10 @@ def test_texts_of_two_parts_are_marked(tmp_path: Path) -> None:
     marks = np.load(tmp_path / "a" / DUPLICATES).tolist()
     assert marks == [text in rest for text in parts["test"]["text"].to_pylist()]
     assert any(marks)
-    about = json.loads((tmp_path / "a" / "data.json").read_text())
-    assert about["rows"]["duplicates_in_train_and_test"] == sum(marks)
+    (tmp_path / "again").mkdir()
+    data = ReviewsData(dataset=str(tmp_path / "a.csv"))
+    about = prepare(data, None, tmp_path / "cache", tmp_path / "again")
+    assert about.rows["duplicates_in_train_and_test"] == sum(marks)
 
 
 def test_test_rows_of_their_own(tmp_path: Path) -> None:
@@ -174,8 +174,7 @@ def test_tables_of_an_archive_are_kept_by_its_content(
         archive.write_bytes(content)
         work = tmp_path / f"work{len(counts)}"
         work.mkdir()
-        prepare(data, archive, tmp_path / "cache", work)
-        counts.append(json.loads((work / "data.json").read_text())["rows"])
+        counts.append(prepare(data, archive, tmp_path / "cache", work).rows)
     assert reads == [b"one", b"two"]
     assert counts[0] == counts[1] == counts[2]
     assert counts[0]["duplicates_in_train_and_test"] == 10

@@ -21,7 +21,6 @@ METRICS = {"test": {"rows": 2, "accuracy": 0.5, "confusion_matrix": [[1, 0], [1,
 
 
 def build(run: Path, mark: str = "new") -> None:
-    (run / "metrics.json").write_text(json.dumps(METRICS))
     (run / "config.json").write_text(json.dumps({"labels": ["neg", "pos"], "mark": mark}))
     (run / PARTS / "train.parquet").write_bytes(b"rows")
 
@@ -31,7 +30,7 @@ def test_a_run_appears_whole(tmp_path: Path) -> None:
     with new_run(output, overwrite=False) as run:
         build(run)
         assert not output.exists()
-        assert finish(run, {"train": 1.5, "total": 2.0}) == run
+        assert finish(run, METRICS, {"train": 1.5, "total": 2.0})
         assert not output.exists()
         assert publish(run, output, overwrite=False) == output
     assert sorted(path.name for path in output.iterdir()) == [
@@ -58,7 +57,8 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with new_run(tmp_path / "run", overwrite=False) as run:
         build(run)
-        publish(finish(run, {}), tmp_path / "run", overwrite=False)
+        finish(run, METRICS, {})
+        publish(run, tmp_path / "run", overwrite=False)
     assert (tmp_path / "run" / "report.html").exists()
 
 
@@ -67,7 +67,8 @@ def test_what_is_there_is_replaced_only_on_request(tmp_path: Path) -> None:
     for mark, overwrite in (("old", False), ("new", True)):
         with new_run(output, overwrite) as run:
             build(run, mark)
-            publish(finish(run, {}), output, overwrite)
+            finish(run, METRICS, {})
+            publish(run, output, overwrite)
     assert json.loads((output / "config.json").read_text())["mark"] == "new"
     assert list(tmp_path.iterdir()) == [output]
     with pytest.raises(InputError, match="--output must be new or an empty folder"):
@@ -78,7 +79,8 @@ def test_a_run_is_put_back_where_the_new_one_does_not_come(tmp_path: Path) -> No
     output = tmp_path / "run"
     with new_run(output, overwrite=False) as run:
         build(run, "old")
-        publish(finish(run, {}), output, overwrite=False)
+        finish(run, METRICS, {})
+        publish(run, output, overwrite=False)
 
     def move_away() -> None:
         with new_run(output, overwrite=True) as run:

@@ -10,7 +10,6 @@ from flows.parameters import SensorsData
 from flows.steps.prepare.gather import open_readings
 from flows.steps.prepare.series import prepare_series
 from flows.tables.steps import step_text
-from rnnfast.models.presets import SeriesFacts
 from rnnfast.models.windows import WindowConfig
 from rnnfast.scoring.scorers import SeriesInfo
 
@@ -56,18 +55,16 @@ REFUSED = {
 }
 
 
-def prepare(tmp_path: Path, name: str) -> SeriesFacts:
+def prepare(tmp_path: Path, name: str) -> SeriesInfo:
     path = tmp_path / "x.csv"
     path.write_text(SHAPES[name](), encoding="utf-8")
-    return prepare_series(
-        SensorsData(dataset=str(path), mirror=None), None, lambda _: TINY, tmp_path
-    )
+    data = SensorsData(dataset=str(path), mirror=None)
+    return prepare_series(data, None, lambda _: TINY, tmp_path).info
 
 
 @pytest.mark.parametrize("name", READ)
 def test_a_file_as_it_is_downloaded_is_read(tmp_path: Path, name: str) -> None:
-    prepare(tmp_path, name)
-    info = SeriesInfo.model_validate_json((tmp_path / "series.json").read_text())
+    info = prepare(tmp_path, name)
     rows = len(open_readings(tmp_path).times)
     assert (info.time_column, step_text(info.step, info.unit), len(info.own), rows) == READ[name]
 

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 
 from flows.parameters import Registration, SensorsData
-from flows.steps.prepare.series import prepare_series, training_scaler
+from flows.steps.prepare.series import PreparedSeries, prepare_series
 from flows.steps.report.series import _measured, figures_on_test
 from flows.steps.train import register as step
-from flows.steps.train.register import judged, register, source_digest
+from flows.steps.train.register import judged, source_digest
 from flows.store.json_files import read_json
-from flows.store.registry import Model
+from flows.store.registry import Model, Registered
 from rnnfast.evaluation.drift import Tally
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import build_window_model
 from rnnfast.scoring.scorers import SensorScorer, save_sensors_run
-from rnnfast.training.run_folder import SeriesInfo
 from rnnfast.training.settings import WindowTraining
 
 Finished = Callable[..., Path]
@@ -30,6 +29,12 @@ Finished = Callable[..., Path]
 @pytest.fixture
 def registration(tmp_path: Path) -> Registration:
     return Registration(name="reviews", registry=tmp_path / "models", margin=0.1)
+
+
+def register(run: Path, output: Path, registration: Registration) -> Registered:
+    """Registers a run by the figures that it claims of itself."""
+    metrics = read_json(run / "metrics.json")["test"]
+    return step.register(run, output, metrics, registration)
 
 
 def test_the_first_one_has_to_beat_the_most_frequent_label(
@@ -180,8 +185,8 @@ def test_what_is_better(
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Path:
-    """The parts of a job that forecasts two channels 4 steps ahead from the last 12 readings."""
+def prepared(tmp_path: Path) -> PreparedSeries:
+    """In the folder `parts` those of a job that forecasts two channels 4 steps ahead from the last 12 readings."""
     path = tmp_path / "readings.csv"
     lines = ["time,temp,load"]
     for i in range(300):
@@ -190,8 +195,12 @@ def parts(tmp_path: Path) -> Path:
     path.write_text("\n".join(lines) + "\n")
     work = tmp_path / "parts"
     work.mkdir()
-    prepare_series(SensorsData(dataset=str(path)), None, lambda _: config(12), work)
-    return work
+    return prepare_series(SensorsData(dataset=str(path)), None, lambda _: config(12), work)
+
+
+@pytest.fixture
+def parts(prepared: PreparedSeries, tmp_path: Path) -> Path:
+    return tmp_path / "parts"
 
 
 def config(lookback: int, **more: object) -> WindowConfig:
@@ -208,27 +217,26 @@ def config(lookback: int, **more: object) -> WindowConfig:
 
 
 def forecaster(
-    parts: Path, folder: Path, lookback: int, *, standardised: bool = False
+    prepared: PreparedSeries, folder: Path, lookback: int, *, standardised: bool = False
 ) -> SensorScorer:
     folder.mkdir()
-    info = SeriesInfo.model_validate_json((parts / "series.json").read_text())
-    info = info.model_copy(update={"standardised": standardised})
+    info = prepared.info.model_copy(update={"standardised": standardised})
     model = build_window_model(config(lookback), 2, info.target_places, 0, seed=lookback)
-    model.set_scaler(training_scaler(parts))
+    model.set_scaler(prepared.scaler)
     save_sensors_run(folder, model, training=WindowTraining(), series=info, data={})
     return SensorScorer.load(folder)
 
 
 @pytest.mark.parametrize("standardised", [False, True])
 def test_forecasts_of_the_same_readings_in_the_same_units(
-    parts: Path, tmp_path: Path, standardised: bool
+    prepared: PreparedSeries, parts: Path, tmp_path: Path, standardised: bool
 ) -> None:
-    own = forecaster(parts, tmp_path / "own", 12, standardised=standardised)
+    own = forecaster(prepared, tmp_path / "own", 12, standardised=standardised)
     figures = _measured(own, parts, "test", Tally())[0]
     assert figures is not None
     assert figures_on_test(parts, own, own) == figures
     # Another lookback, other units and another scaler change neither the rows nor their truth.
-    shorter = forecaster(parts, tmp_path / "shorter", 5, standardised=not standardised)
+    shorter = forecaster(prepared, tmp_path / "shorter", 5, standardised=not standardised)
     shorter.model.mean.add_(3.0)
     shorter.model.scale.mul_(2.0)
     others = figures_on_test(parts, shorter, own)
@@ -242,22 +250,26 @@ def test_forecasts_of_the_same_readings_in_the_same_units(
     assert others["mse"] != pytest.approx(figures["mse"], rel=1e-3)
 
 
-def test_forecasts_from_readings_that_are_not_there(parts: Path, tmp_path: Path) -> None:
-    own = forecaster(parts, tmp_path / "own", 12)
-    assert figures_on_test(parts, forecaster(parts, tmp_path / "longer", 60), own) is None
+def test_forecasts_from_readings_that_are_not_there(
+    prepared: PreparedSeries, parts: Path, tmp_path: Path
+) -> None:
+    own = forecaster(prepared, tmp_path / "own", 12)
+    assert figures_on_test(parts, forecaster(prepared, tmp_path / "longer", 60), own) is None
 
 
-def test_sensors_that_forecast_something_else_are_not_compared(parts: Path, tmp_path: Path) -> None:
-    own = forecaster(parts, tmp_path / "own", 12)
+def test_sensors_that_forecast_something_else_are_not_compared(
+    prepared: PreparedSeries, parts: Path, tmp_path: Path
+) -> None:
+    own = forecaster(prepared, tmp_path / "own", 12)
     other = replace(own, series=own.series.model_copy(update={"targets": ("load",)}))
     assert step._figures_of_rival(parts, other, own) is None
     assert step._figures_of_rival(parts, own, own) == figures_on_test(parts, own, own)
-    assert read_json(parts / "data.json")["rows"]
-    assert json.loads((parts / "series.json").read_text())["targets"] == ["temp", "load"]
+    assert prepared.rows
+    assert prepared.info.targets == ("temp", "load")
 
 
 def test_forecasters_by_their_error(
-    parts: Path, tmp_path: Path, registration: Registration
+    prepared: PreparedSeries, parts: Path, tmp_path: Path, registration: Registration
 ) -> None:
     outcomes = []
     for name, skill, share in (
@@ -267,7 +279,7 @@ def test_forecasters_by_their_error(
         ("d", 0.05, 0.1),
     ):
         run = tmp_path / name
-        scorer = forecaster(parts, run, 8 + len(outcomes))
+        scorer = forecaster(prepared, run, 8 + len(outcomes))
         shutil.copytree(parts, run / "parts")
         figures = figures_on_test(parts, scorer, scorer)
         assert figures is not None

@@ -387,7 +387,7 @@ def test_training_reads_folders_and_addresses(daily: Path, tmp_path: Path) -> No
         data = SensorsData(dataset=dataset, time_column="when", group_column="device")
         work = tmp_path / str(number)
         work.mkdir()
-        prepare_series(data, None, lambda _: WindowConfig(lookback=2, horizon=1), work)
-        reports.append(json.loads((work / "data.json").read_text())["rows"])
+        config = WindowConfig(lookback=2, horizon=1)
+        reports.append(prepare_series(data, None, lambda _, config=config: config, work).rows)
     assert reports[0] == reports[1] == reports[2]
     assert reports[0]["readings"] == 2 * 24 * DEVICES

@@ -171,8 +171,7 @@ def test_the_share_of_the_test_readings(
                        test_share=float(share), validation_share=0.3)  # fmt: skip
     config = WindowConfig(lookback=12, horizon=4)
     (tmp_path / "work").mkdir()
-    prepare_series(data, None, lambda _: config, tmp_path / "work")
-    counts = json.loads((tmp_path / "work" / "data.json").read_text())["rows"]
+    counts = prepare_series(data, None, lambda _: config, tmp_path / "work").rows
     assert counts["test_readings"] == 2 * hours
     assert counts["validation_readings"] == pytest.approx(2 * 0.3 * (400 - hours), abs=2)
     shown = run_cli("sensors", "--dataset", path, *OWN, "--set", f"test_share={share}",
@@ -600,8 +599,7 @@ def test_the_sample_is_the_same_each_time_and_has_what_it_promises(tmp_path: Pat
     assert first.equals(second)
     assert {"fault", "normal"} == set(first["label"].to_pylist())
     data = SensorsData()
-    prepare_series(data, None, lambda _: WindowConfig(lookback=24, horizon=6), tmp_path)
-    rows = json.loads((tmp_path / "data.json").read_text())["rows"]
+    rows = prepare_series(data, None, lambda _: WindowConfig(lookback=24, horizon=6), tmp_path).rows
     for name in (
         "duplicates_dropped",
         "breaks_in_order",
@@ -676,10 +674,10 @@ def test_szeged_is_put_in_order(sensor_mirror: Path, tmp_path: Path) -> None:
 
 def test_the_published_split_of_ett(sensor_mirror: Path, tmp_path: Path) -> None:
     config = WindowConfig(form="segments", lookback=720, horizon=96, segment=48)
-    prepare_series(
+    prepared = prepare_series(
         SensorsData(dataset="etth1"), sensor_mirror / "ETTh1.csv", lambda _: config, tmp_path
     )
-    rows = json.loads((tmp_path / "data.json").read_text())["rows"]
+    rows = prepared.rows
     found = [rows[f"{part}_windows"] for part in ("train", "validation", "test")]
     assert found == [8640 - 720 - 95, 2880 - 95, 2880 - 95]
 
@@ -687,7 +685,8 @@ def test_the_published_split_of_ett(sensor_mirror: Path, tmp_path: Path) -> None
 def test_the_people_of_hapt(sensor_mirror: Path, tmp_path: Path) -> None:
     config = WindowConfig(task="classify", lookback=128, bidirectional=True)
     data = SensorsData(dataset="hapt")
-    prepare_series(data, sensor_mirror / "HAPT Data Set.zip", lambda _: config, tmp_path)
-    rows = json.loads((tmp_path / "data.json").read_text())["rows"]
+    rows = prepare_series(
+        data, sensor_mirror / "HAPT Data Set.zip", lambda _: config, tmp_path
+    ).rows
     assert rows["groups"] == 30
     assert rows["test_windows"] == 2996

@@ -29,6 +29,7 @@ from flows.parameters import NOT_BY_STEPS, Processes, SensorsData
 from flows.steps.prepare.encode import IDS, OFFSETS, encode, open_encoded
 from flows.steps.prepare.gather import RUNS, TIMES, VALUES, open_readings
 from flows.steps.prepare.series import prepare_series
+from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train import workers as train_workers
 from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import ReviewsJob
@@ -58,14 +59,15 @@ sys.path.insert(0, sys.argv[5])
 from flows.orchestration.interrupt import ended_by_signals
 from flows.parameters import Processes
 from flows.steps.train import checkpoints
-from flows.steps.prepare.series import prepare_series
-from flows.steps.train.train import train, train_windows
+from flows.steps.prepare.settings import ReviewsSettings
+from flows.steps.train.train import train
 from test_train import MODEL, SETTINGS
 checkpoints.SECONDS = 0.0
 parts, run, cache = map(Path, sys.argv[1:4])
 settings = SETTINGS.model_copy(update={"epochs": 1000})
 with ended_by_signals():
-    train(parts, parts / "vocabulary.txt", MODEL, settings, run, cache, Processes(workers=sys.argv[4]))
+    train(parts, parts / "vocabulary.txt", ReviewsSettings(MODEL, settings), {}, run, cache,
+          Processes(workers=sys.argv[4]))
 """
 
 
@@ -76,7 +78,6 @@ def parts(tmp_path: Path) -> Path:
     folder.mkdir()
     for seed, (name, rows) in enumerate((("train", 120), ("validation", 40))):
         write_reviews(table_of(rows, seed), ("bad", "good"), folder / f"{name}.parquet")
-    (folder / "data.json").write_text(json.dumps({"source": {}}))
     WORDS.save(folder / "vocabulary.txt")
     return folder
 
@@ -115,9 +116,17 @@ def weights_of(run: Path) -> dict[str, Tensor]:
 
 
 def train_into(run: Path, parts: Path, cache: Path, **options: Any) -> dict[str, Tensor]:
+    return trained(run, parts, cache, **options)[0]
+
+
+def trained(
+    run: Path, parts: Path, cache: Path, **options: Any
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """The weights and the history."""
     run.mkdir()
-    train(parts, parts / "vocabulary.txt", MODEL, SETTINGS, run, cache, **options)
-    return weights_of(run)
+    settings = ReviewsSettings(MODEL, SETTINGS)
+    history = train(parts, parts / "vocabulary.txt", settings, {}, run, cache, **options)
+    return weights_of(run), history
 
 
 def ignore(_: Progress) -> None:
@@ -265,20 +274,19 @@ def test_a_training_that_diverged_leaves_no_checkpoint(tmp_path: Path) -> None:
 def test_workers_give_what_one_process_gives(
     parts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = train_into(tmp_path / "a", parts, tmp_path / "cache")
+    expected, a = trained(tmp_path / "a", parts, tmp_path / "cache")
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        found = train_into(
+        found, b = trained(
             tmp_path / "b", parts, tmp_path / "cache", processes=Processes(workers=2)
         )
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
-    a, b = (json.loads((tmp_path / name / "metrics.json").read_text())["history"] for name in "ab")
     for one, two in zip(a, b, strict=True):
         assert one["validation_loss"] == pytest.approx(two["validation_loss"], rel=1e-5)
     assert caplog.text.count("epoch 3: loss") == 1
     assert sorted(path.name for path in parts.iterdir()) == [
-        "data.json", "train.parquet", "validation.parquet", "vocabulary.txt"]  # fmt: skip
+        "train.parquet", "validation.parquet", "vocabulary.txt"]  # fmt: skip
 
 
 def workers_below(folder: Path) -> dict[int, str]:
@@ -491,9 +499,10 @@ def test_sensors_on_two_workers(
     config = WindowConfig.model_validate(sizes)
     for name in ("parts", "alone"):
         (tmp_path / name).mkdir()
-    prepare_series(SensorsData(dataset=str(source)), None, lambda _: config, tmp_path / "parts")
-    settings = WindowTraining(epochs=2)
-    train_windows(tmp_path / "parts", config, settings, tmp_path / "alone", tmp_path / "cache")
+    parts = tmp_path / "parts"
+    prepared = prepare_series(SensorsData(dataset=str(source)), None, lambda _: config, parts)
+    settings = SensorsSettings(config, WindowTraining(epochs=2))
+    train_windows(parts, prepared, settings, tmp_path / "alone", tmp_path / "cache")
     found = weights_of(tmp_path / "run")
     for name, tensor in weights_of(tmp_path / "alone").items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5)

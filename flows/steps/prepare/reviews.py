@@ -5,16 +5,16 @@ rows, each into its part. Of a row nothing is held but 8 bytes, at first for the
 two parts. Data sets that have a name are small, and split in memory.
 """
 
-import json
 import logging
 import shutil
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -53,6 +53,21 @@ BATCH = 8192  # rows
 LOOKED_AT = 10_000  # rows of the training part, for their scripts
 
 
+@dataclass(frozen=True)
+class PreparedReviews:
+    """What is known of the rows of a job, beside the files of its parts.
+
+    Attributes:
+        facts: what the training rows are like.
+        source: where the rows come from, for the record.
+        rows: how many there are, of each part and kind.
+    """
+
+    facts: TextFacts
+    source: Mapping[str, Any]
+    rows: Mapping[str, int]
+
+
 class Source(NamedTuple):
     """What there is to write.
 
@@ -71,11 +86,8 @@ class Source(NamedTuple):
     unlabelled: int = 0
 
 
-def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) -> TextFacts:
-    """Writes the parts, and what is known about them.
-
-    That is `data.json`, the `source` of the data and its `rows`, counted, and `duplicates.npy`: of each test row (N,)
-    bool whether its text is also in the training or validation rows.
+def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) -> PreparedReviews:
+    """Writes the parts, and `duplicates.npy`: of each test row (N,) bool whether its text is in another part as well.
 
     Args:
         data: what to read.
@@ -84,7 +96,7 @@ def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) ->
         work: the folder to write into.
 
     Returns:
-        What the training rows are like.
+        What is known of the rows.
 
     Raises:
         InputError: the data cannot be used.
@@ -94,20 +106,17 @@ def prepare(data: ReviewsData, archive: Path | None, cache: Path, work: Path) ->
     counts, duplicates = _write(source, data, work)
     np.save(work / DUPLICATES, duplicates)
     about = {
-        "source": {
-            **data.model_dump(exclude={"mirror"}, exclude_none=True),
-            "about": DATASETS[data.dataset].about if data.is_named else "files of the user",
-            "sha256": digest,
-            "validation_drawn_by": "group" if source.by_group else "row",
-        },
-        "rows": {
-            **{f"{name}_rows": int(n) for name, n in zip(PARTS, counts, strict=True)},
-            "unlabelled_rows": source.unlabelled,
-            "duplicates_in_train_and_test": int(duplicates.sum()),
-        },
+        **data.model_dump(exclude={"mirror"}, exclude_none=True),
+        "about": DATASETS[data.dataset].about if data.is_named else "files of the user",
+        "sha256": digest,
+        "validation_drawn_by": "group" if source.by_group else "row",
     }
-    (work / "data.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-    return _facts(work / "train.parquet")
+    rows = {
+        **{f"{name}_rows": int(n) for name, n in zip(PARTS, counts, strict=True)},
+        "unlabelled_rows": source.unlabelled,
+        "duplicates_in_train_and_test": int(duplicates.sum()),
+    }
+    return PreparedReviews(_facts(work / "train.parquet"), about, rows)
 
 
 def _facts(path: Path) -> TextFacts:

@@ -1,10 +1,10 @@
 """Turns readings into the parts of a job: which windows are to train, to validate and to test on."""
 
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,26 @@ from rnnfast.training.run_folder import SeriesInfo
 
 logger = logging.getLogger(__name__)
 
-SERIES, SPANS = "series.json", "spans.npz"
+SPANS = "spans.npz"
+
+
+@dataclass(frozen=True)
+class PreparedSeries:
+    """What is known of the readings of a job, beside the files that hold them.
+
+    Attributes:
+        facts: what they are like on their grid.
+        info: what a model of them reads, and by which rules.
+        scaler: means and deviations over the training part.
+        source: where they come from, for the record.
+        rows: how many there are, of each part and kind.
+    """
+
+    facts: SeriesFacts
+    info: SeriesInfo
+    scaler: Scaler
+    source: Mapping[str, Any]
+    rows: Mapping[str, Any]
 
 
 def prepare_series(
@@ -48,8 +67,8 @@ def prepare_series(
     archive: Path | None,
     model: Callable[[SeriesFacts], WindowConfig],
     work: Path,
-) -> SeriesFacts:
-    """Writes the readings, the spans of each part, the test readings, and `data.json`.
+) -> PreparedSeries:
+    """Writes the readings, the spans of each part, and the test readings.
 
     A forecast is of readings of its own part; what it is made from may lie in the part before. A
     window to classify lies within one label.
@@ -61,7 +80,7 @@ def prepare_series(
         work: the folder to write into.
 
     Returns:
-        What the readings are like.
+        What is known of the readings.
 
     Raises:
         InputError: the data cannot be used.
@@ -87,7 +106,8 @@ def prepare_series(
         spans = _spans(readings, info, data, config)
         for name, (runs, _) in spans.items():
             _require_windows(name, runs, config, readings, info)
-        constant = _constant(readings, spans["train"][0], info, data)
+        scaler = Scaler.fit(readings.values, spans["train"][0])
+        constant = _constant(scaler, info, data)
         if not constant:
             break
         logger.warning(
@@ -95,7 +115,7 @@ def prepare_series(
             ", ".join(map(repr, constant)),
         )
         data = _without(data, info, constant)
-    _require_variation(readings, spans["train"][0], info)
+    scaler = _varied(scaler, readings, spans["train"][0], info)
     if config.task == "classify" and len(info.labels) < 2:
         raise InputError(
             f"--label-column must hold two labels or more, found {', '.join(info.labels) or 'none'}"
@@ -108,7 +128,6 @@ def prepare_series(
     arrays: dict[str, Any] = {f"{name}_runs": runs for name, (runs, _) in spans.items()}
     arrays |= {f"{name}_labels": labels for name, (_, labels) in spans.items()}
     np.savez(work / SPANS, **arrays)
-    (work / SERIES).write_text(info.model_dump_json(), encoding="utf-8")
     _write_test(readings, spans["test"][0], info, work / "test.parquet")
     windows = {
         f"{name}_windows": len(_windows(readings, runs, config, 0))
@@ -116,15 +135,12 @@ def prepare_series(
     }
     parts = _readings_of_parts(readings, spans, config)
     about = {
-        "source": {
-            **asked.model_dump(exclude={"mirror"}, exclude_none=True, mode="json"),
-            "about": data.named.about if data.named else "files of the user",
-            "sha256": sha256(archive) if archive else None,
-        },
-        "rows": {**windows, **parts, **readings.report, **counts},
+        **asked.model_dump(exclude={"mirror"}, exclude_none=True, mode="json"),
+        "about": data.named.about if data.named else "files of the user",
+        "sha256": sha256(archive) if archive else None,
     }
-    (work / "data.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-    return facts
+    rows = {**windows, **parts, **readings.report, **counts}
+    return PreparedSeries(facts, info, scaler, about, rows)
 
 
 def _facts(readings: Readings, info: SeriesInfo) -> SeriesFacts:
@@ -314,19 +330,16 @@ def _without(data: SensorsData, info: SeriesInfo, channels: list[str]) -> Sensor
     return data.model_copy(update=found)
 
 
-def _constant(
-    readings: Readings, runs: np.ndarray, info: SeriesInfo, data: SensorsData
-) -> list[str]:
+def _constant(scaler: Scaler, info: SeriesInfo, data: SensorsData) -> list[str]:
     """The channels that do not vary in the training part, unless nothing is left or one is a target by name."""
-    scaler = Scaler.fit(readings.values, runs)
     found = [info.channels[i] for i in scaler.constant if info.channels[i] not in CALENDAR]
     wanted = {*data.target, *(info.targets if data.named else ())}
     is_needed = wanted & {*found} or len(found) == len(info.own)
     return [] if is_needed else found
 
 
-def _require_variation(readings: Readings, runs: np.ndarray, info: SeriesInfo) -> Scaler:
-    scaler = Scaler.fit(readings.values, runs)
+def _varied(scaler: Scaler, readings: Readings, runs: np.ndarray, info: SeriesInfo) -> Scaler:
+    """The scaler to divide by; raises InputError where a channel does not vary."""
     for channel in scaler.constant:
         if info.channels[channel] not in CALENDAR:
             raise InputError(
@@ -334,20 +347,12 @@ def _require_variation(readings: Readings, runs: np.ndarray, info: SeriesInfo) -
                 f"{readings.values[runs[0, 0], channel]:g} throughout"
             )
     # A calendar that stands still in a short training part says nothing, and does no harm.
-    scaler.scale[scaler.constant] = 1.0
-    return scaler
-
-
-def training_scaler(work: Path) -> Scaler:
-    """Means and deviations over the training part."""
-    info = SeriesInfo.model_validate_json((work / SERIES).read_text(encoding="utf-8"))
-    with np.load(work / SPANS) as spans:
-        return _require_variation(open_readings(work), spans["train_runs"], info)
+    return Scaler(scaler.mean, np.where(scaler.scale == 0, 1.0, scaler.scale))
 
 
 def training_digest(work: Path) -> str:
-    """The SHA-256, in hexadecimal, of all that `prepare_series` left to train on."""
-    sums = "".join(sha256(work / name) for name in (VALUES, RUNS, SERIES, SPANS))
+    """The SHA-256, in hexadecimal, of the files that `prepare_series` left to train on."""
+    sums = "".join(sha256(work / name) for name in (VALUES, RUNS, SPANS))
     return hashlib.sha256(sums.encode()).hexdigest()
 
 

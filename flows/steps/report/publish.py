@@ -1,20 +1,24 @@
 """The folder of a run: built out of sight, and there only when it is whole."""
 
 import glob
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flows import REPORT
 from flows.errors import InputError
+from flows.store.json_files import read_json, write_json
 from flows.store.locks import locked
 from flows.unfinished import at_end
 from rnnfast.training.run_folder import CONFIG
+
+if TYPE_CHECKING:
+    from rnnfast.reports.pages import Picture
 
 PARTS = "parts"  # what only the steps need; gone when the run is published
 
@@ -88,25 +92,25 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise InputError(f"--overwrite only replaces the folder of a run, {output} has no {CONFIG}")
 
 
-def finish(run: Path, seconds: dict[str, float]) -> Path:
-    """Completes the metrics of a run, and writes its report.
+def finish(
+    run: Path, metrics: Mapping[str, Any], seconds: Mapping[str, float]
+) -> tuple["Picture", ...]:
+    """Writes the metrics of a run, and its report.
 
     Args:
-        run: the folder from `new_run`, with model, metrics and scores.
+        run: the folder from `new_run`, with model and scores.
+        metrics: all of them.
         seconds: what each stage took, for the metrics.
 
     Returns:
-        `run`.
+        The plots of the report.
     """
     # Here, since it draws: whoever looks at a folder alone does not wait for the libraries of that.
     from rnnfast.reports.training import write_report
 
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    metrics["seconds"] = seconds
-    (run / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    write_report(run / REPORT, config, metrics)
-    return run
+    whole = {**metrics, "seconds": seconds}
+    write_json(run / "metrics.json", whole)
+    return write_report(run / REPORT, read_json(run / CONFIG), whole)
 
 
 def publish(run: Path, output: Path, overwrite: bool) -> Path:

@@ -1,15 +1,17 @@
 """Measures a trained model on the rows that it has not seen."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from flows.progress import rows_bar
 from flows.steps.prepare.reviews import DUPLICATES
-from flows.store.json_files import read_json, write_json
+from flows.store.outputs import Record
 from flows.store.storage import File, Folder
 from flows.tables.readers import open_parquet
 from rnnfast.evaluation.metrics import binary_metrics
@@ -19,60 +21,66 @@ from rnnfast.scoring.scorers import CHUNK, Scorer
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
 
 
-def evaluate(parts: Path, run: Path, baseline: Path | None = None) -> Path:
-    """Completes the `metrics.json` of a run.
+def validate(parts: Path, run: Path, profile: Profile) -> dict[str, Any]:
+    """Measures a model on the validation rows, and saves the profile of its rows with their scores.
 
     Args:
         parts: folder that `prepare` has filled.
         run: folder with the trained model.
-        baseline: folder of an evaluated n-gram model to set beside it.
+        profile: what the rows are like.
 
     Returns:
-        The path of `metrics.json`. Test rows whose text also occurs in the training or validation
-        rows are counted, and left out of the figures under "test_without_duplicates".
+        Of `metrics.json` what is known then: "validation", None where there are rows of one label alone, and how many
+        reviews a second were scored.
     """
-    scorer = Scorer.load(run)
-    folder = Folder.at(parts, "parts")
-    test = folder.file("test.parquet")
-    validation_labels, validation_scores, _ = _scored(
-        scorer, folder.file("validation.parquet"), "validating"
-    )
-    labels, test_scores, seconds = _scored(scorer, test, "testing")
+    file = Folder.at(parts, "parts").file("validation.parquet")
+    labels, scores, seconds = _scored(Scorer.load(run), file, "validating")
+    tally_scores(profile.validation, scores)
+    profile.save(run)
+    rate = {"score_reviews_per_second": len(labels) / seconds}
+    return {"validation": _measured(labels, scores), "throughput": rate}
+
+
+def evaluate(parts: Path, run: Path, profile: Profile, shards: Sequence[Record]) -> dict[str, Any]:
+    """Measures a model by the scores of the test rows, and saves the profile of its rows with these.
+
+    Args:
+        parts: folder that `prepare` has filled.
+        run: folder with the trained model and the scores.
+        profile: what the rows are like.
+        shards: of the scores.
+
+    Returns:
+        Of `metrics.json` what is known then: "test", "examples", and the figures "test_without_duplicates", those of
+        test rows whose text is not in the training or validation rows as well.
+    """
+    test = parts / "test.parquet"
+    labels = pq.read_table(test, columns=["label"])["label"].to_numpy()
+    ordered = sorted(shards, key=lambda shard: shard.first_row or 0)
+    tables = [
+        pq.read_table(run / "scores" / f"{shard.key}.parquet", columns=["score"])
+        for shard in ordered
+    ]
+    scores = pa.concat_tables(tables)["score"].to_numpy()
     fresh = ~np.load(parts / DUPLICATES)
-    add_scores(run, validation_scores, test_scores)
-    path = run / "metrics.json"
-    history = read_json(path)["history"]
-    metrics: dict[str, Any] = {
-        "test": binary_metrics(labels, test_scores),
-        "test_without_duplicates": _measured(labels[fresh], test_scores[fresh]),
-        "validation": _measured(validation_labels, validation_scores),
-        "history": history,
-        "data": read_json(parts / "data.json")["rows"],
-        "throughput": {
-            "train_tokens_per_second": fmean(epoch["tokens_per_second"] for epoch in history),
-            "score_reviews_per_second": len(labels) / seconds,
-        },
-        "examples": _examples(test, labels, test_scores),
+    tally_scores(profile.test, scores)
+    profile.save(run)
+    return {
+        "test": binary_metrics(labels, scores),
+        "test_without_duplicates": _measured(labels[fresh], scores[fresh]),
+        "examples": _examples(Folder.at(parts, "parts").file(test.name), labels, scores),
     }
-    if baseline is not None:
-        metrics["baseline"] = {"ngrams": read_json(baseline / path.name)["test"]}
-    write_json(path, metrics)
-    return path
+
+
+def measured_beside(parts: Path, run: Path) -> dict[str, Any]:
+    """The figures on the test rows of a model that stands beside another one."""
+    return figures_on_test(parts, Scorer.load(run))
 
 
 def figures_on_test(parts: Path, scorer: Scorer) -> dict[str, Any]:
     """The figures of any model on the test rows of a job, as `evaluate` has them of its own."""
     labels, scores, _ = _scored(scorer, Folder.at(parts, "parts").file("test.parquet"), "comparing")
     return binary_metrics(labels, scores)
-
-
-def add_scores(run: Path, validation: np.ndarray, test: np.ndarray) -> None:
-    """Adds the scores to the profile of the run; one that is only measured beside another has none."""
-    profile = Profile.load(run)
-    if profile is not None:
-        tally_scores(profile.validation, validation)
-        tally_scores(profile.test, test)
-        profile.save(run)
 
 
 def _scored(scorer: Scorer, file: File, title: str) -> tuple[np.ndarray, np.ndarray, float]:

@@ -7,7 +7,7 @@ finds the shards done, writes it.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from flows.parameters import ScoreRequest
 from flows.steps.score.job import Job, Judged
 from flows.store.json_files import read_json
 from flows.store.ledger import Ledger
-from flows.store.outputs import DRIFT, REJECTED, Outputs, Record
+from flows.store.outputs import REJECTED, Outputs, Record
 from flows.store.registry import now, version_at
 from flows.store.storage import redacted
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import Profile
+from rnnfast.reports.pages import Picture
 from rnnfast.reports.scoring import Scoring, scoring_page
-from rnnfast.reports.training import parameters as parameters_of
+from rnnfast.reports.training import parameters
 from rnnfast.scoring.scorers import Scorer, SensorScorer
 from rnnfast.training.run_folder import CONFIG
 
@@ -34,23 +35,22 @@ def report_scores(
     model: Path,
     job: Job,
     judged: Judged,
+    drift: Mapping[str, Any],
     seconds: dict[str, float],
-    parameters: dict[str, Any],
-    gate: bool,
-) -> None:
-    """Writes `report.html` into the output folder, where `drift.json` is already.
+    request: ScoreRequest,
+) -> tuple[Picture, ...]:
+    """Writes `report.html` into the output folder, and returns its plots.
 
     Args:
         model: folder of its run.
         job: what was done.
         judged: the rows, and what the run did.
+        drift: how far the rows are from those of training, as in `drift.json`.
         seconds: that each stage took.
-        parameters: what the run was made with, by heading.
-        gate: whether rows that fail a rule are no success.
+        request: what the run was given.
     """
     outputs, summary = job.outputs, judged.summary
     config = read_json(model / CONFIG)
-    drift = json.loads(outputs.folder.read(DRIFT))
     name, version = version_at(model) or (model.name, None)
     profile = Profile.load(model) or Profile(Tally(), Tally(), Tally())
     noun = "reviews" if isinstance(job.scorer, Scorer) else "readings"
@@ -76,19 +76,21 @@ def report_scores(
         throughput=rate,
         parameters={
             "Scored with": about,
-            **parameters,
+            **_given(request),
             "What decides the rows": {k: v for k, v in outputs.settings.items() if k != "model"},
-            **{name: part for name, part in parameters_of(config).items() if part},
+            **{name: part for name, part in parameters(config).items() if part},
         },
         reasons=_reasons(outputs, judged.records),
         failed=judged.failed,
         added=_added(outputs) if judged.runs else None,
-        closed=gate and drift["status"] == "failed",
+        closed=request.gate and drift["status"] == "failed",
     )
-    outputs.folder.write(REPORT, scoring_page(scoring))
+    page = scoring_page(scoring)
+    outputs.folder.write(REPORT, page.content)
+    return page.pictures
 
 
-def parameters(request: ScoreRequest) -> dict[str, dict[str, Any]]:
+def _given(request: ScoreRequest) -> dict[str, dict[str, Any]]:
     """What a run was given, by heading, without what must not be read by others."""
     rules = {
         name: ", ".join("off" if bound is None else f"{bound:g}" for bound in bounds)

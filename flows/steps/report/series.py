@@ -1,8 +1,6 @@
 """Measures a trained model of windows on the readings that it has not seen."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -11,7 +9,6 @@ import torch
 
 from flows.progress import bar
 from flows.steps.prepare.series import part_windows
-from flows.store.json_files import read_json, write_json
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.metrics import ForecastErrors, calibration, label_metrics
 from rnnfast.evaluation.profiles import Profile, tally_outputs
@@ -24,45 +21,36 @@ EXAMPLES = 3  # windows shown: the worst, and of the others the one in the middl
 SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
 
 
-def evaluate_series(parts: Path, run: Path, beside: Mapping[str, Path] | None = None) -> Path:
-    """Completes the `metrics.json` of a run.
+def evaluate_series(parts: Path, run: Path, profile: Profile) -> dict[str, Any]:
+    """Measures a model on the windows of the validation and the test part, and saves the profile of its readings.
 
     Args:
         parts: folder that `prepare_series` filled.
         run: folder with the trained model.
-        beside: folders of evaluated models to set beside it, by name.
+        profile: what the readings are like; what the model gives is added.
 
     Returns:
-        The path of `metrics.json`. Errors of forecasts are in the units of the readings, or in standard
-        deviations of the channel where the data set is published so.
+        Of `metrics.json` what is known then: "test", "validation", some "windows", and how many of these a second were
+        measured. Errors of forecasts are in the units of the readings, or in standard deviations of the channel where
+        the data set is published so.
     """
     scorer = SensorScorer.load(run)
-    path = run / "metrics.json"
-    history = read_json(path)["history"]
-    profile = Profile.load(run)  # a model that is only measured beside another has none
-    tallies = (profile.test, profile.validation) if profile else (Tally(), Tally())
     started = perf_counter()
-    test, examples, count = _measured(scorer, parts, "test", tallies[0])
+    test, examples, count = _measured(scorer, parts, "test", profile.test)
     seconds = perf_counter() - started
-    metrics: dict[str, Any] = {
+    validation, _, _ = _measured(scorer, parts, "validation", profile.validation)
+    profile.save(run)
+    return {
         "test": test,
-        "validation": _measured(scorer, parts, "validation", tallies[1])[0],
-        "history": history,
-        "data": read_json(parts / "data.json")["rows"],
-        "throughput": {
-            "train_readings_per_second": fmean(e["readings_per_second"] for e in history),
-            "score_windows_per_second": count / seconds,
-        },
+        "validation": validation,
+        "throughput": {"score_windows_per_second": count / seconds},
         "windows": examples,
     }
-    if beside:
-        metrics["baseline"] = {
-            name: read_json(folder / path.name)["test"] for name, folder in beside.items()
-        }
-    if profile:
-        profile.save(run)
-    write_json(path, metrics)
-    return path
+
+
+def measured_beside(parts: Path, run: Path) -> dict[str, Any] | None:
+    """The figures on the test windows of a model that stands beside another one, as `evaluate_series` has them."""
+    return _measured(SensorScorer.load(run), parts, "test", Tally())[0]
 
 
 def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dict[str, Any] | None:

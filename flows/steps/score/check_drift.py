@@ -26,7 +26,7 @@ def check_drift(
     limits: Limits,
     outputs: Outputs,
     runs: tuple[str, ...] = (),
-) -> list[Check]:
+) -> tuple[list[Check], dict[str, Any]]:
     """Writes `drift.json` beside the scores.
 
     Args:
@@ -39,7 +39,8 @@ def check_drift(
         runs: whose rows they are, where runs add to a folder; else none.
 
     Returns:
-        The checks. Without a profile, in the run of an earlier version, there are none of drift.
+        The checks, and the content of `drift.json`. Without a profile, in the run of an earlier version, there are no
+        checks of drift.
     """
     of = "the scored rows"
     if isinstance(scorer, Scorer):
@@ -63,7 +64,7 @@ def check_drift(
         found.append(check(limits, "psi", name, feature.beyond_chance))
         if name in profile.training.features:
             found.append(check(limits, "outside", name, feature.outside))
-    content = {
+    content: dict[str, Any] = {
         **({"runs": runs} if runs else {}),
         "status": worst(found),
         "rows": rows,
@@ -72,7 +73,7 @@ def check_drift(
         "features": {name: _told(feature) for name, feature in moved.items()},
     }
     outputs.folder.write(DRIFT, (json.dumps(content, indent=1) + "\n").encode())
-    return found
+    return found, content
 
 
 def _told(feature: Drift) -> dict[str, Any]:

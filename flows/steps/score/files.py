@@ -80,16 +80,17 @@ def score_files(
 
     def judge(judged: Judged) -> None:
         started = perf_counter()
-        counted = judged.tally, judged.rejected
-        checks = check_drift(model, job.scorer, *counted, request.limits, job.outputs, judged.runs)
+        counted, summary = (judged.tally, judged.rejected), judged.summary
+        checks, drift = check_drift(
+            model, job.scorer, *counted, request.limits, job.outputs, judged.runs
+        )
         if report:
             # Here, since it draws: the first shard does not wait for the libraries of that.
-            from flows.steps.report.scores import parameters, report_scores
+            from flows.steps.report.scores import report_scores
 
             seconds = {"shards": judged.seconds, "checks": perf_counter() - started}
-            report_scores(model, job, judged, seconds, parameters(request), request.gate)
-        summary = judged.summary
-        summary.checks, summary.judged, summary.seconds = worst(checks), True, judged.seconds
+            summary.pictures = report_scores(model, job, judged, drift, seconds, request)
+        summary.checks, summary.drift, summary.seconds = worst(checks), drift, judged.seconds
         if on_judged:
             on_judged(summary)
         try:
@@ -151,7 +152,7 @@ def _found(job: Job, request: ScoreRequest) -> list[File]:
 def _run(job: Job, files: list[File], execution: Execution, judge: Judge) -> Summary:
     """Has all shards of the files done, lists them, and has what was counted of them judged."""
     started = perf_counter()
-    outputs, records, tally = job.outputs, [], Tally()
+    outputs, tally = job.outputs, Tally()
     executor = execution.executor(job.memory)
     summary = Summary(files=len(files))
     with at_end(outputs.end):
@@ -159,13 +160,13 @@ def _run(job: Job, files: list[File], execution: Execution, judge: Judge) -> Sum
         with job.together(files, executor) as (work, shards):
             with rows_bar("scoring", sum(file.size for file in files)) as advance:
                 for done in executor.run(work, shards):
-                    records.append(summary.count(done))
+                    record = summary.count(done)
                     tally.include(done.tally)
-                    advance(done.record.input_rows, done.size)
+                    advance(record.input_rows, done.size)
             if summary.rows == 0:
                 found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
                 raise InputError(f"--input must hold a row that can be scored, it has {found}")
-            others = outputs.finish(records, summary.account.as_json())
+            others = outputs.finish(summary.records, summary.account.as_json())
     if others:
         logger.warning(
             "%s has %d shards of other inputs or models too; %s lists those of this run",
@@ -174,7 +175,7 @@ def _run(job: Job, files: list[File], execution: Execution, judge: Judge) -> Sum
             MANIFEST,
         )
     seconds = perf_counter() - started
-    judge(Judged(summary, records, seconds, tally, summary.rejected))
+    judge(Judged(summary, summary.records, seconds, tally, summary.rejected))
     outputs.succeed()
     summary.seconds = perf_counter() - started
     return summary

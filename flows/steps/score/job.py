@@ -40,8 +40,9 @@ class Summary:
     """What scoring did, in shards and rows; `seconds` are those of scoring alone, `files` those that were taken.
 
     `checks` says how the worst check of the rows ended, `nothing` why there was nothing to do, where that is so.
-    `read` counts the rows of the input that were read to be scored, `judged` says whether `drift.json` and the report
-    are of this run. `input_rows` and `counts` are those of all shards, done before or not.
+    `read` counts the rows of the input that were read to be scored. `drift` is what `drift.json` says of this run, None
+    where no row was judged, and `pictures` are the plots of its report. `input_rows`, `counts` and `records` are those
+    of all shards, done before or not.
     """
 
     files: int = 0
@@ -50,17 +51,24 @@ class Summary:
     rows: int = 0
     rejected: int = 0
     read: int = 0
-    judged: bool = False
+    drift: Mapping[str, Any] | None = None
+    pictures: Sequence[tuple[str, str]] = ()
     checks: Status = "passed"
     seconds: float = 0.0
     nothing: str = ""
     input_rows: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    records: list[Record] = field(default_factory=list)
 
     @property
     def account(self) -> Account:
         """What became of the rows of the shards."""
         return account_of_scoring(self.input_rows, self.rows, self.rejected, self.counts)
+
+    @property
+    def judged(self) -> bool:
+        """Whether rows were held against those of training."""
+        return self.drift is not None
 
     def log_account(self) -> None:
         """Logs what became of the rows, for a run that ends in an error after they were scored."""
@@ -76,6 +84,7 @@ class Summary:
         self.read += 0 if done.was_done else done.record.input_rows
         self.input_rows += done.record.input_rows
         self.counts.update(done.tally.counts)
+        self.records.append(done.record)
         return done.record
 
 

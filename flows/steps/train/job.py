@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -16,6 +17,7 @@ from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import build_model
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import WindowModel, build_window_model
+from rnnfast.series.scaling import Scaler
 from rnnfast.training.rows import Futures, LabelledWindows, Rows
 from rnnfast.training.run_folder import SeriesInfo
 from rnnfast.training.settings import TrainingSettings, WindowTraining
@@ -32,8 +34,10 @@ class _Job(BaseModel):
     @property
     def key(self) -> str:
         """Tells this training from others: a digest of data, model, settings and code."""
-        said = self.model_dump(mode="json", exclude={"parts"}) | {"torch": torch.__version__}
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        # Means and deviations follow from the data, up to the last bit, which not all machines agree about.
+        parts = self.model_dump(mode="json", exclude={"parts", "mean", "scale"})
+        content = json.dumps(parts | {"torch": torch.__version__}, sort_keys=True)
+        digest = hashlib.sha256(content.encode())
         for path in sorted(Path(rnnfast.__file__).parent.rglob("*")):
             if path.suffix in (".py", ".so"):
                 digest.update(path.read_bytes())
@@ -61,6 +65,9 @@ class WindowsJob(_Job):
     kind: Literal["windows"] = "windows"
     model: WindowConfig
     training: WindowTraining
+    series: SeriesInfo
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
 
     def begin(self) -> tuple[WindowModel, Rows, Rows | None]:
         """As of `ReviewsJob`; there may be no validation part.
@@ -68,21 +75,19 @@ class WindowsJob(_Job):
         Raises:
             InputError: the model does not fit the data.
         """
-        # Slow to import, and not needed by the workers of other jobs.
-        from flows.steps.prepare.series import SERIES, training_scaler
-
-        info = SeriesInfo.model_validate_json((self.parts / SERIES).read_text(encoding="utf-8"))
+        info = self.series
         shape = len(info.channels), info.target_places, len(info.labels)
         try:
             model = build_window_model(self.model, *shape, self.training.seed)
         except ValueError as error:
             raise InputError(f"--set: {error}") from error
-        model.set_scaler(training_scaler(self.parts))
+        model.set_scaler(Scaler(np.array(self.mean), np.array(self.scale)))
         rows = self._rows(TRAIN, model, self.training.stride)
         assert rows is not None
         return model, rows, self._rows(VALIDATION, model, 0)
 
     def _rows(self, part: str, model: WindowModel, stride: int) -> Futures | LabelledWindows | None:
+        # Slow to import, and not needed by the workers of other jobs.
         from flows.steps.prepare.series import part_windows
 
         found = part_windows(self.parts, part, self.model, stride)

@@ -8,6 +8,7 @@ first version is held against what needs no model, the most frequent label or pe
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,9 @@ class Judgement:
     reason: str
 
 
-def register(run: Path, output: Path, registration: Registration) -> Registered:
+def register(
+    run: Path, output: Path, metrics: Mapping[str, Any], registration: Registration
+) -> Registered:
     """Makes a version of a finished run, and promotes it where it is better.
 
     A model that is registered already is not registered again; one that is still a candidate is compared once more.
@@ -46,6 +49,7 @@ def register(run: Path, output: Path, registration: Registration) -> Registered:
     Args:
         run: the folder of the run, with its parts.
         output: where it is going to be, for the record.
+        metrics: its figures on the test rows.
         registration: the name, and the margin.
 
     Raises:
@@ -56,11 +60,11 @@ def register(run: Path, output: Path, registration: Registration) -> Registered:
     except RunFolderError as error:
         raise InputError(f"--register: {error}") from error
     model = Model(registration.registry.absolute() / registration.name)
-    number = model.add(run, _lineage(run, output, scorer), leave_out=PARTS)
+    number = model.add(run, _lineage(run, output, metrics, scorer), leave_out=PARTS)
     promoted = False
     while not promoted and model.standing().status(number) == "candidate":
         rival = model.standing().production
-        judgement = _judged(run, scorer, model, rival, registration.margin)
+        judgement = _judged(run, scorer, metrics, model, rival, registration.margin)
         if not judgement.passes:
             model.keep_back(number, judgement.reason)
             break
@@ -74,7 +78,7 @@ def register(run: Path, output: Path, registration: Registration) -> Registered:
 
 
 def judged(
-    metrics: dict[str, Any], rival: dict[str, Any] | None, name: str, margin: float
+    metrics: Mapping[str, Any], rival: Mapping[str, Any] | None, name: str, margin: float
 ) -> Judgement:
     """Holds the figures of a model on the test rows against those of another one, or of none.
 
@@ -105,9 +109,13 @@ def _share_less(new: float, old: float) -> float:
 
 
 def _judged(
-    run: Path, scorer: Scorer | SensorScorer, model: Model, rival: int | None, margin: float
+    run: Path,
+    scorer: Scorer | SensorScorer,
+    metrics: Mapping[str, Any],
+    model: Model,
+    rival: int | None,
+    margin: float,
 ) -> Judgement:
-    metrics = read_json(run / "metrics.json")["test"]
     least = "the most frequent label" if "accuracy" in metrics else "persistence"
     judgement = judged(metrics, None, least, margin)
     if rival is None or not judgement.passes:
@@ -142,16 +150,19 @@ def _purpose(scorer: SensorScorer) -> tuple[object, ...]:
     return config.task, series.channels, series.targets, series.labels, step, horizon
 
 
-def _lineage(run: Path, output: Path, scorer: Scorer | SensorScorer) -> dict[str, Any]:
+def _lineage(
+    run: Path, output: Path, metrics: Mapping[str, Any], scorer: Scorer | SensorScorer
+) -> dict[str, Any]:
     config = read_json(run / CONFIG)
-    test = read_json(run / "metrics.json")["test"]
     files = sorted(path for path in (run / PARTS).iterdir() if path.is_file())
     return {
         "digest": scorer.digest,
         "registered": now(),
         "run": str(output),
         "seed": config["training"]["seed"],
-        "metrics": {name: value for name, value in test.items() if isinstance(value, int | float)},
+        "metrics": {
+            name: value for name, value in metrics.items() if isinstance(value, int | float)
+        },
         "parameters": {"model": config["model"], "training": config["training"]},
         "data": {**config["data"], "parts_sha256": {path.name: sha256(path) for path in files}},
         "code": {**config["versions"], "source_sha256": source_digest()},

@@ -1,9 +1,10 @@
 """Trains a model on the training rows; the validation rows choose the epoch that is kept."""
 
-import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,12 @@ from flows.errors import InputError
 from flows.parameters import ALONE, Processes
 from flows.progress import bar
 from flows.steps.prepare.encode import encode
-from flows.steps.prepare.series import SERIES, training_digest
+from flows.steps.prepare.series import PreparedSeries, training_digest
+from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import TRAIN, VALIDATION, Job, ReviewsJob, WindowsJob
 from flows.steps.train.workers import train_together
 from rnnfast.evaluation.metrics import conformal_margins
-from rnnfast.models.config import ModelConfig
-from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import WindowModel
 from rnnfast.scoring.scorers import save_run, save_sensors_run
 from rnnfast.series.windows import Windows
@@ -28,8 +28,8 @@ from rnnfast.text.vocabulary import Vocabulary
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
 from rnnfast.training.prediction import forecasts
 from rnnfast.training.rows import Futures, Rows
-from rnnfast.training.run_folder import SeriesInfo
-from rnnfast.training.settings import TrainingSettings, WindowTraining
+
+History = list[dict[str, Any]]
 
 CALIBRATION = 1 << 24  # readings of the validation part to calibrate intervals on, at the most
 
@@ -39,31 +39,32 @@ logger = logging.getLogger(__name__)
 def train(
     parts: Path,
     vocabulary: Path,
-    config: ModelConfig,
-    settings: TrainingSettings,
+    settings: ReviewsSettings,
+    source: Mapping[str, Any],
     run: Path,
     cache: Path,
     processes: Processes = ALONE,
-) -> Path:
+) -> History:
     """Trains and saves a model.
 
     Args:
-        parts: folder with `train.parquet`, `validation.parquet` and `data.json`.
+        parts: folder with `train.parquet` and `validation.parquet`.
         vocabulary: file of the vocabulary.
-        config: the model.
-        settings: the training.
-        run: folder to save the model in, and the course of its training as `metrics.json`.
+        settings: of the model and its training.
+        source: where the rows come from, for the record.
+        run: folder to save the model in.
         cache: a checkpoint is kept here while the model is trained, and found when this is called
             again after it was killed.
         processes: that train it.
 
     Returns:
-        `run`.
+        The course of the training, epoch by epoch.
 
     Raises:
         InputError: the training diverged, or cannot be done by these processes.
         WorkerError: the processes failed.
     """
+    config = settings.model
     words = Vocabulary.load(vocabulary, config.split_by)
     with TemporaryDirectory(prefix="ids-", dir=parts) as name:
         ids = Path(name)
@@ -75,44 +76,55 @@ def train(
             parts=ids,
             data_digest="-".join(digests),
             model=config,
-            training=settings,
+            training=settings.training,
             vocabulary_size=len(words),
         )
-        model, _ = _trained(job, run, cache, processes)
+        model, _, history = _trained(job, cache, processes)
     save_run(
         run,
         model,
         words,
         config=config,
-        training=settings,
+        training=settings.training,
         labels=read_labels(parts / "train.parquet"),
-        data=json.loads((parts / "data.json").read_text(encoding="utf-8"))["source"],
+        data=dict(source),
     )
-    return run
+    return history
 
 
 def train_windows(
     parts: Path,
-    config: WindowConfig,
-    settings: WindowTraining,
+    prepared: PreparedSeries,
+    settings: SensorsSettings,
     run: Path,
     cache: Path,
     processes: Processes = ALONE,
-) -> Path:
+) -> History:
     """Trains a model of windows of readings on what `prepare_series` left in `parts`; as `train`.
 
     The intervals of forecasts are calibrated on the validation part.
     """
-    digest = training_digest(parts)
-    job = WindowsJob(parts=parts, data_digest=digest, model=config, training=settings)
-    model, validation = _trained(job, run, cache, processes)
+    job = WindowsJob(
+        parts=parts,
+        data_digest=training_digest(parts),
+        model=settings.model,
+        training=settings.training,
+        series=prepared.info,
+        mean=tuple(prepared.scaler.mean.tolist()),
+        scale=tuple(prepared.scaler.scale.tolist()),
+    )
+    model, validation, history = _trained(job, cache, processes)
     assert isinstance(model, WindowModel)
     if isinstance(validation, Futures):
         _calibrate(model, validation.windows)
-    info = SeriesInfo.model_validate_json((parts / SERIES).read_text(encoding="utf-8"))
-    source = json.loads((parts / "data.json").read_text(encoding="utf-8"))["source"]
-    save_sensors_run(run, model, training=settings, series=info, data=source)
-    return run
+    save_sensors_run(
+        run,
+        model,
+        training=settings.training,
+        series=prepared.info,
+        data=dict(prepared.source),
+    )
+    return history
 
 
 def _calibrate(model: WindowModel, windows: Windows) -> None:
@@ -132,10 +144,8 @@ def _calibrate(model: WindowModel, windows: Windows) -> None:
     model.margins.copy_(torch.from_numpy(margins))
 
 
-def _trained(
-    job: Job, run: Path, cache: Path, processes: Processes
-) -> tuple[nn.Module, Rows | None]:
-    """The trained model and the validation rows; the history goes to `metrics.json` of the run."""
+def _trained(job: Job, cache: Path, processes: Processes) -> tuple[nn.Module, Rows | None, History]:
+    """The trained model, the validation rows, and the course of the training."""
     model, rows, validation = job.begin()
     settings, cell = job.training, job.model.cell
     by_steps = trained_by_steps(model)
@@ -161,5 +171,4 @@ def _trained(
                         history = fit(model, rows, validation, settings, show, checkpoint)
             except DivergedError as error:
                 raise InputError(f"--learning-rate: {error}") from error
-    (run / "metrics.json").write_text(json.dumps({"history": history}), encoding="utf-8")
-    return model, validation
+    return model, validation, history
