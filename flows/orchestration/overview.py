@@ -59,7 +59,7 @@ def overview(root: Path) -> bytes:
         runs=[_run(report.parent) for report in ended[:MOST]],
         older=max(0, len(ended) - MOST),
         scores=[_scores(root, report) for report in sorted(reports(root, root / SCORES))],
-    )
+    ).content
 
 
 def _models(registry: Path) -> Iterator[InProduction]:

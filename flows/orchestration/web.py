@@ -81,7 +81,7 @@ class _Pages(StaticFiles):
             "folder.html.jinja",
             title=str(folder.relative_to(self._root)),
             links=[(quote(name, errors="surrogateescape"), name) for name in self._names(folder)],
-        )
+        ).content
 
     def _names(self, folder: Path) -> Iterator[str]:
         """What there is in a folder to be read; the name of a folder ends in a slash."""
