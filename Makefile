@@ -7,6 +7,7 @@
 # make docs    the pages of docs/ as a site in build/docs
 # make pictures  the pictures of README.md, from a real run; needs Chromium
 # make bench   rnnfast beside its peers, some 25 minutes; OPTIONS="--quick" and others: OPTIONS=--help lists them
+# make bench-random  random layers beside torch.nn, each that is slower; some 3 minutes; OPTIONS="--count 300 --seed 1"
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
 # make bench-pipeline  the whole scoring job beside a usual script and fastText; likewise, and some 20 minutes
 # make bench-startup  how long the command line takes to start, some two minutes; OPTIONS=--help lists the rest
@@ -21,7 +22,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak serve lint docs pictures bench bench-text bench-pipeline bench-startup bench-cuda sanitize-cuda env build tools clean
+.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-startup bench-cuda sanitize-cuda env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -55,6 +56,10 @@ pictures: env
 # The compiled extension serves both environments: torch is the same in them.
 bench: build .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks $(OPTIONS)
+
+# The peer is torch itself, so the environment of the tests will do.
+bench-random: build
+	$(BIN)/python -m benchmarks.random_layers $(OPTIONS)
 
 bench-text: build .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.text $(OPTIONS)

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace rnnfast {
@@ -15,7 +16,7 @@ std::string name_of(const torch::stable::Device& device) {
 
 }  // namespace
 
-std::string text(const std::vector<int64_t>& sizes) {
+std::string text(Sizes sizes) {
   std::ostringstream out;
   out << "(";
   for (size_t i = 0; i < sizes.size(); ++i) out << (i ? ", " : "") << sizes[i];
@@ -32,24 +33,27 @@ void check_cell(int64_t cell) {
                 "cell must be the number of a cell, got: ", cell);
 }
 
-Tensor expect(const char* name, const Tensor& tensor, const std::vector<int64_t>& sizes, const Tensor& like,
-              const char* like_name) {
-  RNNFAST_CHECK(sizes_of(tensor) == sizes, name, " must have the shape ", text(sizes),
+Tensor without_gaps(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
+Tensor expect(const char* name, const Tensor& tensor, Sizes sizes, const Tensor& like, const char* like_name) {
+  RNNFAST_CHECK(std::ranges::equal(tensor.sizes(), sizes), name, " must have the shape ", text(sizes),
                 ", got: ", text(sizes_of(tensor)));
   RNNFAST_CHECK(tensor.device() == like.device(), name, " must be on ", name_of(like.device()), " as ", like_name,
                 " is, got: ", name_of(tensor.device()));
   RNNFAST_CHECK(tensor.scalar_type() == like.scalar_type(), name, " must have the dtype of ", like_name, ", ",
                 like.scalar_type(), ", got: ", tensor.scalar_type());
-  return torch::stable::contiguous(tensor);
+  return without_gaps(tensor);
 }
 
 std::vector<int64_t> integers(const char* name, const Tensor& tensor) {
   RNNFAST_CHECK(tensor.dim() == 1 && tensor.is_cpu() && tensor.scalar_type() == ScalarType::Long, name,
                 " must be a one-dimensional int64 tensor on the CPU, got: ", tensor.dim(), " dimensions of ",
                 tensor.scalar_type());
-  const Tensor contiguous = torch::stable::contiguous(tensor);
-  const auto* data = contiguous.const_data_ptr<int64_t>();
-  return std::vector<int64_t>(data, data + contiguous.numel());
+  const Tensor numbers = without_gaps(tensor);
+  const auto* data = numbers.const_data_ptr<int64_t>();
+  return std::vector<int64_t>(data, data + numbers.numel());
 }
 
 Layout::Layout(const Tensor& input, const OptionalTensor& given_lengths, const OptionalTensor& batch_sizes,

@@ -8,8 +8,10 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <iterator>
 #include <optional>
+#include <span>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -32,16 +34,25 @@ inline constexpr const char* kCells[] = {"rnn_tanh", "rnn_relu", "gru", "lstm"};
 /// of those if there will be a backward pass (rnnfast/nn/ops.py), and no kernel sees them but where there will be none.
 inline constexpr int64_t kKeepNothing = 0, kKeepCells = 1, kKeepAll = 2, kCellsIfNeeded = 3, kAllIfNeeded = 4;
 
-std::string text(const std::vector<int64_t>& sizes);
+/// Sizes of a tensor, written where they are needed or held by somebody else.
+struct Sizes : std::span<const int64_t> {
+  using std::span<const int64_t>::span;
+  Sizes(std::initializer_list<int64_t> sizes) : span(sizes.begin(), sizes.size()) {}
+  Sizes(const std::vector<int64_t>& sizes) : span(sizes) {}
+};
+
+std::string text(Sizes sizes);
 std::vector<int64_t> sizes_of(const Tensor& tensor);
 
 /// Refuses what is not the number of a cell.
 void check_cell(int64_t cell);
 
+/// The tensor itself or, if it is not contiguous, a copy. Torch's own would look its operator up by name for either.
+Tensor without_gaps(const Tensor& tensor);
+
 /// The tensor with a contiguous memory layout, after a check of its shape, and of its device and type, which are those
 /// of the argument `like`.
-Tensor expect(const char* name, const Tensor& tensor, const std::vector<int64_t>& sizes, const Tensor& like,
-              const char* like_name = "input");
+Tensor expect(const char* name, const Tensor& tensor, Sizes sizes, const Tensor& like, const char* like_name = "input");
 
 /// The numbers of a one-dimensional int64 tensor.
 std::vector<int64_t> integers(const char* name, const Tensor& tensor);

@@ -16,7 +16,8 @@ STABLE_TORCH_LIBRARY(rnnfast, m) {
   m.def(
       "layer_backward(int cell, Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor input, Tensor h0, "
       "Tensor? c0, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr, Tensor output, Tensor reserve, "
-      "Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool input_gradient, bool tf32=False) "
+      "Tensor? lengths, Tensor? batch_sizes, bool batch_first, bool reverse, bool input_gradient, bool tf32=False, "
+      "bool state_gradient=True) "
       "-> (Tensor grad_input, Tensor grad_h0, Tensor grad_c0, Tensor grad_w_ih, Tensor grad_w_hh, Tensor grad_b_ih, "
       "Tensor grad_b_hh, Tensor grad_w_hr)");
   m.def(

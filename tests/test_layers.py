@@ -261,6 +261,65 @@ def test_narrow_dtypes_are_at_least_as_close_to_the_truth_as_torch(dtype: torch.
     assert all(p.grad is not None and p.grad.dtype == dtype for p in ours.parameters())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_second_derivatives_go_through_a_stack(kind: str, bidirectional: bool) -> None:
+    theirs, ours = pair(kind, 3, 4, 2, bidirectional=bidirectional, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    hx = random_state(ours, 2)
+    found = []
+    for layer in (ours, theirs):
+        outputs = flat(*layer(x, hx))
+        leaves = [*flat(x, hx), *layer.parameters()]
+        loss = sum((each**3).sum() for each in outputs)
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        second = torch.autograd.grad(sum(each.square().sum() for each in first), leaves)
+        found.append([*first, *second])
+    assert_all_close(*found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stack_gives_those_gradients_that_are_wanted(kind: str) -> None:
+    theirs, ours = pair(kind, 5, 9, 3, bidirectional=True)
+    x = torch.randn(4, 3, 5)
+    found = []
+    for layer in (ours, theirs):
+        for name, parameter in layer.named_parameters():
+            parameter.requires_grad_("l1" in name and "reverse" not in name)
+        output, _ = layer(x)
+        output.square().sum().backward()
+        found.append([p.grad for p in layer.parameters() if p.grad is not None])
+        assert all((p.grad is not None) == p.requires_grad for p in layer.parameters())
+    assert_all_close(*found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_output_of_a_stack_may_be_written_into(kind: str) -> None:
+    ours = pair(kind, 5, 9, 2)[1]
+    x = torch.randn(4, 3, 5)
+    found = []
+    for written in (False, True):
+        output, _ = ours(x)
+        loss = output.sum()
+        if written:
+            with torch.no_grad():
+                output.zero_()
+        found.append(list(torch.autograd.grad(loss, list(ours.parameters()))))
+    assert_all_close(*found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (3, 11), (2, 16), (33, 1), (9, 32)])
+@pytest.mark.parametrize("hidden", [5, 64, 83])
+def test_few_vectors(kind: str, size: tuple[int, int], hidden: int) -> None:
+    """Few enough, or just too many, for what is done without packing the weights."""
+    theirs, ours = pair(kind, 19, hidden)
+    x = torch.randn(*size, 19, requires_grad=True)
+    hx = random_state(ours, size[1])
+    assert_same(ours, theirs, lambda layer: flat(*layer(x, hx)), flat(x, hx))
+    assert_same(ours, theirs, lambda layer: flat(*layer(x)), [x])
+
+
 def test_only_the_last_hidden_state_is_used() -> None:
     theirs, ours = pair("tanh", 4, 6)
     x = torch.randn(5, 3, 4, requires_grad=True)

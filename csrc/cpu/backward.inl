@@ -39,12 +39,19 @@ struct BackwardPass {
 
   static bool recomputes(const Backward<Real>& b) { return R > 0 && !b.reserve.data; }
 
+  /// Whether the weights are multiplied where they stand.
+  static bool is_direct(const Backward<Real>& b) { return are_few(b.T, b.N) && !b.w_hr && !recomputes(b); }
+
+  /// Whether the sums of one chunk are the weight gradients of the call, which go where they belong at once.
+  static bool is_whole(const Backward<Real>& b) { return b.alone && b.T * b.N <= kChunkRows; }
+
   static int64_t weights_size(const Backward<Real>& b) {
-    return hh_size(b) + ih_size(b) + hr_size(b) + (recomputes(b) ? Again::weights_size(b) : 0);
+    return is_direct(b) ? 0 : hh_size(b) + ih_size(b) + hr_size(b) + (recomputes(b) ? Again::weights_size(b) : 0);
   }
 
   /// The part-th of so many parts, which may be packed at the same time.
   static void pack(const Backward<Real>& b, Real* weights, int64_t part, int64_t parts) {
+    if (is_direct(b)) return;
     const auto pack_matrix = [&](Real* to, const Real* w, int64_t columns, int64_t gates, int64_t depth,
                                  const int* order) {
       for (int64_t first = part * kPanel<Real>; first < columns; first += parts * kPanel<Real>) {
@@ -55,7 +62,7 @@ struct BackwardPass {
       }
     };
     constexpr int only[] = {0};
-    pack_matrix(weights, b.w_hh, b.P, G, b.H, Cell::h_order);
+    if (b.T > 1 || b.wants_h0 || b.w_hr) pack_matrix(weights, b.w_hh, b.P, G, b.H, Cell::h_order);
     if (b.grad_input.data) pack_matrix(weights + hh_size(b), b.w_ih, b.I, G, b.H, Cell::x_order);
     weights += hh_size(b) + ih_size(b);
     if (b.w_hr) pack_matrix(weights, b.w_hr, b.H, 1, b.P, only);
@@ -66,17 +73,17 @@ struct BackwardPass {
   // cache. Room for three steps, so that a step never overwrites the one before it.
   static constexpr int64_t kChunkRows = 3 * kGroupRows;
 
-  /// The gradient of a matrix, in the order in which the tiles add to it.
+  /// The gradient of a matrix, in the order in which the tiles add to it, or where it belongs.
   struct MatrixGradient {
     Real* tiles;  // for each panel of columns [blocks][kTileRows][width]
     int64_t rows, columns;
+    Real* whole;       // [rows][columns], null if there is more to add
+    const int* order;  // of the blocks of H rows in there
+    int64_t H;
 
+    Real* row(int64_t row) const { return whole + (order[row / H] * H + row % H) * columns; }
     int64_t blocks() const { return divide_up(rows, kTileRows); }
     int64_t size() const { return padded<Real>(columns) * blocks() * kTileRows; }
-    Real at(int64_t row, int64_t column) const {
-      const int64_t first = column - column % kPanel<Real>, width = panel_width<Real>(columns - first);
-      return tiles[first * blocks() * kTileRows + row * width + column - first];
-    }
   };
 
   /// A thread's part of the weight gradients and its working memory, one array after another.
@@ -97,12 +104,14 @@ struct BackwardPass {
         start += divide_up(size, kPanel<Real>) * kPanel<Real>;
         return taken;
       };
-      w_ih = {nullptr, G * b.H, b.I};
-      w_hh = {nullptr, G * b.H, b.P};
-      w_hr = {nullptr, b.w_hr ? b.P : 0, b.H};
-      w_ih.tiles = take(w_ih.size());
-      w_hh.tiles = take(w_hh.size());
-      w_hr.tiles = take(w_hr.size());
+      static constexpr int only[] = {0};
+      const bool whole = is_whole(b);
+      w_ih = {nullptr, G * b.H, b.I, whole ? b.grad_w_ih : nullptr, Cell::x_order, b.H};
+      w_hh = {nullptr, G * b.H, b.P, whole ? b.grad_w_hh : nullptr, Cell::h_order, b.H};
+      w_hr = {nullptr, b.w_hr ? b.P : 0, b.H, whole ? b.grad_w_hr : nullptr, only, b.P};
+      w_ih.tiles = take(whole ? 0 : w_ih.size());
+      w_hh.tiles = take(whole ? 0 : w_hh.size());
+      w_hr.tiles = take(whole ? 0 : w_hr.size());
       slot_sums = take(D * b.H);
       dz = take(kChunkRows * D * b.H);
       wide = take(b.w_hr ? kChunkRows * b.H : 0);
@@ -159,6 +168,10 @@ struct BackwardPass {
         finish<true>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
       else
         finish<false>(sums, kWidth<P, V, Real>, row, blocks * M, unit, width);
+    }
+
+    void finish_panel(const Real* sums, int64_t row, int64_t rows, int64_t first) const {
+      finish<false>(sums, kPanel<Real>, row, rows, first, least(kPanel<Real>, b.H - first));
     }
 
     /// From the sums, `stride` apart for each row, to dz of `width` hidden units from `first` on. whole: they fill
@@ -238,13 +251,12 @@ struct BackwardPass {
       const int64_t width = panel_width<Real>(columns);
       Real* packed = scratch.columns + (member ? panel * kChunkRows * kPanel<Real> : 0);
       gather_columns(packed, width, right, count, first, columns);
-      Real* tiles = grad.tiles + first * grad.blocks() * kTileRows;
       if (width == kPanel<Real>)
-        add_panel<kTileVectors>(scratch, packed, tiles, grad.blocks(), count);
+        add_panel<kTileVectors>(scratch, packed, grad, first, count);
       else if (width > kLanes<Real>)
-        add_panel<kHalfPanelVectors>(scratch, packed, tiles, grad.blocks(), count);
+        add_panel<kHalfPanelVectors>(scratch, packed, grad, first, count);
       else
-        add_panel<1>(scratch, packed, tiles, grad.blocks(), count);
+        add_panel<1>(scratch, packed, grad, first, count);
     });
   }
 
@@ -257,18 +269,40 @@ struct BackwardPass {
       }
   }
 
-  /// The same for one panel, whose packed columns are given.
+  /// The same for the panel of the columns from `first_column` on, which are given packed.
   template <int V>
-  static void add_panel(const Scratch& scratch, const Real* columns, Real* tiles, int64_t blocks, int64_t count) {
+  static void add_panel(const Scratch& scratch, const Real* columns, const MatrixGradient& grad, int64_t first_column,
+                        int64_t count) {
     constexpr int64_t width = V * kLanes<Real>;
-    for (int64_t block = 0; block < blocks; ++block, tiles += kTileRows * width) {
+    alignas(64) Real whole[kTileRows * width];
+    Real* tiles = grad.whole ? whole : grad.tiles + first_column * grad.blocks() * kTileRows;
+    for (int64_t block = 0; block < grad.blocks(); ++block) {
       const Real* left[kTileRows];
       for (int m = 0; m < kTileRows; ++m) left[m] = scratch.blocks + block * kChunkRows * kTileRows + m;
       // Far away in a large matrix, and wanted only at the end of a chain.
-      for (int64_t line = 0; line < kTileRows * V; ++line) fetch_to_write(tiles + line * kLanes<Real>);
-      for (int64_t first = 0; first < count; first += kChain)
-        add_chain<kTileRows, 1, V, kTileRows, false, Real>(tiles, nullptr, 0, left, first, least(kChain, count - first),
-                                                           columns + first * width, 0);
+      for (int64_t line = 0; !grad.whole && line < kTileRows * V; ++line) fetch_to_write(tiles + line * kLanes<Real>);
+      for (int64_t first = 0; first < count; first += kChain) {
+        const int64_t some = least(kChain, count - first);
+        if (grad.whole && first == 0)
+          add_chain<kTileRows, 1, V, kTileRows, true, Real>(tiles, kZeros<Real>, 0, left, first, some, columns, 0);
+        else
+          add_chain<kTileRows, 1, V, kTileRows, false, Real>(tiles, nullptr, 0, left, first, some,
+                                                             columns + first * width, 0);
+      }
+      if (grad.whole)
+        write_block(grad, whole, width, block * kTileRows, first_column);
+      else
+        tiles += kTileRows * width;
+    }
+  }
+
+  /// Puts a tile where it belongs in the gradient.
+  static void write_block(const MatrixGradient& grad, const Real* tile, int64_t width, int64_t row, int64_t column) {
+    const int64_t columns = least(width, grad.columns - column), end = least(row + kTileRows, grad.rows);
+    for (; row < end; ++row, tile += width) {
+      Real* const to = grad.row(row) + column;
+      for (int64_t j = 0; j < columns; j += kLanes<Real>)
+        store_some(to + j, load(tile + j), least(kLanes<Real>, columns - j));
     }
   }
 
@@ -278,8 +312,11 @@ struct BackwardPass {
     const Real* dz[kChunkRows];
     for (int64_t k = 0; k < chunk.rows; ++k) dz[k] = chunk.dz_x[k] - Cell::x_slot * b.H;
     share(member, D, [&](int64_t d) { add_columns(scratch.slot_sums, dz, chunk.rows, d * b.H, (d + 1) * b.H); });
-    if (b.grad_input.data)
-      cover(member, ProductTile<Real>{chunk.dz_x, weights + hh_size(b), G * b.H, b.I, chunk.dx}, 0, chunk.rows, b.I);
+    const ProductTile<Real> by_input{chunk.dz_x, weights + hh_size(b), G * b.H, b.I, chunk.dx};
+    if (b.grad_input.data && is_direct(b))
+      cover_standing(member, by_input, Standing<Real>{b.w_ih, Cell::x_order, G, b.H, b.I}, chunk.dz_x, 0, chunk.rows);
+    else if (b.grad_input.data)
+      cover(member, by_input, 0, chunk.rows, b.I);
     add_gradient(member, scratch, scratch.w_ih, chunk.dz_x, chunk.x, chunk.rows);
     if (Cell::h_slot == Cell::x_slot)
       add_packed(member, scratch, scratch.w_hh, chunk.h, chunk.rows);
@@ -294,6 +331,7 @@ struct BackwardPass {
     const Scratch scratch(b, member, start);
     const Real* w_hr = weights + hh_size(b) + ih_size(b);
     const Real* forward_weights = w_hr + hr_size(b);
+    const Standing<Real> w_hh{b.w_hh, Cell::h_order, G, b.H, b.P};
     Chunk chunk;
     const Real *dz_later[kGroupRows], *dz_now[kGroupRows], *h[kGroupRows], *before[kGroupRows], *c_before[kGroupRows];
     const Real *saved[kGroupRows], *dy[kGroupRows], *dh_n[kGroupRows], *dc_n[kGroupRows];
@@ -363,10 +401,19 @@ struct BackwardPass {
           tile.dy = tile.dh_n = nullptr;
           tile.wide = wide;
         }
-        cover(member, tile, first, count, b.H);
+        if (is_direct(b))
+          cover_standing(member, tile, w_hh, from, first, count);
+        else
+          cover(member, tile, first, count, b.H);
       }
-      cover(member, ProductTile<Real>{dz_now, weights, G * b.H, b.P, dh0, Cell::mixes_h ? dh0 : nullptr}, step.going_on,
-            step.active - step.going_on, b.P);
+      if (b.wants_h0) {
+        const ProductTile<Real> by_state{dz_now, weights, G * b.H, b.P, dh0, Cell::mixes_h ? dh0 : nullptr};
+        const int64_t count = step.active - step.going_on;
+        if (is_direct(b))
+          cover_standing(member, by_state, w_hh, dz_now, step.going_on, count);
+        else
+          cover(member, by_state, step.going_on, count, b.P);
+      }
       chunk.rows += step.active;
     });
     flush(member, b, weights, scratch, chunk);
@@ -400,12 +447,14 @@ struct BackwardPass {
       const bool first = thread == 0;
       for (int64_t k = 0; k < G; ++k) {
         const int64_t x = Cell::x_order[k] * b.H + unit, h = Cell::h_order[k] * b.H + unit;
-        add_rows(b.grad_w_ih + x * b.I, scratch.w_ih, k * b.H + unit, units, first);
-        add_rows(b.grad_w_hh + h * b.P, scratch.w_hh, k * b.H + unit, units, first);
+        if (!scratch.w_ih.whole) {
+          add_rows(b.grad_w_ih + x * b.I, scratch.w_ih, k * b.H + unit, units, first);
+          add_rows(b.grad_w_hh + h * b.P, scratch.w_hh, k * b.H + unit, units, first);
+        }
         add_vector(b.grad_b_ih + x, scratch.slot_sums + (Cell::x_slot + k) * b.H + unit, units, first);
         add_vector(b.grad_b_hh + h, scratch.slot_sums + (Cell::h_slot + k) * b.H + unit, units, first);
       }
-      if (b.w_hr) add_rows(b.grad_w_hr + row * b.H, scratch.w_hr, row, rows, first);
+      if (b.w_hr && !scratch.w_hr.whole) add_rows(b.grad_w_hr + row * b.H, scratch.w_hr, row, rows, first);
     }
   }
 };

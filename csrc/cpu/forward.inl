@@ -26,10 +26,8 @@ struct ForwardPass {
     return is_direct(f) ? 0 : cell_size(f) + (f.w_hr ? padded<Real>(f.P) * f.H : 0);
   }
 
-  static constexpr int64_t kDirect = 8;
-
-  /// So few vectors that the weights are multiplied where they stand: packing them would take longer.
-  static bool is_direct(const Layer<Real>& f) { return f.T * f.N <= kDirect && !f.w_hr; }
+  /// Whether the weights are multiplied where they stand.
+  static bool is_direct(const Layer<Real>& f) { return are_few(f.T, f.N) && !f.w_hr; }
 
   /// The part-th of so many parts, which may be packed at the same time.
   static void pack(const Layer<Real>& f, Real* weights, int64_t part, int64_t parts) {
@@ -153,12 +151,12 @@ struct ForwardPass {
     void run_direct(int64_t rows, int64_t unit) const {
       constexpr int64_t width = kPanel<Real>;
       const int64_t units = least(width, f.H - unit);
-      alignas(64) Real memory[S][kDirect * width];
+      alignas(64) Real memory[S][kFewVectors * width];
       const Real* sums[S];
       for (int s = 0; s < S; ++s) {
         const int x_gate = Cell::x_gate[s], h_gate = Cell::h_gate[s];
-        for (int64_t m = 0; m < rows; ++m)
-          for (int64_t j = 0; j < width; ++j) memory[s][m * width + j] = j < units ? bias_of(f, s, unit + j) : Real(0);
+        for (int64_t j = 0; j < width; ++j) memory[s][j] = j < units ? bias_of(f, s, unit + j) : Real(0);
+        for (int64_t m = 1; m < rows; ++m) __builtin_memcpy(memory[s] + m * width, memory[s], width * sizeof(Real));
         const Factor<Real> factors[] = {{f.w_ih + (x_gate * f.H + unit) * f.I, x_gate >= 0 ? x : nullptr, f.I},
                                         {f.w_hh + (h_gate * f.H + unit) * f.P, h_gate >= 0 ? h : nullptr, f.P}};
         add_dots_of(rows, memory[s], width, factors, units);
@@ -202,8 +200,11 @@ struct ForwardPass {
   }
 
   /// A step of few rows has few sums for each weight, which comes from the L2 cache every time; so its input goes
-  /// through the weights together with that of many other steps. Not worth it for a narrow input.
-  static constexpr int64_t kFewRows = kTileRows / 2;
+  /// through the weights together with that of many other steps. Weights from beyond the L2 cache are worth it for more
+  /// rows, as long as the weights of the input outweigh the sums that wait. Not worth it for a narrow input.
+  static int64_t few_rows(const Layer<Real>& f) {
+    return is_far<Real>(cell_size(f)) ? least(kGroupRows / 2, f.I / 2) : kTileRows / 2;
+  }
 
   static bool makes_ahead(const Layer<Real>& f) { return f.I >= kLanes<Real> && !is_direct(f); }
 
@@ -215,7 +216,7 @@ struct ForwardPass {
     int64_t made = 0;
     for (int64_t t = step.t; t >= 0 && t < rows.length[0]; t += f.reverse ? -1 : 1) {
       const int64_t active = rows_at(rows, t);
-      if (active > kFewRows || made + active > kGroupRows) break;
+      if (active > few_rows(f) || made + active > kGroupRows) break;
       place(x + made, f.input, t, rows, active);
       made += active;
     }
@@ -243,7 +244,7 @@ struct ForwardPass {
       place(c, f.cells, step.t, rows, step.active);
       place(saved, f.reserve, step.t, rows, step.active);
       Tile tile{f, weights, x, h, c_before, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr};
-      if (makes_ahead(f) && step.active <= kFewRows) {
+      if (makes_ahead(f) && step.active <= few_rows(f)) {
         if (used == made) {
           made = make_ahead(member, f, weights, rows, step, sums);
           used = 0;

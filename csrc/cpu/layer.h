@@ -63,13 +63,15 @@ struct Backward : Layer<Real> {
   const Real* grad_h_n;              // [N, P], null where it is zero
   const Real* grad_c_n;              // [N, H], null where it is zero
   Sequence<Real> grad_input;         // I wide, null where it is not wanted; zero past a row's length
-  Real* grad_h0;                     // [N, P]
+  Real* grad_h0;                     // [N, P], working memory where it is not wanted
   Real* grad_c0;                     // [N, H], null for cells without a cell state
   Real* grad_w_ih;                   // [G*H, I]
   Real* grad_w_hh;                   // [G*H, P]
   Real* grad_w_hr;                   // [P, H], null without a projection
   Real* grad_b_ih;                   // [G*H]
   Real* grad_b_hh;                   // [G*H]
+  bool wants_h0 = true;              // whether grad_h0 is wanted
+  bool alone = false;                // all rows are in one group: its weight gradients are those of the call
 };
 
 /// Token ids in, what is left of the hidden states of each row out. Of the layer there are T, N, H, reverse, w_hh and

@@ -40,22 +40,29 @@ Sequence<Real> sequence(const Layout& layout, const OptionalTensor& tensor) {
   return tensor ? sequence<Real>(layout, *tensor) : Sequence<Real>{};
 }
 
-/// Threads that sweep batch rows of their own, or, where there are fewer rows than threads, a team that shares the
-/// hidden units of every time step. elements: of all matrices of the layer; H: hidden units.
-Plan plan_for(const Layout& layout, int64_t elements, int64_t H) {
+/// Weights that leave the L2 cache between two time steps come back at every step, to each thread. Rows for each member
+/// of a team below which that takes longer than the arithmetic: they share the weights instead.
+constexpr int64_t kFarBytes = 1 << 20;
+constexpr int64_t kFarRows = 16;
+
+/// Threads that sweep batch rows of their own, or, where there are fewer rows than threads or few rows for large
+/// weights, a team that shares the hidden units of every time step. elements: of all matrices of the layer; H: hidden
+/// units.
+Plan plan_for(const Layout& layout, int64_t elements, int64_t bytes, int64_t H) {
   const double operations = 2.0 * elements * layout.tokens;
-  const double shared = std::min<double>({static_cast<double>(torch::stable::get_num_threads()),
-                                          operations / layout.T / kStepGrain, static_cast<double>(H) / kLeastUnits});
+  const int threads = threads_for(operations);
+  const double shared = std::min<double>(
+      {static_cast<double>(threads), operations / layout.T / kStepGrain, static_cast<double>(H) / kLeastUnits});
   const int members = std::max(1, static_cast<int>(shared));
-  const bool team = layout.N > 0 && members > layout.N && layout.N <= kGroupRows;
-  return {team, team ? members : 1,
-          RowShares(layout.length_data(), layout.T, layout.N, team ? 1 : threads_for(operations))};
+  const bool few = members > layout.N || (bytes > kFarBytes && layout.N <= kFarRows * members);
+  const bool team = members > 1 && layout.N > 0 && few && layout.N <= kGroupRows;
+  return {team, team ? members : 1, RowShares(layout.length_data(), layout.T, layout.N, team ? 1 : threads)};
 }
 
 /// The input with a contiguous innermost dimension; the outer strides are free.
 Tensor input_rows(const Tensor& input) {
   const int64_t last = input.dim() - 1;
-  return input.stride(last) == 1 || input.size(last) == 1 ? input : torch::stable::contiguous(input);
+  return input.stride(last) == 1 || input.size(last) == 1 ? input : without_gaps(input);
 }
 
 /// The layer and who computes it.
@@ -84,11 +91,14 @@ struct Call : Arguments {
             data<Real>(c0)};
   }
 
-  Plan plan() const { return plan_for(layout, G * H * (I + P), H); }
+  Plan plan() const {
+    const int64_t elements = G * H * (I + P);
+    return plan_for(layout, elements, elements * sizeof(Real), H);
+  }
 
   /// What the caller gets: in torch's own memory, which he may resize, as FSDP does to free it.
   Tensor empty(const std::vector<int64_t>& sizes) const {
-    const Tensor made = torch::stable::new_empty(input, sizes);
+    const Tensor made = fresh(sizes);
     const int64_t bytes = made.numel() * sizeof(Real);
     if (made.numel() >= kLargeBlock) prefer_huge_pages(made.mutable_data_ptr(), bytes);
     return made;
@@ -97,11 +107,27 @@ struct Call : Arguments {
   /// What nobody but the backward pass sees: in memory that was used before, if it is large.
   Tensor reserved(const std::vector<int64_t>& sizes) const {
     const int64_t numbers = std::accumulate(sizes.begin(), sizes.end(), int64_t(1), std::multiplies<>());
-    if (numbers < kLargeBlock) return torch::stable::new_empty(input, sizes);
-    std::vector<int64_t> strides(sizes.size(), 1);
-    for (size_t i = sizes.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * sizes[i];
-    return torch::stable::from_blob(take_block(numbers * sizeof(Real)), sizes, strides, input.device(),
+    if (numbers < kLargeBlock) return fresh(sizes);
+    return torch::stable::from_blob(take_block(numbers * sizeof(Real)), sizes, strides_of(sizes), input.device(),
                                     input.scalar_type(), give_block);
+  }
+
+ private:
+  static std::vector<int64_t> strides_of(const std::vector<int64_t>& sizes) {
+    std::vector<int64_t> strides(sizes.size(), 1);
+    for (size_t i = sizes.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * std::max<int64_t>(1, sizes[i]);
+    return strides;
+  }
+
+  /// As torch::stable::new_empty, which looks its operator up by name: a microsecond for each tensor of a short call.
+  Tensor fresh(const std::vector<int64_t>& sizes) const {
+    int32_t dtype;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(input.get(), &dtype));
+    AtenTensorHandle made;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
+                                                           strides_of(sizes).data(), dtype,
+                                                           aoti_torch_device_type_cpu(), 0, &made));
+    return Tensor(made);
   }
 };
 
@@ -129,7 +155,7 @@ FourTensors forward(const Call<Real>& a, int64_t keep) {
 }
 
 template <typename Real>
-EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradient) {
+EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradient, bool state_gradient) {
   const Kernels<Real>& kernels = a.kernels;
   const Layout& layout = a.layout;
   const std::vector<int64_t> none{0};
@@ -139,6 +165,7 @@ EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradie
   Tensor grad_w_ih = a.empty({a.G * a.H, a.I}), grad_w_hh = a.empty({a.G * a.H, a.P});
   Tensor grad_w_hr = a.empty(a.w_hr ? std::vector<int64_t>{a.P, a.H} : none);
   Tensor grad_b_ih = a.empty({a.G * a.H}), grad_b_hh = a.empty({a.G * a.H});
+  const Plan plan = a.plan();
   const Backward<Real> b{a.layer(),
                          sequence<const Real>(layout, given.output),
                          sequence<const Real>(layout, given.reserve),
@@ -153,8 +180,9 @@ EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradie
                          data<Real>(grad_w_hh),
                          data<Real>(grad_w_hr),
                          data<Real>(grad_b_ih),
-                         data<Real>(grad_b_hh)};
-  const Plan plan = a.plan();
+                         data<Real>(grad_b_hh),
+                         state_gradient,
+                         plan.shares.threads() == 1 && plan.shares.groups(0).size() == 1};
   run<Real>(plan,
             {kernels.backward_weights_size(b), kernels.backward_scratch_size(b, plan.team), kernels.backward_zeros(b),
              [&](Real* weights, int64_t part, int64_t parts) { kernels.pack_backward(b, weights, part, parts); },
@@ -164,6 +192,7 @@ EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradie
              [&](Real* const* scratch, int shares, int64_t part, int64_t parts) {
                kernels.reduce(b, scratch, shares, part, parts);
              }});
+  if (!state_gradient) grad_h0 = a.empty(none);
   return {grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_w_hr};
 }
 
@@ -208,11 +237,11 @@ EightTensors layer_backward(int64_t cell, const OptionalTensor& grad_output, con
                             const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,
                             const Tensor& output, const Tensor& reserve, const OptionalTensor& lengths,
                             const OptionalTensor& batch_sizes, bool batch_first, bool reverse, bool input_gradient,
-                            bool /*tf32*/) {
+                            bool /*tf32*/, bool state_gradient) {
   const auto run = [&](auto real) {
     const auto a = call<decltype(real)>(cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes,
                                         batch_first, reverse);
-    return backward(a, {a, output, reserve, grad_output, grad_h_n, grad_c_n}, input_gradient);
+    return backward(a, {a, output, reserve, grad_output, grad_h_n, grad_c_n}, input_gradient, state_gradient);
   };
   check_type(input.scalar_type());
   return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});

@@ -1,4 +1,5 @@
-// A product with packed panels, row by row wherever the rows stand.
+// Products with a matrix, row by row wherever the rows stand: with its packed panels, or with the matrix where it
+// stands.
 
 /// to[row] = from[row] times the packed panels, plus what the addends (each null if there is none) hold for the row.
 template <typename Real>
@@ -21,6 +22,10 @@ struct ProductTile {
     finish(sums, kWidth<P, V, Real>, row, blocks * M, column);
   }
 
+  void finish_panel(const Real* sums, int64_t row, int64_t rows, int64_t first) const {
+    finish(sums, kPanel<Real>, row, rows, first);
+  }
+
   void finish(const Real* sums, int64_t stride, int64_t row, int64_t rows, int64_t first) const {
     const int64_t width = least(stride, columns - first);
     for (const int64_t end = row + rows; row < end; ++row, sums += stride)
@@ -33,3 +38,75 @@ struct ProductTile {
       }
   }
 };
+
+/// A matrix of blocks of H rows, of which the product takes one after the other in the given order.
+template <typename Real>
+struct Standing {
+  const Real* data;  // [blocks*H][columns]
+  const int* order;
+  int64_t blocks, H, columns;
+};
+
+/// at[m][j] = the sum over k of rows[m][k] w[k][first + j], for some vectors of columns. whole: all of them are there,
+/// else only `lanes` of the last one.
+template <int M, int V, bool whole, typename Real>
+void set_standing(Real* at, const Real* const* rows, const Standing<Real>& w, int64_t first, int64_t lanes) {
+  for (int64_t block = 0, before = 0; block < w.blocks; ++block, before += w.H) {
+    const Real* from = w.data + w.order[block] * w.H * w.columns + first;
+    for (int64_t begin = 0; begin < w.H; begin += kChain) {
+      const int64_t end = least(w.H, begin + kChain);
+      Vec<Real> sums[M][V] = {};
+      for (int64_t k = begin; k < end; ++k) {
+        RNNFAST_UNROLL
+        for (int v = 0; v < V; ++v) {
+          const Real* column = from + k * w.columns + v * kLanes<Real>;
+          const Vec<Real> weights = whole || v < V - 1 ? load(column) : load_some(column, lanes);
+          RNNFAST_UNROLL
+          for (int m = 0; m < M; ++m) sums[m][v] += rows[m][before + k] * weights;
+        }
+      }
+      const bool sets = block == 0 && begin == 0;
+      RNNFAST_UNROLL
+      for (int m = 0; m < M; ++m) {
+        RNNFAST_UNROLL
+        for (int v = 0; v < V; ++v) {
+          Real* to = at + m * kPanel<Real> + v * kLanes<Real>;
+          store(to, sets ? sums[m][v] : load(to) + sums[m][v]);
+        }
+      }
+    }
+  }
+}
+
+/// The same for all columns of a panel.
+template <int M, typename Real>
+void set_standing_panel(Real* at, const Real* const* rows, const Standing<Real>& w, int64_t first) {
+  int64_t rest = least(kPanel<Real>, w.columns - first);
+  if (rest == kPanel<Real>) return set_standing<M, kTileVectors, true>(at, rows, w, first, 0);
+  for (; rest > 0; rest -= kLanes<Real>, first += kLanes<Real>, at += kLanes<Real>)
+    set_standing<M, 1, false>(at, rows, w, first, least(kLanes<Real>, rest));
+}
+
+/// What ProductTile and the like make of at most kFewVectors rows, with the matrix where it stands. from: null: zeros.
+template <typename Real, typename Tile>
+void cover_standing(Member* member, const Tile& tile, const Standing<Real>& w, const Real* const* from, int64_t row,
+                    int64_t rows) {
+  if (rows <= 0) return;
+  share(member, divide_up(w.columns, kPanel<Real>), [&](int64_t panel) {
+    const int64_t first = panel * kPanel<Real>, end = row + rows;
+    alignas(64) Real sums[kFewVectors * kPanel<Real>];
+    Real* at = sums;
+    if (!from) __builtin_memset(sums, 0, rows * kPanel<Real> * sizeof(Real));
+    for (int64_t r = row; from && r < end;) {
+      constexpr int most = kTileRows * kTileVectors >= 20 ? 4 : 2;
+      const int64_t some = end - r >= most ? most : 1;
+      if (some == most)
+        set_standing_panel<most>(at, from + r, w, first);
+      else
+        set_standing_panel<1>(at, from + r, w, first);
+      r += some;
+      at += some * kPanel<Real>;
+    }
+    tile.finish_panel(sums, row, rows, first);
+  });
+}

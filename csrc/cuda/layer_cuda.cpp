@@ -541,7 +541,7 @@ EightTensors layer_backward(int64_t number, const OptionalTensor& grad_output, c
                             const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,
                             const Tensor& output, const Tensor& reserve, const OptionalTensor& lengths,
                             const OptionalTensor& batch_sizes, bool batch_first, bool reverse, bool input_gradient,
-                            bool tf32) {
+                            bool tf32, bool /*state_gradient*/) {
   const Cell& cell = cell_of(number);
   Call call(
       cell,

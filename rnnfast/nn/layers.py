@@ -113,11 +113,11 @@ class Recurrent(nn.RNNBase):
     ) -> tuple[Tensor, State]:
         self._check_options(state)
         weights = self._weights()
-        dtype = result_dtype = weights[0]["w_ih"].dtype
+        dtype = result_dtype = weights[0][0].dtype
         if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):
             if dtype != torch.float64:
                 dtype, result_dtype = self._autocast_dtypes(input, state)
-                weights = [{name: w.to(dtype) for name, w in each.items()} for each in weights]
+                weights = [[None if w is None else w.to(dtype) for w in each] for each in weights]
             # Whatever a layer before this one made narrow.
             input = input.to(dtype)
             state = None if state is None else tuple(each.to(dtype) for each in state)
@@ -126,49 +126,32 @@ class Recurrent(nn.RNNBase):
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({dtype}). "
                 f"Convert input: input.to({dtype}), or convert model: model.to({input.dtype})"
             )
-        if batch_sizes is None:
-            batch = input.shape[0 if self.batch_first else 1]
+        if batch_sizes is not None and int(batch_sizes[0]) > input.shape[0]:
+            raise RuntimeError(  # or the state would be as large as it likes
+                f"batch_sizes must add up to {input.shape[0]}, got: {int(batch_sizes[0])} in the first"
+            )
+        h0, c0 = (*(state or ()), None, None)[:2]
+        if h0 is None:
+            self.check_input(input, batch_sizes)
         else:
-            batch = int(batch_sizes[0])
-            if batch > input.shape[0]:  # or the state would be as large as it likes
-                raise RuntimeError(
-                    f"batch_sizes must add up to {input.shape[0]}, got: {batch} in the first"
-                )
-        directions = 2 if self.bidirectional else 1
-        if state is None:
-            places = self.num_layers * directions
-            state = (input.new_zeros(places, batch, self.proj_size or self.hidden_size),)
-            if self.mode == "LSTM":
-                state = (*state, input.new_zeros(places, batch, self.hidden_size))
-        hx: Any = state if self.mode == "LSTM" else state[0]
-        self.check_forward_args(input, hx, batch_sizes)
-
-        last = []
-        for index in range(self.num_layers):
-            if index > 0 and self.dropout > 0:
-                input = nn.functional.dropout(input, self.dropout, self.training)
-            outputs = []
-            for direction in range(directions):
-                place = index * directions + direction
-                output, *after = ops.layer(
-                    self.mode.lower(),
-                    input,
-                    state[0][place],
-                    **weights[place],
-                    c0=state[1][place] if self.mode == "LSTM" else None,
-                    lengths=lengths,
-                    batch_sizes=batch_sizes,
-                    batch_first=self.batch_first,
-                    reverse=direction == 1,
-                    recompute=self.recompute,
-                )
-                outputs.append(output)
-                last.append(after)
-            input = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
-        final = tuple(torch.stack(each) for each in zip(*last, strict=True))
+            hx: Any = h0 if c0 is None else (h0, c0)
+            self.check_forward_args(input, hx, batch_sizes)
+        output, *last = ops.stack(
+            self.mode.lower(),
+            input,
+            h0,
+            c0,
+            weights,
+            directions=2 if self.bidirectional else 1,
+            dropout=self.dropout if self.training else 0.0,
+            lengths=lengths,
+            batch_sizes=batch_sizes,
+            batch_first=self.batch_first,
+            recompute=self.recompute,
+        )
         if result_dtype != dtype:
-            return input.to(result_dtype), tuple(each.to(result_dtype) for each in final)
-        return input, final
+            return output.to(result_dtype), tuple(each.to(result_dtype) for each in last)
+        return output, tuple(last)
 
     def _autocast_dtypes(
         self, input: Tensor, state: State | None
@@ -206,18 +189,21 @@ class Recurrent(nn.RNNBase):
                 f"input must have {self.input_size} features, got: {input.shape[-1]}"
             )
 
-    def _weights(self) -> list[dict[str, Any]]:
-        """Of every layer and direction, by attribute.
+    def _weights(self) -> list[list[Any]]:
+        """Of every layer and direction w_ih, w_hh, b_ih, b_hh and w_hr, None for what it does not have.
 
         torch.func.functional_call and parametrizations leave torch's own list of them behind.
         """
-        names = ["w_ih", "w_hh"]
-        names += ["b_ih", "b_hh"] if self.bias else []
-        names += ["w_hr"] if self.proj_size else []
-        return [
-            dict(zip(names, [getattr(self, name) for name in attributes], strict=True))
-            for attributes in self._all_weights
-        ]
+        parameters, found = self._parameters, []
+        for names in self._all_weights:
+            # A module looks for an attribute in three places before it asks its parameters.
+            each = [parameters[n] if n in parameters else getattr(self, n) for n in names]
+            if not self.bias:
+                each[2:2] = [None, None]
+            if not self.proj_size:
+                each.append(None)
+            found.append(each)
+        return found
 
 
 class RNN(Recurrent, nn.RNN):

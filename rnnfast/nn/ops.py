@@ -4,8 +4,9 @@ One call is one layer in one direction, on the CPU or on an NVIDIA GPU. The kern
 tracing and differentiation need. It leaves stacking, directions and dropout to :mod:`rnnfast.nn.layers`.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, library
@@ -98,13 +99,9 @@ def layer(
         torch.OutOfMemoryError: the GPU has no room for what the layer computes. Inside of torch.compile and torch.func
             that is a RuntimeError with the same words.
     """
-    reason = why_not(input.device, input.dtype)
-    if reason is not None:
-        raise RuntimeError(f"rnnfast: {reason}")
-    if cell not in CELLS:
-        raise RuntimeError(f"rnnfast: cell must be one of {', '.join(CELLS)}, got: {cell}")
+    _check(cell, input)
     tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
-    narrow = input.dtype in _NARROW_DTYPES and input.device.type not in _NARROW_DEVICES
+    narrow = _is_narrow(input)
     if narrow:
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
     transformed = _transformed()
@@ -113,12 +110,100 @@ def layer(
     arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep, tf32)
     if transformed:
         output, h_n, c_n, _ = _apply(_Layer, *_settled(arguments, torch.is_grad_enabled()))
-    elif torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+    elif _is_traced():
         output, h_n, c_n, _ = torch.ops.rnnfast.layer(*arguments)
     else:
         output, h_n, c_n, _ = _differentiable(*arguments)
     results = (output, h_n) if c0 is None else (output, h_n, c_n)
     return tuple(t.to(input.dtype) for t in results) if narrow else results
+
+
+def stack(
+    cell: str,
+    input: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Sequence[Tensor | None]],
+    *,
+    directions: int = 1,
+    dropout: float = 0.0,
+    lengths: Tensor | None = None,
+    batch_sizes: Tensor | None = None,
+    batch_first: bool = False,
+    recompute: bool = False,
+) -> tuple[Tensor, ...]:
+    """Layers on one another, each in one or both directions: as so many calls of :func:`layer`, in less time.
+
+    To autograd they are one function, so that a short call does not take its time for every layer.
+
+    Args:
+        cell: one of :data:`CELLS`.
+        input: as for :func:`layer`.
+        h0: (layers * directions, N, P), both directions of a layer beside each other; None: zeros.
+        c0: (layers * directions, N, H) for an LSTM; None: zeros, or that the cell has none.
+        weights: for each layer and direction w_ih, w_hh, b_ih, b_hh and w_hr as for :func:`layer`.
+        directions: 2: each layer's output is that of a forward and of a reverse sweep beside each other.
+        dropout: probability of zeroing an output between layers.
+        lengths: as for :func:`layer`.
+        batch_sizes: likewise.
+        batch_first: likewise.
+        recompute: likewise.
+
+    Returns:
+        The output of the last layer, shaped like the input with directions * P features; h_n, shaped like h0; for an
+        LSTM also c_n, shaped like c0.
+
+    Raises:
+        RuntimeError: as by :func:`layer`.
+    """
+    if h0 is None:
+        batch = (
+            int(batch_sizes[0]) if batch_sizes is not None else input.shape[0 if batch_first else 1]
+        )
+        h0, c0 = _zeros(cell, input, batch, weights[0])
+        h0s, c0s = (h0,) * len(weights), (c0,) * len(weights)
+    else:
+        h0s = h0.unbind()
+        c0s = (None,) * len(weights) if c0 is None else c0.unbind()
+    if (
+        _is_narrow(input)
+        or (dropout > 0 and len(weights) > directions)
+        or _transformed()
+        or _is_traced()
+    ):
+        settings = {"lengths": lengths, "batch_sizes": batch_sizes, "batch_first": batch_first}
+        places = list(zip(h0s, c0s, weights, strict=True))
+        return _layer_by_layer(
+            cell, input, places, directions, dropout, recompute=recompute, **settings
+        )
+    _check(cell, input)
+    keep = _CELLS_IF_NEEDED if recompute else _ALL_IF_NEEDED
+    call = _Stack(
+        _NUMBERS[cell],
+        directions,
+        (lengths, batch_sizes, batch_first),
+        keep,
+        input.is_cuda and _allows_tf32(),
+    )
+    if torch.is_grad_enabled():
+        flat = (*h0s, *c0s, *(each for place in weights for each in place))
+        if input.requires_grad or any(x is not None and x.requires_grad for x in flat):
+            return _EagerStack.apply(call, input, *flat)  # type: ignore[no-any-return, no-untyped-call]
+    with torch._C._AutoDispatchBelowAutograd():
+        results, _ = call.forward(input, h0s, c0s, weights)
+    return results
+
+
+def _zeros(
+    cell: str, input: Tensor, batch: int, weights: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor | None]:
+    """The states before the first step where none are given, h0 and c0: nobody writes into them."""
+    _, w_hh, *_, w_hr = weights
+    hidden = w_hh.shape[0] // CELLS[cell]
+    h0 = input.new_zeros(batch, w_hh.shape[1])
+    if cell != "lstm":
+        return h0, None
+    return h0, h0 if w_hr is None else input.new_zeros(batch, hidden)
 
 
 POOLINGS = ("mean", "max", "last")
@@ -301,6 +386,7 @@ def _layer_backward_fake(
     reverse: bool,
     input_gradient: bool,
     tf32: bool = False,
+    state_gradient: bool = True,
 ) -> tuple[Tensor, ...]:
     def like(tensor: Tensor | None) -> Tensor:
         return input.new_empty(0 if tensor is None else tensor.shape)
@@ -308,7 +394,7 @@ def _layer_backward_fake(
     bias = w_ih.shape[:1]
     return (
         like(input if input_gradient else None),
-        like(h0),
+        like(h0 if state_gradient else None),
         like(c0),
         like(w_ih),
         like(w_hh),
@@ -350,6 +436,7 @@ _BACKWARD = (
     *transforms.OPTIONS,
     "input_gradient",
     "tf32",
+    "state_gradient",
 )
 """The arguments of the operators, by name."""
 
@@ -387,31 +474,34 @@ def _versions(tensor: Tensor) -> Tensor:
     return same
 
 
-def _remember_eager(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """As :func:`_remember_layer`, but the caller may write into the output or free it, as with torch's layers.
+def _kept(output: Tensor) -> tuple[Tensor | None, Tensor]:
+    """What tells whether somebody wrote into the output since, and what to keep of it for the backward pass.
 
-    Torch keeps the hidden states twice for that. Here the backward pass looks whether they are as they were, and else
-    computes them again. In a graph they are a copy, which torch's compiler leaves out where nobody writes.
+    The caller may write into the output or free it, as with torch's layers, which keep the hidden states twice for
+    that. Here the backward pass looks whether they are as they were, and else computes them again. In a graph they are
+    a copy, which torch's compiler leaves out where nobody writes.
     """
+    return (_versions(output), output.data) if type(output) is Tensor else (None, output.clone())
+
+
+def _remember_eager(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """As :func:`_remember_layer`, but with an output that is the caller's as well."""
     hidden, *_, reserve = output
-    if type(hidden) is Tensor:
-        ctx.versions, hidden = _versions(hidden), hidden.data
-        ctx.version = ctx.versions._version
-    else:
-        hidden = hidden.clone()
+    ctx.versions, hidden = _kept(hidden)
+    ctx.version = None if ctx.versions is None else ctx.versions._version
     _remember(ctx, {**dict(zip(_LAYER, inputs, strict=True)), "output": hidden, "reserve": reserve})
 
 
 def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
     needs = ctx.needs_input_grad[1:9]
     call = _recall(ctx)
-    if hasattr(ctx, "versions") and (
+    if getattr(ctx, "versions", None) is not None and (
         ctx.versions._version != ctx.version or not call["output"].untyped_storage().nbytes()
     ):
         again = (*(call[name] for name in _LAYER[:-2]), _KEEP_NOTHING, call["tf32"])
-        call["output"] = _below_autograd(torch.ops.rnnfast.layer, *again)[0]
+        call["output"] = _below_autograd(LAYER.default, *again)[0]
     call |= dict(zip(transforms.COTANGENTS, cotangents, strict=False))
-    call["input_gradient"] = needs[0]
+    call |= {"input_gradient": needs[0], "state_gradient": needs[1]}
     arguments = (*(call[name] for name in _BACKWARD), needs)
     if torch.is_grad_enabled() or _transformed():
         gradients = _apply(_LayerBackward, *arguments)
@@ -441,16 +531,39 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     return function.apply(*arguments)
 
 
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def _is_narrow(input: Tensor) -> bool:
+    """Whether the numbers are computed in float32 and rounded at the end."""
+    return input.dtype in _NARROW_DTYPES and input.device.type not in _NARROW_DEVICES
+
+
+def _check(cell: str, input: Tensor) -> None:
+    if not (input.is_cpu and input.dtype in COMPUTED_DTYPES):  # which takes a tenth of the time
+        reason = why_not(input.device, input.dtype)
+        if reason is not None:
+            raise RuntimeError(f"rnnfast: {reason}")
+    if cell not in CELLS:
+        raise RuntimeError(f"rnnfast: cell must be one of {', '.join(CELLS)}, got: {cell}")
+
+
+def _called(operator: Any, *arguments: Any) -> Any:
+    """What an operator returns; its errors are of torch's types."""
+    try:
+        return operator(*arguments)
+    except RuntimeError as error:
+        # Torch's stable interface, through which the kernels allocate, hands on no types of exceptions.
+        if "out of memory" in str(error):
+            raise torch.OutOfMemoryError(str(error)) from None
+        raise
+
+
 def _below_autograd(operator: Any, *arguments: Any) -> Any:
     """Calls an operator without the detour, in Python, by which torch finds its autograd formula."""
     with torch._C._AutoDispatchBelowAutograd():
-        try:
-            return operator(*arguments)
-        except RuntimeError as error:
-            # Torch's stable interface, through which the kernels allocate, hands on no types of exceptions.
-            if "out of memory" in str(error):
-                raise torch.OutOfMemoryError(str(error)) from None
-            raise
+        return _called(operator, *arguments)
 
 
 class _EagerLayer(torch.autograd.Function):
@@ -462,11 +575,219 @@ class _EagerLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        results = _below_autograd(torch.ops.rnnfast.layer, *arguments)
+        results = _below_autograd(LAYER.default, *arguments)
         _remember_eager(ctx, arguments, results)
         return results  # type: ignore[no-any-return]
 
     backward = staticmethod(_backward)
+
+
+def _layer_by_layer(
+    cell: str,
+    input: Tensor,
+    places: Sequence[tuple[Any, Any, Sequence[Tensor | None]]],
+    directions: int,
+    dropout: float = 0.0,
+    **settings: Any,
+) -> tuple[Tensor, ...]:
+    """A stack by calls of :func:`layer`; places: h0, c0 and the weights of each layer and direction."""
+    last = []
+    for first in range(0, len(places), directions):
+        if first > 0 and dropout > 0:
+            input = torch.nn.functional.dropout(input, dropout)
+        outputs = []
+        for place in range(first, first + directions):
+            h0, c0, weights = places[place]
+            output, *after = layer(
+                cell, input, h0, *weights, c0=c0, reverse=place > first, **settings
+            )
+            outputs.append(output)
+            last.append(after)
+        input = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+    return input, *(torch.stack(each) for each in zip(*last, strict=True))
+
+
+class _Stack(NamedTuple):
+    """The calls of ``rnnfast::layer`` that a stack is, below autograd."""
+
+    cell: int
+    directions: int
+    options: tuple[Any, ...]
+    """lengths, batch_sizes and batch_first."""
+    keep: int
+    tf32: bool
+
+    def forward(
+        self,
+        input: Tensor,
+        h0s: Sequence[Tensor],
+        c0s: Sequence[Tensor | None],
+        weights: Sequence[Sequence[Tensor | None]],
+    ) -> tuple[tuple[Tensor, ...], tuple[list[Tensor], ...]]:
+        """What :func:`stack` returns, an LSTM or not; and each layer's input, each place's output and reserve."""
+        cell, directions, options, keep, tf32 = self
+        inputs, outputs, h_ns, c_ns, reserves = [], [], [], [], []
+        for place, each in enumerate(weights):
+            reverse = place % directions == 1
+            if not reverse:
+                inputs.append(input)
+            output, h_n, c_n, reserve = _called(
+                LAYER.default,
+                cell,
+                input,
+                h0s[place],
+                c0s[place],
+                *each,
+                *options,
+                reverse,
+                keep,
+                tf32,
+            )
+            outputs.append(output)
+            h_ns.append(h_n)
+            c_ns.append(c_n)
+            reserves.append(reserve)
+            if reverse:
+                input = torch.cat(outputs[-2:], -1)
+            elif directions == 1:
+                input = output
+        states = [
+            each[0].unsqueeze(0) if len(each) == 1 else torch.stack(each)
+            for each in ((h_ns,) if c0s[0] is None else (h_ns, c_ns))
+        ]
+        return (input, *states), (inputs, outputs, reserves)
+
+
+class _EagerStack(torch.autograd.Function):
+    """:func:`stack` where nothing traces or transforms it; the operands are h0s, c0s, and the weights one by one."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Stack, input: Tensor, *operands: Any) -> tuple[Tensor, ...]:
+        count = len(operands) // 7
+        call = call._replace(keep=call.keep - _CELLS_IF_NEEDED + _KEEP_CELLS)
+        with torch._C._AutoDispatchBelowAutograd():
+            results, inner = call.forward(
+                input, operands[:count], operands[count : 2 * count], _by_place(operands, count)
+            )
+            inputs, outputs, reserves = inner
+            if call.directions == 1:  # the last of them is the caller's
+                ctx.versions, outputs[-1] = _kept(outputs[-1])
+                ctx.version = None if ctx.versions is None else ctx.versions._version
+        ctx.set_materialize_grads(False)
+        ctx.call, ctx.count = call, count
+        ctx.save_for_backward(input, *operands, *outputs, *reserves, *inputs[1:])
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        call, count, needs = ctx.call, ctx.count, ctx.needs_input_grad[1:]
+        saved = ctx.saved_tensors
+        input, operands = saved[0], saved[1 : 1 + 7 * count]
+        again = torch.is_grad_enabled() and not _transformed()
+        if again and count > 1:  # what is between the layers has to be differentiated too
+            return None, *_differentiated(call, saved[: 1 + 7 * count], needs, cotangents)
+        outputs, reserves, between = (
+            list(saved[1 + n * count : 1 + (n + 1) * count]) for n in (7, 8, 9)
+        )
+        inputs = [input, *between]
+        h0s, c0s, weights = (
+            operands[:count],
+            operands[count : 2 * count],
+            _by_place(operands, count),
+        )
+        run = partial(_apply, _LayerBackward) if again or _transformed() else _LayerBackward.forward
+        directions, (lengths, batch_sizes, batch_first) = call.directions, call.options
+        if getattr(ctx, "versions", None) is not None and (
+            ctx.versions._version != ctx.version or not outputs[-1].untyped_storage().nbytes()
+        ):
+            outputs[-1] = _below_autograd(
+                LAYER.default, call.cell, inputs[-1], h0s[-1], c0s[-1], *weights[-1], lengths, batch_sizes,
+                batch_first, False, _KEEP_NOTHING, call.tf32,
+            )[0]  # fmt: skip
+        grad_output, grad_h_n, grad_c_n = (*cotangents, None)[:3]
+        found: list[Tensor | None] = [None] * (1 + 7 * count)
+        needed = [any(needs[n] for n in _operands_of(place, count)) for place in range(count)]
+        for place in reversed(range(count)):
+            first = place - place % directions
+            if place == first + directions - 1:
+                halves = (None,) * directions
+                if grad_output is not None:
+                    halves = grad_output.chunk(2, -1) if directions == 2 else (grad_output,)
+                grad_output = None
+            wanted = needs[0] or any(needed[:first])
+            if not wanted and not needed[place]:
+                continue
+            primals = (wanted, *(needs[n] for n in _operands_of(place, count)))
+            of_place = run(
+                call.cell,
+                halves[place - first],
+                None if grad_h_n is None else grad_h_n[place],
+                None if grad_c_n is None else grad_c_n[place],
+                inputs[place // directions],
+                h0s[place],
+                c0s[place],
+                *weights[place],
+                outputs[place],
+                reserves[place],
+                lengths,
+                batch_sizes,
+                batch_first,
+                place > first,
+                wanted,
+                call.tf32,
+                primals[1],
+                primals,
+            )
+            if wanted:
+                more = of_place[0]
+                grad_output = more if grad_output is None else grad_output + more
+            for n, gradient in zip(_operands_of(place, count), of_place[1:], strict=True):
+                found[n] = gradient
+        found[0] = grad_output if needs[0] else None
+        return None, *found
+
+
+def _by_place(operands: Sequence[Any], count: int) -> list[Any]:
+    """The weights among the operands, for each layer and direction."""
+    return [operands[n : n + 5] for n in range(2 * count, 7 * count, 5)]
+
+
+def _operands_of(place: int, count: int) -> tuple[int, ...]:
+    """Of a layer and direction, h0, c0 and the weights: their places behind the input."""
+    weights = 1 + 2 * count + 5 * place
+    return (1 + place, 1 + count + place, *range(weights, weights + 5))
+
+
+def _differentiated(
+    call: _Stack, tensors: Sequence[Any], needs: Sequence[bool], cotangents: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The gradients of a stack in operations that can be differentiated again, after one more forward pass."""
+    count = (len(tensors) - 1) // 7
+    input, *operands = tensors
+    places = list(
+        zip(operands[:count], operands[count : 2 * count], _by_place(operands, count), strict=True)
+    )
+    options = dict(zip(("lengths", "batch_sizes", "batch_first"), call.options, strict=True))
+    results = _layer_by_layer(
+        tuple(CELLS)[call.cell],
+        input,
+        places,
+        call.directions,
+        recompute=call.keep == _KEEP_CELLS,
+        **options,
+    )
+    given = [(y, g) for y, g in zip(results, cotangents, strict=True) if g is not None]
+    wanted = [tensor for tensor, need in zip(tensors, needs, strict=True) if need]
+    gradients = iter(
+        torch.autograd.grad(
+            [y for y, _ in given],
+            wanted,
+            [g for _, g in given],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return [next(gradients) if need else None for need in needs]
 
 
 def _settled(arguments: tuple[Any, ...], learns: bool) -> tuple[Any, ...]:
@@ -488,7 +809,7 @@ def _differentiable(*arguments: Any) -> tuple[Tensor, ...]:
         for each in arguments[1:9]:
             if each is not None and each.requires_grad:
                 return _EagerLayer.apply(*_settled(arguments, True))  # type: ignore[no-any-return, no-untyped-call]
-    return _below_autograd(torch.ops.rnnfast.layer, *arguments)  # type: ignore[no-any-return]
+    return _below_autograd(LAYER.default, *arguments)  # type: ignore[no-any-return]
 
 
 _AUTOGRAD = library.Library("rnnfast", "IMPL")
@@ -537,7 +858,7 @@ class _LayerBackward(torch.autograd.Function):
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor | None, ...]:
         *operands, needs = arguments
-        gradients = _below_autograd(torch.ops.rnnfast.layer_backward, *operands)
+        gradients = _below_autograd(LAYER_BACKWARD.default, *operands)
         return tuple(each if need else None for each, need in zip(gradients, needs, strict=True))
 
     @staticmethod
