@@ -1,5 +1,6 @@
 """The layers: random ones, and those where rnnfast was slower than torch.nn once."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def drawn(count: int, seed: int, threads: Sequence[int]) -> list[Layer]:
     source = random.Random(seed)
 
     def size(least: int, most: int) -> int:
-        return round(least * (most / least) ** source.random())
+        return round(math.exp(source.uniform(math.log(least), math.log(most))))
 
     def layer() -> Layer:
         return Layer(
@@ -78,9 +79,11 @@ def drawn(count: int, seed: int, threads: Sequence[int]) -> list[Layer]:
             size(1, 200),
             size(1, 300),
             size(8, 1024),
-            source.choice((1, 1, 2, 3, 4)),
-            *(source.random() < share for share in (0.3, 0.5, 0.5)),
-            source.choice(threads),
+            layers=source.choice((1, 1, 2, 3, 4)),
+            bidirectional=source.random() < 0.3,
+            batch_first=source.random() < 0.5,
+            training=source.random() < 0.5,
+            threads=source.choice(threads),
         )
 
     found: list[Layer] = []

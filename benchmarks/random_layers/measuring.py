@@ -2,7 +2,7 @@
 
 import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -42,11 +42,7 @@ def measure(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
         isolation.say(f"{index + 1} of {len(layers)}: {layer}")
         torch.set_num_threads(layer.threads)
         ours, theirs = contenders(layer)
-        right, result = (
-            {str(place): each.detach() for place, each in enumerate(call())}
-            for call in (theirs, ours)
-        )
-        parity.check(layer, "torch.nn", result, right, BOUNDS[layer.precision])
+        parity.check(layer, "torch.nn", _named(ours()), _named(theirs()), BOUNDS[layer.precision])
         for seconds in (SECONDS, SECONDS_AGAIN):
             times = fastest([ours, theirs], seconds)
             speed = times[1] / times[0]
@@ -87,7 +83,11 @@ def _timed(call: Call, repeats: int) -> float:
     return (perf_counter() - start) / repeats
 
 
-def contenders(layer: Layer) -> list[Call]:
+def _named(results: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"result {place}": each.detach() for place, each in enumerate(results)}
+
+
+def contenders(layer: Layer) -> list[Callable[[], tuple[Tensor, ...]]]:
     """The call of rnnfast's layer and of torch's, with the same weights; each gives its results in the same order."""
     dtype = getattr(torch, layer.precision)
     generator = torch.Generator().manual_seed(2026)
@@ -108,7 +108,7 @@ def contenders(layer: Layer) -> list[Call]:
     return [_call(each.train(layer.training), input.clone()) for each in (ours, theirs)]
 
 
-def _call(module: nn.RNNBase, input: Tensor) -> Call:
+def _call(module: nn.RNNBase, input: Tensor) -> Callable[[], tuple[Tensor, ...]]:
     def forward() -> tuple[Tensor, ...]:
         output, state = module(input)
         return (output, *(state if isinstance(state, tuple) else (state,)))

@@ -195,7 +195,7 @@ def stack(
 
 
 def _zeros(
-    cell: str, input: Tensor, batch: int, weights: Sequence[Tensor | None]
+    cell: str, input: Tensor, batch: int, weights: Sequence[Any]
 ) -> tuple[Tensor, Tensor | None]:
     """The states before the first step where none are given, h0 and c0: nobody writes into them."""
     _, w_hh, *_, w_hr = weights
@@ -585,7 +585,7 @@ class _EagerLayer(torch.autograd.Function):
 def _layer_by_layer(
     cell: str,
     input: Tensor,
-    places: Sequence[tuple[Any, Any, Sequence[Tensor | None]]],
+    places: Sequence[tuple[Any, Any, Sequence[Any]]],
     directions: int,
     dropout: float = 0.0,
     **settings: Any,
@@ -707,6 +707,7 @@ class _EagerStack(torch.autograd.Function):
         grad_output, grad_h_n, grad_c_n = (*cotangents, None)[:3]
         found: list[Tensor | None] = [None] * (1 + 7 * count)
         needed = [any(needs[n] for n in _operands_of(place, count)) for place in range(count)]
+        of_place: Any
         for place in reversed(range(count)):
             first = place - place % directions
             if place == first + directions - 1:
@@ -739,8 +740,7 @@ class _EagerStack(torch.autograd.Function):
                 primals,
             )
             if wanted:
-                more = of_place[0]
-                grad_output = more if grad_output is None else grad_output + more
+                grad_output = of_place[0] if grad_output is None else grad_output + of_place[0]
             for n, gradient in zip(_operands_of(place, count), of_place[1:], strict=True):
                 found[n] = gradient
         found[0] = grad_output if needs[0] else None
