@@ -871,12 +871,8 @@ class _LayerBackward(torch.autograd.Function):
         if not seeds:
             return (None,) * len(ctx.call)
         by = [name for name, need in zip(ctx.call, ctx.needs_input_grad, strict=True) if need]
-        found = transforms.pulled(
-            lambda call: transforms.gradients(call, seeds),
-            _recall(ctx),
-            [name for name in by if name not in ("output", "reserve")],
-            seeds,
-        )
+        names = [name for name in by if name not in ("output", "reserve")]
+        found = transforms.pulled(_recall(ctx), names, seeds)
         return tuple(map(found.get, ctx.call))
 
     @staticmethod
