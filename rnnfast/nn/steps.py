@@ -87,7 +87,9 @@ def arguments(
     width = w_hh.shape[1]
     sizes = w_ih.shape[1], width if w_hr is None else w_hr.shape[1], width
     if packed is not None:
-        return int(packed.dtype is torch.float64), cell, *sizes, packed.data_ptr(), 0, 0, 0, 0, 0
+        double = int(packed.dtype is torch.float64)
+        # That there is a projection is said by its address.
+        return double, cell, *sizes, packed.data_ptr(), 0, 0, _address(w_hr), 0, 0
     return (
         int(w_ih.dtype is torch.float64),
         cell,
