@@ -1,11 +1,20 @@
 """Drop-in replacements for the cells of ``torch.nn``: one time step of one layer."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
 from rnnfast.nn import ops, steps
 from rnnfast.nn.stand_in import StandIn
+
+_FUNCTIONS = {
+    "rnn_tanh": torch.rnn_tanh_cell,
+    "rnn_relu": torch.rnn_relu_cell,
+    "gru": torch.gru_cell,
+    "lstm": torch.lstm_cell,
+}
 
 State = tuple[Tensor, ...]
 """Hidden state, and for an LSTM cell state: (N, H) each."""
@@ -45,7 +54,11 @@ class Cell(StandIn, nn.RNNCellBase):
                     f"rnnfast: {name} must have the dtype of the weights, {dtype}, got: {each.dtype}"
                 )
         h0, c0 = state if cell == "lstm" else (*state, None)
-        _, *after = ops.layer(cell, input.unsqueeze(0), h0, *weights, c0=c0)
+        if torch.is_grad_enabled() and input.is_cpu and steps.is_plain():
+            # A step to learn from keeps all that torch keeps, so there is nothing to gain over torch's.
+            after = self._theirs(input, state, weights)
+        else:
+            _, *after = ops.layer(cell, input.unsqueeze(0), h0, *weights, c0=c0)
         if result_dtype != dtype:
             after = [each.to(result_dtype) for each in after]
         return tuple(after if is_batched else [each.squeeze(0) for each in after])
@@ -79,6 +92,15 @@ class Cell(StandIn, nn.RNNCellBase):
             input = input.unsqueeze(0)
         weights = steps.arguments(steps.NUMBERS[cell], w_ih, w_hh, b_ih, b_hh)
         return steps.step(weights, input, h0, c0)
+
+    def _theirs(
+        self, input: Tensor, state: State, weights: tuple[Tensor | None, ...]
+    ) -> list[Tensor]:
+        """A step by torch's own function."""
+        function: Any = _FUNCTIONS[self._cell]
+        if self._cell == "lstm":
+            return list(function(input, state, *weights))
+        return [function(input, *state, *weights)]
 
     def _check(self, input: Tensor, state: State) -> None:
         """In the words of torch."""

@@ -175,13 +175,16 @@ class PackedWeights:
             steps.any_learns(tensors) or steps.any_learns(module._parameters.values())
         ):
             return None
-        *rows, width = input.shape
-        state = (*rows, module.hidden_size)
-        if width != module.input_size or h.shape != state or (c is not None and c.shape != state):
+        size, width = input.shape, module.hidden_size
+        state = (size[0], width) if len(size) == 2 else (width,)
+        if (
+            not 1 <= len(size) <= 2
+            or size[-1] != module.input_size
+            or h.shape != state
+            or (c is not None and c.shape != state)
+        ):
             return None
-        if len(rows) != 1:
-            if rows:
-                return None
+        if len(size) == 1:
             input = input.unsqueeze(0)
         if self.dtype in steps.DTYPES:
             return steps.step(self.steps[0], input, h, c)

@@ -158,12 +158,10 @@ def mapped(
         for name, dim in zip(call, in_dims, strict=True)
     }
     if sums or call["batch_sizes"] is not None or any(dims[name] is not None for name in WEIGHTS):
-        calls = []
-        for index in range(size):
-            entry = (
-                x if dims[name] is None else x.select(dims[name], index) for name, x in call.items()
-            )
-            calls.append(operator(*entry))
+        entries = (
+            (x,) * size if dims[name] is None else x.unbind(dims[name]) for name, x in call.items()
+        )
+        calls = [operator(*entry) for entry in zip(*entries, strict=True)]
         stacked = [None if x[0] is None else torch.stack(x) for x in zip(*calls, strict=True)]
         return tuple(stacked), tuple(None if x is None else 0 for x in stacked)
 
