@@ -67,7 +67,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for place, name, way in (
         (steps, "layer", "packed"),
         (steps, "step", "packed"),
-        (ops, "layer", "op"),
+        (ops, "stack", "op"),
     ):
         original = getattr(place, name)
         monkeypatch.setattr(

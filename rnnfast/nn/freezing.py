@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,9 +137,6 @@ class PackedWeights:
             steps.arguments(cell, **weights, packed=packed)
             for (cell, weights), packed in zip(layers, self.packed, strict=True)
         ]
-        self.by_weight = {
-            id(weights["w_ih"]): step for (_, weights), step in zip(layers, self.steps, strict=True)
-        }
         self._unchanged: Unchanged | None = unchanged
 
     def check(self, module: Recurrent | Cell) -> None:
@@ -191,61 +189,85 @@ class PackedWeights:
         wide = steps.step(self.steps[0], input.float(), h.float(), None if c is None else c.float())
         return tuple(each.to(self.dtype) for each in wide)
 
-    def layer_of(self, module: Recurrent) -> Any:
-        """What to call in the place of :func:`rnnfast.nn.ops.layer`."""
+    def stack_of(self, module: Recurrent) -> Any:
+        """What to call in the place of :func:`rnnfast.nn.ops.stack`."""
         if not steps.is_plain():
-            return ops.layer
+            return ops.stack
         self.check(module)
-        return self._layer
+        return self._stack
 
-    def _layer(
+    def _stack(
         self,
         cell: str,
         input: Tensor,
-        h0: Tensor,
-        w_ih: Tensor,
-        *weights: Tensor | None,
-        c0: Tensor | None = None,
+        h0: Tensor | None,
+        c0: Tensor | None,
+        weights: Sequence[Sequence[Tensor | None]],
+        *,
+        directions: int = 1,
+        dropout: float = 0.0,
         lengths: Tensor | None = None,
         batch_sizes: Tensor | None = None,
         batch_first: bool = False,
-        reverse: bool = False,
-        **others: Any,
+        recompute: bool = False,
     ) -> tuple[Tensor, ...]:
-        packed = self.by_weight.get(id(w_ih))
-        states = (h0,) if c0 is None else (h0, c0)
-        given = [
-            input,
-            *states,
-            w_ih,
-            *(each for each in others.values() if isinstance(each, Tensor)),
-        ]
+        states = tuple(each for each in (h0, c0) if each is not None)
+        learns = torch.is_grad_enabled() and (
+            steps.any_learns((input, *states)) or any(map(steps.any_learns, weights))
+        )
+        contiguous = input.contiguous()
         if (
-            packed is None
+            learns
             or batch_sizes is not None
-            or (torch.is_grad_enabled() and steps.any_learns(given))
             or input.numel() == 0
-            or not steps.all_in_memory((input := input.contiguous(), *states), self.dtype)
+            or not steps.all_in_memory((contiguous, *states), self.dtype)
             or not _are_lengths(lengths, input.shape[1 - batch_first], input.shape[batch_first])
         ):
-            return ops.layer(
+            settings = {"lengths": lengths, "batch_sizes": batch_sizes, "batch_first": batch_first}
+            return ops.stack(
                 cell,
                 input,
                 h0,
-                w_ih,
-                *weights,
-                c0=c0,
-                lengths=lengths,
-                batch_sizes=batch_sizes,
-                batch_first=batch_first,
-                reverse=reverse,
-                **others,
+                c0,
+                weights,
+                directions=directions,
+                dropout=dropout,
+                recompute=recompute,
+                **settings,  # type: ignore[arg-type]
             )
-        if self.dtype in steps.DTYPES:
-            return steps.layer(packed, input, states, lengths, batch_first, reverse)
-        wide = tuple(each.float() for each in states)
-        results = steps.layer(packed, input.float(), wide, lengths, batch_first, reverse)
-        return tuple(each.to(self.dtype) for each in results)
+        wide = torch.promote_types(self.dtype, torch.float32)
+        x = contiguous.to(wide)
+        if not states:
+            states = _zeros(cell, x, x.shape[1 - batch_first], weights)
+        before = [tuple(each) for each in zip(*(each.to(wide) for each in states), strict=True)]
+        last = []
+        for place in range(0, len(weights), directions):
+            if place > 0 and dropout > 0:
+                x = nn.functional.dropout(x, dropout)
+            outputs = []
+            for direction in range(directions):
+                here = place + direction
+                output, *after = steps.layer(
+                    self.steps[here], x, before[here], lengths, batch_first, direction == 1
+                )
+                outputs.append(output)
+                last.append(after)
+            x = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+        final = (torch.stack(each) for each in zip(*last, strict=True))
+        return tuple(each.to(self.dtype) for each in (x, *final))
+
+
+def _zeros(
+    cell: str, input: Tensor, rows: int, weights: Sequence[Sequence[Tensor | None]]
+) -> tuple[Tensor, ...]:
+    """The states before the first step where none are given."""
+    w_ih, w_hh = weights[0][:2]
+    assert w_ih is not None
+    assert w_hh is not None
+    h0 = input.new_zeros(len(weights), rows, w_hh.shape[1])
+    if cell != "lstm":
+        return (h0,)
+    return h0, input.new_zeros(len(weights), rows, w_ih.shape[0] // ops.CELLS[cell])
 
 
 def _are_lengths(lengths: Tensor | None, rows: int, time: int) -> bool:
@@ -260,10 +282,14 @@ def _are_lengths(lengths: Tensor | None, rows: int, time: int) -> bool:
 def _layers(module: Recurrent | Cell) -> list[tuple[int, dict[str, Any]]]:
     """Of each layer and direction the number of the cell, and the weights by the names that the operators have."""
     if isinstance(module, Cell):
-        names = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
-        each = {name: getattr(module, attribute) for name, attribute in names.items()}
-        return [(steps.NUMBERS[module._cell], each)]
-    return [(steps.NUMBERS[module.mode.lower()], weights) for weights in module._weights()]
+        cell, places = (
+            module._cell,
+            [[module.weight_ih, module.weight_hh, module.bias_ih, module.bias_hh]],
+        )
+    else:
+        cell, places = module.mode.lower(), module._weights()
+    number, names = steps.NUMBERS[cell], ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+    return [(number, dict(zip(names, each, strict=False))) for each in places]
 
 
 def _packed(module: Recurrent | Cell) -> list[Tensor]:

@@ -25,6 +25,7 @@ from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
 from rnnfast.models.texts import RecurrentClassifier, build_model
 from rnnfast.models.windows import WindowModel, build_window_model
+from rnnfast.nn.freezing import Unchanged, freeze
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.prediction import predict
 from rnnfast.training.run_folder import (
@@ -200,9 +201,18 @@ class Scorer:
             None if why_not(self.model) else FoldedClassifier(cast(RecurrentClassifier, self.model))
         )
 
+    @cached_property
+    def _unchanged(self) -> Unchanged:
+        return Unchanged(dict(self.model.named_parameters()))
+
     def _probabilities(self, ids: Tensor, lengths: Tensor) -> np.ndarray:
+        changed = self._unchanged.first_changed(dict(self.model.named_parameters()))
         if self._folded is None:
             return predict(self.model, ids, lengths)
+        if changed:
+            raise RuntimeError(
+                f"rnnfast: {changed} must stay as the first scores found it, and changed: load the scorer again"
+            )
         # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
         result: np.ndarray = self._folded(ids, lengths).double().sigmoid().float().numpy()
         return result
@@ -268,6 +278,7 @@ def _load_weights(
             f"describe: {error}"
         ) from error
     model.eval()
+    freeze(model)
     return model, weights
 
 
