@@ -2,9 +2,11 @@
 //
 // What an argument means is said in rnnfast/nn/ops.py, which is the only caller.
 
-// Compiled with Py_LIMITED_API (setup.py): the module has no content, so one build serves every Python from 3.11.
+// Compiled with Py_LIMITED_API (setup.py): one build serves every Python from 3.11.
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
+
+#include "python.h"
 
 // The cell is a number, not a name: up to torch 2.13 the stable ABI leaks every string argument
 // (https://github.com/pytorch/pytorch/issues/191340), and such crumbs keep the heap from closing its gaps.
@@ -31,6 +33,7 @@ STABLE_TORCH_LIBRARY(rnnfast, m) {
 }
 
 PyMODINIT_FUNC PyInit__C(void) {
-  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+  static PyModuleDef module = {
+      PyModuleDef_HEAD_INIT, "_C", nullptr, -1, rnnfast::kPythonFunctions, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&module);
 }

@@ -1,1 +1,9 @@
-"""The compiled operators. Importing it registers them with torch; it has no content of its own."""
+"""The compiled operators, which importing it registers with torch, and what is called without torch's dispatcher.
+
+Every argument is an integer: a number, or the address of a tensor's numbers (0: there is none). csrc/cpu/step.h says
+what they mean; :mod:`rnnfast.nn.steps` is the only caller.
+"""
+
+def step(*arguments: int) -> None: ...
+def pack_step(*arguments: int) -> int | None: ...
+def check_slots(slots: int, count: int, states: int) -> None: ...

@@ -9,11 +9,17 @@ from rnnfast.nn import (
     LSTM,
     RNN,
     Acceleration,
+    Freezing,
+    GRUCell,
+    LSTMCell,
+    RNNCell,
     accelerate,
     cpu_target,
     cpu_targets,
+    freeze,
     restore,
     torch_tools,
+    unfreeze,
 )
 
 torch_tools.prepare()
@@ -24,8 +30,14 @@ __all__ = [
     "LSTM",
     "RNN",
     "Acceleration",
+    "Freezing",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
     "accelerate",
     "cpu_target",
     "cpu_targets",
+    "freeze",
     "restore",
+    "unfreeze",
 ]

@@ -289,7 +289,6 @@ def parametrized(layer: nn.Module) -> nn.Module:
             "one dtype, .* bias_hh_l0 torch.float64",
         ),
         (lambda: mixed("weight_hh_l0", device="meta"), "one device, .* weight_hh_l0 meta"),
-        (lambda: nn.LSTMCell(3, 4), "a cell runs one step"),
         (lambda: parametrized(nn.GRU(3, 4)), "call accelerate before register_parametrization"),
         (lambda: torch.jit.script(nn.LSTM(3, 4)), "TorchScript"),
         (
@@ -299,7 +298,7 @@ def parametrized(layer: nn.Module) -> nn.Module:
         (lambda: nn.LSTM(3, 4).to(torch.float8_e4m3fn), "dtype must be"),
         (lambda: MyRNN(3, 4), "its type must be one of"),
     ],
-    ids=["dtypes", "devices", "cell", "parametrized", "scripted", "quantized", "float8", "derived"],
+    ids=["dtypes", "devices", "parametrized", "scripted", "quantized", "float8", "derived"],
 )
 def test_neighbours_are_left_with_their_reason(made: Callable[[], nn.Module], reason: str) -> None:
     layer = made()

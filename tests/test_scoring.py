@@ -192,3 +192,13 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     torch.save(build_model(Scorer.load(run).config, len(WORDS)), run / "model.safetensors")
     with pytest.raises(RunFolderError, match=r"model\.safetensors must hold the weights"):
         Scorer.load(run)
+
+
+def test_weights_that_change_after_the_first_scores_are_an_error() -> None:
+    config, vocabulary = ModelConfig(hidden_size=4), Vocabulary.build(["good", "bad"], max_tokens=4)
+    scorer = Scorer(build_model(config, len(vocabulary)).eval(), vocabulary, config, ("n", "p"), "")
+    scorer.score(["good"])
+    with torch.no_grad():
+        scorer.model.get_parameter("rnn.weight_hh_l0").mul_(2)
+    with pytest.raises(RuntimeError, match=r"rnn.weight_hh_l0 must stay .* load the scorer again"):
+        scorer.score(["good"])

@@ -130,7 +130,17 @@ def test_only_ops_calls_the_operators() -> None:
 
 
 def test_the_layers_need_torch_and_nothing_else() -> None:
-    standard = {"collections", "dataclasses", "functools", "importlib", "sys", "types", "typing"}
+    standard = {
+        "__future__",
+        "collections",
+        "contextlib",
+        "dataclasses",
+        "functools",
+        "importlib",
+        "sys",
+        "types",
+        "typing",
+    }
     for path in (ROOT / "rnnfast/__init__.py", *(ROOT / "rnnfast/nn").glob("*.py")):
         outside = {module.split(".")[0] for module in imports(path)} - {"rnnfast"}
         more = {"onnxscript"} if path.name == "to_onnx.py" else set()  # what exports needs no more

@@ -1,5 +1,7 @@
 """Derivatives beyond the first, derivatives forward, and torch.func, beside the reference and beside plain loops."""
 
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import rnnfast
-from rnnfast.nn import ops, reference
+from rnnfast.nn import ops, reference, transforms
 
 pytestmark = pytest.mark.usefixtures("nan_filled")
 
@@ -134,16 +138,70 @@ def test_only_second_derivatives_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = rnnfast.LSTM(2, 3), torch.randn(4, 2, 2, requires_grad=True)
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the reference was run")
+        raise AssertionError("the layer was run in plain torch")
 
-    monkeypatch.setattr(reference, "layer", refuse)
+    monkeypatch.setattr(transforms, "outputs", refuse)
     layer(x)[0].sum().backward()
     assert x.grad is not None
     assert not x.grad.requires_grad
     vmap(grad(lambda one: layer(one)[0].sum()))(x.detach().unsqueeze(0))
     (first,) = torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=True)
-    with pytest.raises(AssertionError, match="reference"):
+    with pytest.raises(AssertionError, match="plain torch"):
         first.sum().backward()
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors which operators made have had at a time, in ``most``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.holders: Counter[int] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, Tensor):
+                storage = x.untyped_storage()
+                self.hold(storage._cdata, storage.nbytes(), 1)
+                weakref.finalize(x, self.hold, storage._cdata, storage.nbytes(), -1)
+        return result
+
+    def hold(self, storage: int, size: int, change: int) -> None:
+        before = self.holders[storage] > 0
+        self.holders[storage] += change
+        self.now += size * ((self.holders[storage] > 0) - before)
+        self.most = max(self.most, self.now)
+
+
+@pytest.mark.parametrize("kind", ["plain", "lengths, batch first", "packed"])
+@pytest.mark.parametrize(("cell", "projection"), CASES)
+def test_the_memory_of_higher_derivatives_grows_linearly(
+    cell: str, projection: int, kind: str
+) -> None:
+    def penalty(tensors: dict[str, Tensor], options: dict[str, Any]) -> None:
+        x = tensors["input"].requires_grad_()
+        w = tensors["w_hh"].requires_grad_()
+        output = ops.layer(cell, **tensors, **options)[0]
+        (slope,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
+        torch.autograd.grad(slope.square().sum(), w)
+
+    def forward(tensors: dict[str, Tensor], options: dict[str, Any]) -> None:
+        def run(x: Tensor) -> Tensor:
+            return ops.layer(cell, **{**tensors, "input": x}, **options)[0]
+
+        jvp(run, (tensors["input"],), (torch.ones_like(tensors["input"]),))
+
+    for use in (penalty, forward):
+        made = []
+        for steps in (40, 80):
+            with Peak() as peak:
+                use(*arguments(cell, projection, kind, steps))
+            made.append(peak.most)
+        assert made[0] > 0
+        assert made[1] < 2.2 * made[0], use
 
 
 MAPPED = {

@@ -9,7 +9,8 @@ from rnnfast.evaluation.metrics import ForecastErrors, conformal_margins, label_
 from rnnfast.models.presets import WINDOW_PRESETS
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import LinearAutoregression, beside, build_window_model
-from rnnfast.scoring.scorers import SensorScorer, Stream, load_scorer, save_sensors_run
+from rnnfast.scoring.scorers import SensorScorer, load_scorer, save_sensors_run
+from rnnfast.scoring.streams import Stream
 from rnnfast.series.scaling import Scaler
 from rnnfast.series.windows import Windows
 from rnnfast.training.loop import fit
@@ -346,3 +347,66 @@ def test_streams_of_devices_go_on_after_a_restart(
 def test_a_stream_needs_a_state(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cell must be recurrent to stream, got: 'mlp'"):
         Stream(SensorScorer.load(saved(tmp_path / "run", cell="mlp")))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cell": "lstm", "num_layers": 2},
+        {"cell": "rnn", "normalise": "residual"},
+        {"cell": "gru", "task": "classify"},
+        {"cell": "gru", "form": "recursive"},
+    ],
+)
+def test_many_devices_are_read_by_their_slots(tmp_path: Path, fields: dict[str, object]) -> None:
+    if "form" in fields:
+        config = WindowConfig(**SHAPE | fields)
+        model = build_window_model(config, 3, (0, 1, 2), seed=4).eval()
+        scorer = SensorScorer(model, INFO, digest="")
+    else:
+        scorer = SensorScorer.load(saved(tmp_path / "run", **fields))
+    stream, devices = Stream(scorer), [f"device {number}" for number in range(9000)]
+    slots = stream.slots(devices)
+    values = torch.randn(3, len(devices), 3).mul(2).add(9).numpy()
+    mixed = np.random.default_rng(0).permutation(len(devices))
+    for step in values[:2]:
+        stream.read_slots(slots[mixed], step[mixed])
+    part = mixed[:100]  # the others have none
+    result = stream.read_slots(slots[part], values[2][part].astype(np.float64))
+    again = stream.read({devices[place]: values[2][place] for place in mixed[100:103]})
+    for place, found in (
+        (part[7], result[7]),
+        (part[99], result[99]),
+        (mixed[101], again[devices[mixed[101]]]),
+    ):
+        with torch.inference_mode():
+            whole = scorer.model(torch.from_numpy(values[:, place])[None])
+            expected = whole.softmax(1) if "task" in fields else scorer.model.raw(whole)
+        assert found == pytest.approx(expected[0].numpy(), rel=1e-4, abs=1e-4)
+
+
+def test_what_is_wrong_with_slots_and_readings_changes_no_state(tmp_path: Path) -> None:
+    stream = Stream(SensorScorer.load(saved(tmp_path / "run", cell="gru")))
+    slots = stream.slots(["a", "b", "a"])
+    assert slots.tolist() == [0, 1, 0]
+    right = series(2).numpy()
+    stream.read_slots(slots[:2], right)
+    before = {device: state[0].clone() for device, state in stream.states.items()}
+    holed = right.copy()
+    holed[1, 2] = np.inf
+    for places, readings, words in (
+        ([0, 2], right, "between 0 and 1, got: 2"),
+        ([-1, 0], right, "between 0 and 1, got: -1"),
+        ([1, 1], right, "got twice: 1"),
+        ([0, 1], holed, "finite, got in row 1"),
+        ([0], right, "one for each slot"),
+        ([0, 1], right[:, :2], "one for each slot"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            stream.read_slots(np.array(places), readings)
+    assert all(torch.equal(state[0], before[device]) for device, state in stream.states.items())
+    assert stream.read({}) == {}
+    with torch.no_grad():
+        stream.model.rnn.weight_hh_l0.add_(1)
+    with pytest.raises(RuntimeError, match="must stay"):
+        stream.read({"a": right[0]})

@@ -13,7 +13,10 @@ import rnnfast
 pytest.importorskip("expecttest", reason="torch's samples need it")
 from torch.testing._internal import common_modules
 
-OURS = {nn.RNN: rnnfast.RNN, nn.GRU: rnnfast.GRU, nn.LSTM: rnnfast.LSTM}
+OURS = {
+    getattr(nn, kind): getattr(rnnfast, kind)
+    for kind in ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
+}
 INFOS = [each for each in common_modules.module_db if each.module_cls in OURS]
 DTYPES = [torch.float32, torch.float64]
 ERROR = common_modules.ModuleErrorEnum
@@ -79,14 +82,20 @@ def test_the_wrong_samples_are_refused_in_the_words_of_torch(
 @pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("weights", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("with_state", [False, True])
-@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("kind", [each.__name__ for each in OURS])
 def test_autocast_on_the_cpu_gives_the_types_of_torch(
     kind: str, with_state: bool, weights: torch.dtype, narrow: torch.dtype
 ) -> None:
-    theirs, ours = (getattr(package, kind)(3, 4, 2, dtype=weights) for package in (nn, rnnfast))
+    layers = () if kind.endswith("Cell") else (2,)
+    theirs, ours = (
+        getattr(package, kind)(3, 4, *layers, dtype=weights) for package in (nn, rnnfast)
+    )
     ours.load_state_dict(theirs.state_dict())
-    x, state = torch.randn(5, 2, 3, dtype=weights), torch.randn(2, 2, 4, dtype=weights)
-    hx = None if not with_state else (state, state) if kind == "LSTM" else state
+    x, state = (
+        torch.randn(*size, 2, n, dtype=weights)
+        for size, n in (((5,) * len(layers), 3), (layers, 4))
+    )
+    hx = None if not with_state else (state, state) if kind.startswith("LSTM") else state
     with torch.autocast("cpu", narrow):
         found = tensors(ours(x, hx))
     exact = tensors(theirs(x, hx))

@@ -27,7 +27,7 @@ struct ForwardPass {
   }
 
   /// Whether the weights are multiplied where they stand.
-  static bool is_direct(const Layer<Real>& f) { return are_few(f.T, f.N) && !f.w_hr; }
+  static bool is_direct(const Layer<Real>& f) { return !f.packed && are_few(f.T, f.N) && !f.w_hr; }
 
   /// The part-th of so many parts, which may be packed at the same time.
   static void pack(const Layer<Real>& f, Real* weights, int64_t part, int64_t parts) {
@@ -206,7 +206,7 @@ struct ForwardPass {
     return is_far<Real>(cell_size(f)) ? least(kGroupRows / 2, f.I / 2) : kTileRows / 2;
   }
 
-  static bool makes_ahead(const Layer<Real>& f) { return f.I >= kLanes<Real> && !is_direct(f); }
+  static bool makes_ahead(const Layer<Real>& f) { return f.T > 1 && f.I >= kLanes<Real> && !is_direct(f); }
 
   /// Makes the input's part of the sums for this step and those after it, while they have few rows; returns
   /// the number of rows made.
@@ -260,7 +260,7 @@ struct ForwardPass {
       if (step.going_on < step.active)
         share(member, step.active - step.going_on, [&](int64_t i) {
           const int64_t r = step.going_on + i;
-          __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Real));
+          if (f.h_n) __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Real));
           if (f.cells.data) __builtin_memcpy(f.c_n + rows.index[r] * f.H, c[r], f.H * sizeof(Real));
         });
     });

@@ -43,12 +43,13 @@ struct Layer {
   Sequence<const Real> input;  // I wide
   const Real* h0;              // [N, P]
   const Real* c0;              // [N, H], null for cells without a cell state
+  bool packed = false;         // the weights were packed before, for many calls, however few vectors this one has
 };
 
 template <typename Real>
 struct Forward : Layer<Real> {
   Sequence<Real> output;   // P wide; zero past a row's length
-  Real* h_n;               // [N, P]
+  Real* h_n;               // [N, P], null where the output is enough
   Real* c_n;               // [N, H], null for cells without a cell state
   Sequence<Real> reserve;  // saved*H wide: what the backward pass needs beside the output; null where it is not kept
   Sequence<Real> cells;    // H wide: the cell states alone, if the rest is to be made again; else null

@@ -26,6 +26,9 @@ from rnnfast.models.window_config import WindowConfig
 from rnnfast.series.scaling import Scaler
 
 State = Any  # what a layer gives beside its output: a tensor, of an LSTM two
+Recurrence = Callable[
+    [Tensor, State], tuple[Tensor, State]
+]  # from input and state to output and state
 
 
 class WindowModel(nn.Module):
@@ -138,15 +141,17 @@ class RecurrentForecaster(WindowModel):
         output, state = self.rnn(prepared)
         return self._ahead(output[:, -1], state, offset, factor)
 
-    def step(self, reading: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def step(
+        self, reading: Tensor, state: State | None = None, recurrence: Recurrence | None = None
+    ) -> tuple[Tensor, State]:
         """Reads one more reading (N, C) of N devices; the forecasts from there, and the new state.
 
         The state is all that is kept of a device. Fed a series from its start, this gives what
-        ``forward`` gives for the whole series so far.
+        ``forward`` gives for the whole series so far. ``recurrence`` is run in the place of the layers.
         """
         require_streams(self.config)
         prepared, offset, factor = self.prepared(reading[:, None])
-        output, state = self.rnn(prepared, state)
+        output, state = (recurrence or self.rnn)(prepared, state)
         return self._ahead(output[:, -1], state, offset, factor), state
 
     def _ahead(self, hidden: Tensor, state: State, offset: Tensor, factor: Tensor) -> Tensor:
@@ -239,10 +244,12 @@ class RecurrentWindowClassifier(WindowModel):
         result: Tensor = self.head(self.dropout(features))
         return result
 
-    def step(self, reading: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def step(
+        self, reading: Tensor, state: State | None = None, recurrence: Recurrence | None = None
+    ) -> tuple[Tensor, State]:
         """Logits after one more reading (N, C), and the new state; see RecurrentForecaster.step."""
         require_streams(self.config)
-        output, state = self.rnn(self.standardised(reading)[:, None], state)
+        output, state = (recurrence or self.rnn)(self.standardised(reading)[:, None], state)
         return self.head(self.dropout(output[:, -1])), state
 
 

@@ -1,6 +1,8 @@
 """The recurrent layers: modules, operators, their plain reference, and what puts them into a model."""
 
 from rnnfast.nn.acceleration import Acceleration, accelerate, restore
+from rnnfast.nn.cells import GRUCell, LSTMCell, RNNCell
+from rnnfast.nn.freezing import Freezing, freeze, unfreeze
 from rnnfast.nn.layers import GRU, LSTM, RNN
 from rnnfast.nn.ops import cpu_target, cpu_targets
 
@@ -9,8 +11,14 @@ __all__ = [
     "LSTM",
     "RNN",
     "Acceleration",
+    "Freezing",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
     "accelerate",
     "cpu_target",
     "cpu_targets",
+    "freeze",
     "restore",
+    "unfreeze",
 ]

@@ -1,15 +1,23 @@
 """What puts the layers of rnnfast into a model of torch's, and takes them out again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from rnnfast.nn import ops
+from rnnfast.nn.cells import GRUCell, LSTMCell, RNNCell
 from rnnfast.nn.layers import GRU, LSTM, RNN
 
-REPLACEMENTS: dict[type[nn.Module], type[nn.Module]] = {nn.RNN: RNN, nn.GRU: GRU, nn.LSTM: LSTM}
+REPLACEMENTS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.RNN: RNN,
+    nn.GRU: GRU,
+    nn.LSTM: LSTM,
+    nn.RNNCell: RNNCell,
+    nn.GRUCell: GRUCell,
+    nn.LSTMCell: LSTMCell,
+}
 """What :func:`accelerate` puts in the place of what."""
 
 _ORIGINALS = {ours: theirs for theirs, ours in REPLACEMENTS.items()}
@@ -81,8 +89,10 @@ def _swap(
     modules = {id(each): each for each in swapped.values()}.values()
     for module in modules:
         module.__class__ = classes[type(module)]
+        module.__dict__.pop("_frozen", None)  # of what freeze packed torch's know nothing
     for module in modules:
-        module._init_flat_weights()  # type: ignore[operator]  # torch's list of them, and on a GPU their place
+        if isinstance(module, nn.RNNBase):
+            module._init_flat_weights()  # torch's list of them, and on a GPU their place
     return Acceleration(tuple(swapped), left)
 
 
@@ -93,13 +103,11 @@ def _why_left(module: nn.Module) -> str | None:
         return _why_not_served(module)
     if kind in _ORIGINALS:
         return None
-    if isinstance(module, nn.RNNCellBase):
-        return "a cell runs one step at a time; rnnfast replaces whole layers"
     if isinstance(module, torch.jit.ScriptModule):
         if getattr(module, "original_name", "") not in _RECURRENT_NAMES:
             return None
         return "it is compiled by TorchScript: call accelerate before, and torch.export instead"
-    if isinstance(module, nn.RNNBase):
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         if isinstance(module, tuple(_ORIGINALS)):
             return None
         if nn.utils.parametrize.is_parametrized(module):
@@ -112,7 +120,12 @@ def _why_left(module: nn.Module) -> str | None:
 
 def _why_not_served(module: nn.Module) -> str | None:
     weights: dict[str, Tensor] = {}
-    for name in module._flat_weights_names:  # type: ignore[union-attr]
+    names: Iterable[str] = (
+        module._flat_weights_names
+        if isinstance(module, nn.RNNBase)
+        else ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ()))
+    )
+    for name in names:
         weights[name] = getattr(module, name, None)  # type: ignore[assignment]
         if not isinstance(weights[name], Tensor):
             ours = REPLACEMENTS[type(module)].__name__

@@ -1,6 +1,5 @@
 """Drop-in replacements for the recurrent layers of ``torch.nn``."""
 
-import warnings
 from typing import Any
 
 import torch
@@ -9,14 +8,13 @@ from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnfast.nn import ops
-
-_TORCH = (nn.RNN, nn.GRU, nn.LSTM)
+from rnnfast.nn.stand_in import StandIn
 
 State = tuple[Tensor, ...]
 """Hidden state, and for an LSTM cell state: (layers * directions, N, width) each."""
 
 
-class Recurrent(nn.RNNBase):
+class Recurrent(StandIn, nn.RNNBase):
     """What the layers share: the stack, both directions, and torch's shapes of input and state.
 
     Each layer is a subclass of torch's as well, so that ``isinstance(layer, torch.nn.LSTM)`` is true.
@@ -26,37 +24,6 @@ class Recurrent(nn.RNNBase):
 
     def flatten_parameters(self) -> None:
         """Nothing to do: the kernels pack the weights themselves. Here because callers of torch.nn call it."""
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script`` compiles instead: torch's layer with the same parameters, since it reads Python."""
-        theirs = next((each for each in _TORCH if type(self).__bases__ == (Recurrent, each)), None)
-        if theirs is None:
-            raise RuntimeError(
-                f"torch.jit.script cannot compile {type(self).__qualname__}, a subclass of a layer of rnnfast: "
-                "derive it from the layer of torch.nn, or use torch.export"
-            )
-        warnings.warn(
-            f"torch.jit.script compiles torch.nn.{theirs.__name__} in the place of "
-            f"rnnfast.{theirs.__name__}, and leaves it in the model: "
-            "call rnnfast.accelerate(model) to go on in Python",
-            stacklevel=2,
-        )
-        twin = theirs.__new__(theirs)
-        twin.__dict__.update(self.__dict__)
-        return twin
-
-    def _as_leaf(self, input: Any, *others: Any) -> Any:
-        """The call as one node of the graph that ``torch.fx`` traces, as it does with torch's layers."""
-        while others and others[-1] is None:
-            others = others[:-1]
-        values = (input, *others, *(others[0] if others and isinstance(others[0], tuple) else ()))
-        tracer: Any = next(each.tracer for each in values if isinstance(each, Proxy))
-        if tracer.root is self:
-            raise NotImplementedError(
-                "rnnfast: torch.fx traces a model that holds a layer, not a layer by itself"
-            )
-        path = tracer.path_of_module(self)
-        return tracer.create_proxy("call_module", path, (input, *others), {})
 
     def _forward(
         self, input: Tensor | PackedSequence, state: State | None, lengths: Tensor | None
@@ -136,7 +103,8 @@ class Recurrent(nn.RNNBase):
         else:
             hx: Any = h0 if c0 is None else (h0, c0)
             self.check_forward_args(input, hx, batch_sizes)
-        output, *last = ops.stack(
+        stack = ops.stack if self._frozen is None else self._frozen.stack_of(self)
+        output, *last = stack(
             self.mode.lower(),
             input,
             h0,

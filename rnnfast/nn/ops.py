@@ -843,7 +843,8 @@ class _Layer(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
         call = dict(zip(_LAYER, arguments, strict=True))
         results = ("output", "h_n", "c_n", "reserve")
-        run = partial(_apply, _Layer)
+        # Beneath the last transform it is a call as any other, without what torch takes to find the rules above.
+        run = partial(_apply, _Layer) if _transformed() else _differentiable
         return transforms.mapped(run, info.batch_size, in_dims, call, results, sums=False)
 
 
@@ -871,12 +872,8 @@ class _LayerBackward(torch.autograd.Function):
         if not seeds:
             return (None,) * len(ctx.call)
         by = [name for name, need in zip(ctx.call, ctx.needs_input_grad, strict=True) if need]
-        found = transforms.pulled(
-            lambda call: transforms.gradients(call, seeds),
-            _recall(ctx),
-            [name for name in by if name not in ("output", "reserve")],
-            seeds,
-        )
+        names = [name for name in by if name not in ("output", "reserve")]
+        found = transforms.pulled(_recall(ctx), names, seeds)
         return tuple(map(found.get, ctx.call))
 
     @staticmethod
@@ -893,7 +890,8 @@ class _LayerBackward(torch.autograd.Function):
         call = dict(zip((*_BACKWARD, "needs"), arguments, strict=True))
         results = tuple(f"grad_{name}" for name in transforms.PRIMALS)
         sums = any(call["needs"][transforms.PRIMALS.index("w_ih") :])
-        run = partial(_apply, _LayerBackward)
+        differentiable = torch.is_grad_enabled() or _transformed()
+        run = partial(_apply, _LayerBackward) if differentiable else _LayerBackward.forward
         return transforms.mapped(run, info.batch_size, in_dims, call, results, sums)
 
 

@@ -1,7 +1,6 @@
 """The mathematics of the layers in a few plain lines of PyTorch: the oracle of every test.
 
-It is slow on purpose: nothing is fused, nothing is skipped. In float64 it is what the kernels are held against, and
-second derivatives are taken of it (:mod:`rnnfast.nn.transforms`).
+It is slow on purpose: nothing is fused, nothing is skipped. In float64 it is what the kernels are held against.
 
 One step of a cell takes x = W_ih x_t + b_ih and h = W_hh h_(t-1) + b_hh, the gates side by side, and the state.
 """
@@ -85,11 +84,13 @@ def layer(
         x = x + b_ih
     state: State = (h0,) if c0 is None else (h0, c0)
     outputs = {}
+    # All at once: the derivative of x[t] would be as long as x, for each of its steps.
+    parts = x.unbind()
     for t in reversed(steps) if reverse else steps:
         h = state[0] @ w_hh.T
         if b_hh is not None:
             h = h + b_hh
-        new = CELLS[cell](x[t], h, state)
+        new = CELLS[cell](parts[t], h, state)
         if w_hr is not None:
             new = (new[0] @ w_hr.T, *new[1:])
         if lengths is None:

@@ -12,6 +12,7 @@ from rnnfast.nn import flops, ops, to_onnx
 from rnnfast.nn.acceleration import restore
 from rnnfast.nn.imports import when_imported
 from rnnfast.nn.layers import Recurrent
+from rnnfast.nn.stand_in import StandIn
 
 
 def prepare() -> None:
@@ -52,7 +53,7 @@ def _have_torch_quantize(quantize: Any) -> None:
 
     @wraps(original)
     def _propagate_qconfig_helper(module: nn.Module, *arguments: Any, **options: Any) -> None:
-        if isinstance(module, Recurrent):
+        if isinstance(module, StandIn):
             restore(module)
         original(module, *arguments, **options)
 

@@ -1,8 +1,9 @@
 """What ``torch.func`` and derivatives beyond the first need of the layer, apart from its operators.
 
-Second derivatives, and derivatives forward, are those of :func:`rnnfast.nn.reference.layer`: T steps of plain torch
-operations over the whole batch. That is exact, can be differentiated on, and is much slower than the kernels; a first
-derivative backward never pays for it.
+Second derivatives, and derivatives forward, are those of torch's own functions
+(:func:`rnnfast.nn.differentiable.layer`), and where those cannot serve the ones of
+:func:`rnnfast.nn.reference.layer`: T steps of plain torch operations over the whole batch. That is exact, can be
+differentiated on, and is slower than the kernels; a first derivative backward never pays for it.
 
 A call is the arguments of an operator by the names that they have in ``csrc/library.cpp``.
 """
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from rnnfast.nn import reference
+from rnnfast.nn import differentiable, reference
 
 PRIMALS = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
 """What a layer is differentiated by, in the order of the operators."""
@@ -37,7 +38,29 @@ Tensors = dict[str, Tensor]
 def outputs(call: Call) -> tuple[Tensor, ...]:
     """The outputs of a call, in operations that can be differentiated as often as one likes."""
     cell = tuple(reference.CELLS)[call["cell"]]
-    return reference.layer(cell, **{name: call[name] for name in (*PRIMALS, *OPTIONS)})
+    given = {name: call[name] for name in (*PRIMALS, *OPTIONS)}
+    return (differentiable if _is_for_torch(given) else reference).layer(cell, **given)
+
+
+def _is_for_torch(given: Call) -> bool:
+    """Whether torch's own functions can serve a call."""
+    if not given["input"].is_cpu:  # those of cuDNN have no second derivative
+        return False
+    if not torch._C._are_functorch_transforms_active():
+        return True
+    # They read the sizes of a packed sequence, which torch.func hides, and write in place, which vmap refuses.
+    is_padded = given["lengths"] is None and given["batch_sizes"] is None
+    return is_padded and not any(map(_is_mapped, given.values()))
+
+
+def _is_mapped(value: Any) -> bool:
+    """Whether a vmap maps a dimension of a tensor, under whatever other transforms."""
+    functorch = torch._C._functorch
+    while isinstance(value, Tensor) and functorch.is_functorch_wrapped_tensor(value):
+        if functorch.is_batchedtensor(value):
+            return True
+        value = functorch.get_unwrapped(value)
+    return False
 
 
 def gradients(call: Call, wanted: Iterable[str]) -> Tensors:
@@ -51,13 +74,43 @@ def gradients(call: Call, wanted: Iterable[str]) -> Tensors:
     return result
 
 
-def pulled(
-    function: Callable[[Call], Any], call: Call, names: Iterable[str], seeds: Any
-) -> Tensors:
-    """The gradients, by what ``names`` says, of the sum of ``seeds`` times what ``function`` makes of a call."""
+def pulled(call: Call, names: Iterable[str], seeds: Tensors) -> Tensors:
+    """The gradients, by what ``names`` says, of the sum of ``seeds`` times the gradients by their primals."""
     chosen = {name: call[name] for name in names}
-    result: Tensors = torch.func.vjp(lambda new: function({**call, **new}), chosen)[1](seeds)[0]
-    return result
+    if torch._C._are_functorch_transforms_active():
+        pull = torch.func.vjp(lambda new: gradients({**call, **new}, seeds), chosen)[1]
+        result: Tensors = pull(seeds)[0]
+        return result
+    # The same by autograd itself, which takes a fraction of the time.
+    differentiable_on = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Each a tensor of its own, though one may stand in two places.
+        leaves = {
+            name: (x.view_as(x) if differentiable_on else x.detach()).requires_grad_()
+            for name, x in {**{name: call[name] for name in seeds}, **chosen}.items()
+        }
+        call = {**call, **leaves}
+        results = outputs(call)
+        pairs = [
+            (y, call[name])
+            for y, name in zip(results, COTANGENTS, strict=False)
+            if call[name] is not None
+        ]
+        first = torch.autograd.grad(
+            [y for y, _ in pairs],
+            [leaves[name] for name in seeds],
+            [g for _, g in pairs],
+            create_graph=True,
+            materialize_grads=True,
+        )
+    found = torch.autograd.grad(
+        first,
+        [leaves[name] for name in chosen],
+        list(seeds.values()),
+        create_graph=differentiable_on,
+        materialize_grads=True,
+    )
+    return dict(zip(chosen, found, strict=True))
 
 
 def pushed(function: Callable[[Call], Any], call: Call, tangents: Tensors) -> Any:
@@ -105,12 +158,10 @@ def mapped(
         for name, dim in zip(call, in_dims, strict=True)
     }
     if sums or call["batch_sizes"] is not None or any(dims[name] is not None for name in WEIGHTS):
-        calls = []
-        for index in range(size):
-            entry = (
-                x if dims[name] is None else x.select(dims[name], index) for name, x in call.items()
-            )
-            calls.append(operator(*entry))
+        entries = (
+            (x,) * size if dims[name] is None else x.unbind(dims[name]) for name, x in call.items()
+        )
+        calls = [operator(*entry) for entry in zip(*entries, strict=True)]
         stacked = [None if x[0] is None else torch.stack(x) for x in zip(*calls, strict=True)]
         return tuple(stacked), tuple(None if x is None else 0 for x in stacked)
 

@@ -3,11 +3,11 @@
 from rnnfast.scoring.scorers import (
     Scorer,
     SensorScorer,
-    Stream,
     load_scorer,
     save_run,
     save_sensors_run,
 )
+from rnnfast.scoring.streams import Stream
 from rnnfast.scoring.word_map import word_map
 
 __all__ = [

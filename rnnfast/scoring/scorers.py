@@ -18,19 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
 from rnnfast.models.texts import RecurrentClassifier, build_model
-from rnnfast.models.windows import (
-    RecurrentForecaster,
-    RecurrentWindowClassifier,
-    WindowModel,
-    build_window_model,
-    require_streams,
-)
+from rnnfast.models.windows import WindowModel, build_window_model
+from rnnfast.nn.freezing import Unchanged, freeze
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.prediction import predict
 from rnnfast.training.run_folder import (
@@ -206,9 +201,18 @@ class Scorer:
             None if why_not(self.model) else FoldedClassifier(cast(RecurrentClassifier, self.model))
         )
 
+    @cached_property
+    def _unchanged(self) -> Unchanged:
+        return Unchanged(dict(self.model.named_parameters()))
+
     def _probabilities(self, ids: Tensor, lengths: Tensor) -> np.ndarray:
+        changed = self._unchanged.first_changed(dict(self.model.named_parameters()))
         if self._folded is None:
             return predict(self.model, ids, lengths)
+        if changed:
+            raise RuntimeError(
+                f"rnnfast: {changed} must stay as the first scores found it, and changed: load the scorer again"
+            )
         # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
         result: np.ndarray = self._folded(ids, lengths).double().sigmoid().float().numpy()
         return result
@@ -252,81 +256,6 @@ class SensorScorer:
         return cls(model, series, _digest(decisive.encode(), weights))
 
 
-class Stream:
-    """Scores readings one at a time; of each device only the hidden state is kept.
-
-    What ``read`` gives is what the model gives for the whole series of the device so far.
-
-    Example:
-        >>> from rnnfast.models import WindowConfig, build_window_model
-        >>> model = build_window_model(WindowConfig(cell="gru", horizon=3), channels=2, targets=(0,))
-        >>> series = SeriesInfo(channels=("pressure", "flow"), targets=("pressure",), step=1_000_000)
-        >>> stream = Stream(SensorScorer(model.eval(), series, digest=""))
-        >>> stream.read({"pump 1": np.array([1.0, 2.0])})["pump 1"].shape  # steps, targets, outputs
-        (3, 1, 1)
-    """
-
-    def __init__(self, scorer: SensorScorer) -> None:
-        """Raises ValueError for a model that cannot go on from a state, with the reason."""
-        if not isinstance(scorer.model, RecurrentForecaster | RecurrentWindowClassifier):
-            raise ValueError(f"cell must be recurrent to stream, got: {scorer.model.config.cell!r}")
-        require_streams(scorer.model.config)
-        self.model, self.digest = scorer.model, scorer.digest
-        self.states: dict[str, tuple[Tensor, ...]] = {}
-        """Of each device the hidden state, and of an LSTM the cell state, (layers, W) each."""
-
-    def read(self, readings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Reads one reading (C,) of each of some devices, all in one step of the model.
-
-        Channels are in the order of the scorer's `series`; features of the calendar are among them,
-        as `rnnfast.series.calendar.calendar_features` gives them.
-
-        Returns of each device its forecasts (H, D, Q) in the units of the readings, or the
-        probabilities (K,) of the labels. Raises ValueError for a reading that is not (C,) or not
-        finite.
-        """
-        for device, reading in readings.items():
-            if np.shape(reading) != (self.model.channels,) or not np.isfinite(reading).all():
-                raise ValueError(
-                    f"readings of {device!r} must be ({self.model.channels},) and finite, "
-                    f"got: {reading}"
-                )
-        batch = torch.from_numpy(np.stack(list(readings.values())).astype(np.float32))
-        shape = self.model.rnn.num_layers, self.model.rnn.hidden_size
-        count = 2 if self.model.config.cell == "lstm" else 1
-        blank = (torch.zeros(shape),) * count
-        kept = [self.states.get(device, blank) for device in readings]
-        before = tuple(torch.stack(each, 1) for each in zip(*kept, strict=True))
-        with torch.inference_mode():
-            output, after = self.model.step(batch, before if count == 2 else before[0])
-            forecast = self.model.config.task == "forecast"
-            result = self.model.raw(output) if forecast else output.softmax(1)
-        parts = after if count == 2 else (after,)
-        for place, device in enumerate(readings):
-            self.states[device] = tuple(each[:, place].clone() for each in parts)
-        return dict(zip(readings, result.numpy(), strict=True))
-
-    def save(self, path: str | Path) -> None:
-        """Writes the states of all devices."""
-        tensors = {
-            f"{part}:{device}": tensor
-            for device, state in self.states.items()
-            for part, tensor in enumerate(state)
-        }
-        data = safetensors.torch.save(tensors, {"model": self.digest})
-        Path(path).write_bytes(data)
-
-    def load(self, path: str | Path) -> None:
-        """Takes up the states that `save` wrote; raises ValueError for those of another model."""
-        with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("model") != self.digest:
-                raise ValueError(f"{path} must hold the states of this model, it does not")
-            states: dict[str, list[Tensor]] = {}
-            for name in sorted(file.keys()):
-                states.setdefault(name.partition(":")[2], []).append(file.get_tensor(name))
-        self.states = {device: tuple(parts) for device, parts in states.items()}
-
-
 def load_scorer(run_dir: str | Path) -> Scorer | SensorScorer:
     """Reads a run's folder, of either kind of model; raises RunFolderError as `Scorer.load`."""
     is_of_sensors = isinstance(read_config(run_dir), SensorsRun)
@@ -349,6 +278,7 @@ def _load_weights(
             f"describe: {error}"
         ) from error
     model.eval()
+    freeze(model)
     return model, weights
 
 
