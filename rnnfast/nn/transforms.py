@@ -37,7 +37,12 @@ Tensors = dict[str, Tensor]
 def outputs(call: Call) -> tuple[Tensor, ...]:
     """The outputs of a call, in operations that can be differentiated as often as one likes."""
     cell = tuple(reference.CELLS)[call["cell"]]
-    return reference.layer(cell, **{name: call[name] for name in (*PRIMALS, *OPTIONS)})
+    primals = {name: call[name] for name in PRIMALS}
+    dtype = call["input"].dtype
+    if dtype in (torch.bfloat16, torch.float16):  # with sums in float32, as the kernels have them
+        primals = {name: None if x is None else x.float() for name, x in primals.items()}
+    results = reference.layer(cell, **primals, **{name: call[name] for name in OPTIONS})
+    return tuple(each.to(dtype) for each in results)
 
 
 def gradients(call: Call, wanted: Iterable[str]) -> Tensors:
