@@ -529,8 +529,9 @@ def _allows_bf16() -> bool:
 
 
 def _switched_to_bf16() -> bool:
-    own = torch.backends.mkldnn
-    return "bf16" in (own.matmul.fp32_precision, own.rnn.fp32_precision)
+    """What ``torch.backends.mkldnn.matmul.fp32_precision`` and that of ``rnn`` say, 16 us a call faster."""
+    precision = torch._C._get_fp32_precision_getter
+    return precision("mkldnn", "matmul") == "bf16" or precision("mkldnn", "rnn") == "bf16"
 
 
 # What torch.compiler.assume_constant_result sets; it would load the compiler as well, which takes as long as torch.
