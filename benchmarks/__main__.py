@@ -14,11 +14,22 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import isolation, machine, memory, peers, recompute, results, rows, scaling, tables
+from benchmarks import (
+    isolation,
+    machine,
+    memory,
+    peers,
+    precision,
+    recompute,
+    results,
+    rows,
+    scaling,
+    tables,
+)
 from benchmarks.cases import BATCH_1, GATES, GRID, MODES, Shape, shape_of
 from benchmarks.parity import MismatchError
 
-PARTS = ("rows", "scaling", "memory", "recompute")
+PARTS = ("rows", "precision", "scaling", "memory", "recompute")
 RESULTS = isolation.ROOT / "benchmarks" / "results"
 QUICK = (Shape(32, 8, 16, 32), Shape(64, 16, 32, 32), Shape(64, 1, 16, 32))
 
@@ -72,6 +83,17 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
             )
             report["rows"].append(table)
             _show(console, tables.of_rows(table))
+    if "precision" in parts:
+        for cell in options.cells:
+            table = isolation.call(
+                precision.measure,
+                1,
+                cell=cell,
+                modes=[mode for mode in precision.MODES if mode in options.modes],
+                shapes=[shape for shape in options.shapes if shape not in BATCH_1],
+                rounds=rounds,
+            )
+            report["precision"].append(table)
     if "scaling" in parts:
         for cell in options.cells:
             report["scaling"] += isolation.call(

@@ -17,7 +17,8 @@ def closing_tables(report: dict[str, Any]) -> list[Table]:
         "memory": tables.of_memory,
         "recompute": tables.of_recompute,
     }
-    found = [table(report[part]) for part, table in parts.items() if report[part]]
+    found = [tables.of_precision(table) for table in report["precision"]]
+    found += [table(report[part]) for part, table in parts.items() if report[part]]
     return [*found, tables.of_bars(bars.verdicts(report))]
 
 
@@ -42,7 +43,8 @@ def markdown(report: dict[str, Any]) -> str:
     sections = [
         "# Measured on the CPU",
         machine_line(report["machine"]),
-        "float32. Medians of interleaved runs in one process for each cell and number of threads; means are geometric, "
+        "float32 unless a table says otherwise. Medians of interleaved runs in one process for each cell and number of "
+        "threads; means are geometric, "
         "over the grid, with the bar beside them. Packed: lengths uniform in 1..T, the share of the peak counted on "
         "real tokens.",
     ]

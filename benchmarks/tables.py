@@ -1,10 +1,11 @@
 """The report as tables, once: for the terminal by rich, for the README as Markdown."""
 
+from statistics import geometric_mean
 from typing import Any, NamedTuple
 
 from rich.table import Table as RichTable
 
-from benchmarks import bars
+from benchmarks import bars, precision
 from benchmarks.bars import Verdict
 from benchmarks.cases import MODES
 from benchmarks.figures import (
@@ -96,6 +97,25 @@ def _mean_line(table: dict[str, Any], mode: str, one_row: bool) -> Line:
 
 def _beside(reached: str, verdict: Verdict | None) -> str:
     return reached if verdict is None else f"{reached} (bar {verdict.bar}: {_yes(verdict.holds)})"
+
+
+def of_precision(table: dict[str, Any]) -> Table:
+    """One of `benchmarks.precision`: a section for each mode, with geometric means over its shapes."""
+    others = (precision.OWN_FLOAT32, precision.IN_BFLOAT16, precision.AUTOCAST)
+    sections = []
+    for mode in precision.MODES:
+        lines: list[Line] = [(mode, *[""] * (len(others) + 1))]
+        ratios = []
+        for row in (row for row in table["rows"] if row["mode"] == mode):
+            seconds = {name: timing["median"] for name, timing in row["seconds"].items()}
+            ratios.append([seconds[name] / seconds[precision.OURS] for name in others])
+            shown = map(bars.times, ratios[-1])
+            lines.append((f"  {_shape(row)[1:-1]}", milliseconds(seconds[precision.OURS]), *shown))
+        means = (geometric_mean(column) for column in zip(*ratios, strict=True))
+        if ratios:
+            sections.append([*lines, ("  geometric mean", "", *map(bars.times, means))])
+    title = f"{table['cell']}, bfloat16, target {table['target']}, 1 thread"
+    return Table(title, ("T, N, I, H", "time", *(f"x {name}" for name in others)), sections)
 
 
 def of_scaling(found: list[dict[str, Any]]) -> Table:

@@ -332,3 +332,15 @@ def test_the_floor_is_the_larger_of_operations_and_bytes() -> None:
     found = {"precision": "bf16", "operations": 50, "bytes": 60}
     for rate, seconds in ((5, 10), (500, 6)):
         assert cuda.floor(found, {"operations": {"bf16": rate}, "bytes": 10}) == seconds
+
+
+def test_bfloat16_beside_float32_and_torch(tmp_path: Path) -> None:
+    run = ["--quick", "--cells", "GRU", "--parts", "precision", "--rounds", "2", "--peers"]
+    assert main([*run, "--output", str(tmp_path)]) == 0
+    (table,) = json.loads((tmp_path / "cpu.json").read_text())["precision"]
+    assert table["cell"] == "GRU"
+    assert {row["mode"] for row in table["rows"]} == {"forward", "training"}
+    for row in table["rows"]:
+        assert row["largest_difference"]["rnnfast float32"] == 0
+        assert 0 < row["largest_difference"]["rnnfast bfloat16"] < 0.1
+    assert "GRU, bfloat16" in (tmp_path / "cpu.md").read_text()

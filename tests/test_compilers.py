@@ -79,7 +79,7 @@ each_compiler = pytest.mark.parametrize(
 def test_every_target_of_this_machine_is_right(compiler: str | None, package: str) -> None:
     compiler = require_compiler(compiler, package)
     result = run(compile_checker(compiler, "c++20", KERNELS))
-    assert targets_found_right(result) == rnnfast.cpu_targets()
+    assert sorted(targets_found_right(result)) == sorted(rnnfast.cpu_targets())
 
 
 @each_compiler
@@ -96,6 +96,6 @@ def test_the_text_kernel_is_right(compiler: str | None, package: str) -> None:
 def test_64_bit_arm_is_right_in_an_emulator() -> None:
     assert QEMU
     result = run(QEMU, compile_checker(CROSS, "c++20", KERNELS, "-static"))
-    assert targets_found_right(result) == ("neon", "generic")
+    assert targets_found_right(result) == ("neon", "generic", "amx_emulated")
     result = run(QEMU, compile_checker(CROSS, "c++17", TEXT, "-static"))
     assert (result.returncode, result.stdout) == (0, "right\n")

@@ -27,8 +27,13 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
             for mine, right in zip(*results):
                 error = ((mine - right).abs().max() / right.abs().max().clamp(min=1)).item()
                 assert error < tolerance, (cell, dtype, steps, batch, inputs, hidden, error)
-print(ops.cpu_target(), ops.cpu_target_ran())
+ran = ops.cpu_target_ran()
+rnnfast.RNN(3, 4, dtype=torch.bfloat16)(torch.randn(2, 9, 3, dtype=torch.bfloat16))
+print(ops.cpu_target(), ran, ops.cpu_target_ran())
 """
+
+BASES = {"amx": "avx512", "avx512_bf16": "avx512", "amx_emulated": "generic"}
+"""What computes float32 and float64 where a target is one for bfloat16."""
 
 
 def run(target: str) -> subprocess.CompletedProcess[str]:
@@ -37,19 +42,22 @@ def run(target: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("target", ["avx512", "avx2", "neon", "generic"])
+@pytest.mark.parametrize(
+    "target", ["amx", "avx512_bf16", "avx512", "avx2", "neon", "generic", "amx_emulated"]
+)
 def test_a_forced_target_is_the_one_that_runs(target: str) -> None:
     if target not in rnnfast.cpu_targets():
         pytest.skip(f"this machine has no {target}")
     result = run(target)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == [target, target]
+    assert result.stdout.split() == [target, BASES.get(target, target), target]
 
 
 def test_the_first_available_target_is_the_default() -> None:
     result = run("")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == [rnnfast.cpu_targets()[0]] * 2
+    first = rnnfast.cpu_targets()[0]
+    assert result.stdout.split() == [first, BASES.get(first, first), first]
 
 
 def test_a_target_that_is_not_there_is_an_error_with_the_names_of_those_that_are() -> None:

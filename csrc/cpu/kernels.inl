@@ -1,17 +1,6 @@
-// Everything that is compiled once per target, in order. Included inside the target's region and an anonymous
-// namespace, after kName, kVectorBytes, kTileRows, kTileVectors and what targets/portable.inl declares.
-// clang-format off
-#include "cpu/vec.inl"
-#include "cells/cells.h"
-#include "cpu/tile.inl"
-#include "cpu/pack.inl"
-#include "cpu/dot.inl"
-#include "cpu/steps.inl"
-#include "cpu/product.inl"
-#include "cpu/forward.inl"
-#include "cpu/backward.inl"
-#include "cpu/pooled.inl"
-// clang-format on
+// Everything that is compiled once per target. Included where passes.inl is, by the targets that have kernels of
+// their own in every precision.
+#include "cpu/passes.inl"
 
 template <typename Cell, typename Real>
 constexpr Kernels<Real> kKernels = {

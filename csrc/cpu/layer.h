@@ -10,6 +10,23 @@
 
 namespace rnnfast::cpu {
 
+/// A number of 16 bits: the upper half of a float.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+/// What sums, packed weights and working memory are made of.
+template <typename Real>
+struct WorkOf {
+  typedef Real type;
+};
+template <>
+struct WorkOf<BFloat16> {
+  typedef float type;
+};
+template <typename Real>
+using Work = typename WorkOf<Real>::type;
+
 /// The vectors of a padded or packed sequence, addressed by time step and batch row.
 template <typename Real>
 struct Sequence {
@@ -99,26 +116,29 @@ struct Kernels {
 
   int64_t (*forward_weights_size)(const Layer<Real>&);
   /// Packing and reducing are cut into parts, which may run at the same time.
-  void (*pack_forward)(const Layer<Real>&, Real* weights, int64_t part, int64_t parts);
+  void (*pack_forward)(const Layer<Real>&, Work<Real>* weights, int64_t part, int64_t parts);
   int64_t (*forward_scratch_size)(const Layer<Real>&);
   /// Returns the name of the target that this very code was compiled for. With a member, the group's work is shared
   /// with the rest of its team, which is given the same weights, group and scratch.
-  const char* (*forward)(const Forward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
+  const char* (*forward)(const Forward<Real>&, const Work<Real>* weights, const RowGroup&, Work<Real>* scratch,
+                         Member*);
 
   int64_t (*backward_weights_size)(const Backward<Real>&);
-  void (*pack_backward)(const Backward<Real>&, Real* weights, int64_t part, int64_t parts);
+  void (*pack_backward)(const Backward<Real>&, Work<Real>* weights, int64_t part, int64_t parts);
   int64_t (*backward_scratch_size)(const Backward<Real>&, bool team);
   /// Numbers at the head of the scratch that must be zero before its first group.
   int64_t (*backward_zeros)(const Backward<Real>&);
   /// Adds the group's share of the weight gradients to the scratch.
-  const char* (*backward)(const Backward<Real>&, const Real* weights, const RowGroup&, Real* scratch, Member*);
+  const char* (*backward)(const Backward<Real>&, const Work<Real>* weights, const RowGroup&, Work<Real>* scratch,
+                          Member*);
   /// Sums the threads' scratch in order, so that the result is the same bit for bit at a given number of threads.
-  void (*reduce)(const Backward<Real>&, Real* const* scratch, int threads, int64_t part, int64_t parts);
+  void (*reduce)(const Backward<Real>&, Work<Real>* const* scratch, int threads, int64_t part, int64_t parts);
 
+  // Null for bfloat16.
   int64_t (*pooled_weights_size)(const Pooled<Real>&);
-  void (*pack_pooled)(const Pooled<Real>&, Real* weights, int64_t part, int64_t parts);
+  void (*pack_pooled)(const Pooled<Real>&, Work<Real>* weights, int64_t part, int64_t parts);
   int64_t (*pooled_scratch_size)(const Pooled<Real>&);
-  const char* (*pooled)(const Pooled<Real>&, const Real* weights, const RowGroup&, Real* scratch);
+  const char* (*pooled)(const Pooled<Real>&, const Work<Real>* weights, const RowGroup&, Work<Real>* scratch);
 };
 
 /// The most rows a group may have: its vectors of one time step stay in the L2 cache beside the weights.

@@ -145,12 +145,12 @@ FourTensors forward(const Call<Real>& a, int64_t keep) {
                         data<Real>(c_n),
                         kept.all ? sequence<Real>(a.layout, reserve) : Sequence<Real>{},
                         kept.cells ? sequence<Real>(a.layout, reserve) : Sequence<Real>{}};
-  run<Real>(a.plan(),
-            {kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
-             [&](Real* weights, int64_t part, int64_t parts) { kernels.pack_forward(f, weights, part, parts); },
-             [&](const Real* weights, const RowGroup& group, Real* scratch, Member* member) {
-               return kernels.forward(f, weights, group, scratch, member);
-             }});
+  run<Work<Real>>(a.plan(), {kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
+                             [&](Work<Real>* weights, int64_t part, int64_t parts) {
+                               kernels.pack_forward(f, weights, part, parts);
+                             },
+                             [&](const Work<Real>* weights, const RowGroup& group, Work<Real>* scratch,
+                                 Member* member) { return kernels.forward(f, weights, group, scratch, member); }});
   return {output, h_n, c_n, reserve};
 }
 
@@ -183,13 +183,13 @@ EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradie
                          data<Real>(grad_b_hh),
                          state_gradient,
                          plan.shares.threads() == 1 && plan.shares.groups(0).size() == 1};
-  run<Real>(plan,
-            {kernels.backward_weights_size(b), kernels.backward_scratch_size(b, plan.team), kernels.backward_zeros(b),
-             [&](Real* weights, int64_t part, int64_t parts) { kernels.pack_backward(b, weights, part, parts); },
-             [&](const Real* weights, const RowGroup& group, Real* scratch, Member* member) {
+  run<Work<Real>>(
+      plan, {kernels.backward_weights_size(b), kernels.backward_scratch_size(b, plan.team), kernels.backward_zeros(b),
+             [&](Work<Real>* weights, int64_t part, int64_t parts) { kernels.pack_backward(b, weights, part, parts); },
+             [&](const Work<Real>* weights, const RowGroup& group, Work<Real>* scratch, Member* member) {
                return kernels.backward(b, weights, group, scratch, member);
              },
-             [&](Real* const* scratch, int shares, int64_t part, int64_t parts) {
+             [&](Work<Real>* const* scratch, int shares, int64_t part, int64_t parts) {
                kernels.reduce(b, scratch, shares, part, parts);
              }});
   if (!state_gradient) grad_h0 = a.empty(none);
@@ -199,8 +199,9 @@ EightTensors backward(const Call<Real>& a, const Given& given, bool input_gradie
 template <typename Real>
 Call<Real> call(int64_t cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
                 const Tensor& w_hh, const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,
-                const OptionalTensor& lengths, const OptionalTensor& batch_sizes, bool batch_first, bool reverse) {
-  const Kernels<Real>& kernels = kernels_of<Real>(cell);
+                const OptionalTensor& lengths, const OptionalTensor& batch_sizes, bool batch_first, bool reverse,
+                bool narrow) {
+  const Kernels<Real>& kernels = kernels_of<Real>(cell, narrow);
   return {kernels,
           {cell,
            {kernels.gates, kernels.saved, kernels.has_c},
@@ -218,17 +219,24 @@ Call<Real> call(int64_t cell, const Tensor& input, const Tensor& h0, const Optio
            reverse}};
 }
 
+/// What run makes with the numbers of that type.
+template <typename Run>
+auto by_type(ScalarType type, const Run& run) {
+  if (type == ScalarType::BFloat16) return run(BFloat16{});
+  check_type(type);
+  return type == ScalarType::Float ? run(float{}) : run(double{});
+}
+
 FourTensors layer(int64_t cell, const Tensor& input, const Tensor& h0, const OptionalTensor& c0, const Tensor& w_ih,
                   const Tensor& w_hh, const OptionalTensor& b_ih, const OptionalTensor& b_hh,
                   const OptionalTensor& w_hr, const OptionalTensor& lengths, const OptionalTensor& batch_sizes,
-                  bool batch_first, bool reverse, int64_t keep, bool /*tf32*/) {
+                  bool batch_first, bool reverse, int64_t keep, bool narrow) {
   const auto run = [&](auto real) {
     return forward(call<decltype(real)>(cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes,
-                                        batch_first, reverse),
+                                        batch_first, reverse, narrow),
                    keep);
   };
-  check_type(input.scalar_type());
-  return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
+  return by_type(input.scalar_type(), run);
 }
 
 EightTensors layer_backward(int64_t cell, const OptionalTensor& grad_output, const OptionalTensor& grad_h_n,
@@ -237,14 +245,13 @@ EightTensors layer_backward(int64_t cell, const OptionalTensor& grad_output, con
                             const OptionalTensor& b_ih, const OptionalTensor& b_hh, const OptionalTensor& w_hr,
                             const Tensor& output, const Tensor& reserve, const OptionalTensor& lengths,
                             const OptionalTensor& batch_sizes, bool batch_first, bool reverse, bool input_gradient,
-                            bool /*tf32*/, bool state_gradient) {
+                            bool narrow, bool state_gradient) {
   const auto run = [&](auto real) {
     const auto a = call<decltype(real)>(cell, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths, batch_sizes,
-                                        batch_first, reverse);
+                                        batch_first, reverse, narrow);
     return backward(a, {a, output, reserve, grad_output, grad_h_n, grad_c_n}, input_gradient, state_gradient);
   };
-  check_type(input.scalar_type());
-  return input.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});
+  return by_type(input.scalar_type(), run);
 }
 
 /// Of one thread: the median over short slices, which an interruption does not move, nor a clock that is higher at

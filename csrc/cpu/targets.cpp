@@ -10,18 +10,21 @@ namespace {
 // Best first.
 const Target* const kTargets[] = {
 #if defined(__x86_64__)
-    &kAvx512,
-    &kAvx2,
+    &kAmx,     &kAvx512Bf16,  &kAvx512, &kAvx2,
 #elif defined(__aarch64__)
     &kNeon,
 #endif
-    &kGeneric,
+    &kGeneric, &kAmxEmulated,
 };
+
+bool preferred(const Target& target) { return !target.preferred || target.preferred(); }
 
 const Target& choose() {
   const char* forced = std::getenv("RNNFAST_CPU_TARGET");
+  const bool any = !forced || !*forced;
   for (const Target* candidate : kTargets)
-    if (candidate->available() && (!forced || !*forced || std::string(forced) == candidate->name)) return *candidate;
+    if (candidate->available() && (any ? preferred(*candidate) : std::string(forced) == candidate->name))
+      return *candidate;
   throw std::runtime_error("RNNFAST_CPU_TARGET must be one of the targets that this machine has (" +
                            available_targets() + "), got: " + forced);
 }
@@ -37,8 +40,10 @@ const Target& target() {
 
 std::string available_targets() {
   std::string names;
-  for (const Target* candidate : kTargets)
-    if (candidate->available()) names += (names.empty() ? "" : ", ") + std::string(candidate->name);
+  for (const bool wanted : {true, false})
+    for (const Target* candidate : kTargets)
+      if (candidate->available() && preferred(*candidate) == wanted)
+        names += (names.empty() ? "" : ", ") + std::string(candidate->name);
   return names;
 }
 

@@ -7,16 +7,20 @@
 namespace rnnfast::cpu {
 
 inline void check_type(ScalarType type) {
-  RNNFAST_CHECK(type == ScalarType::Float || type == ScalarType::Double,
-                "the CPU computes in float32 or float64; convert input and weights to one of them");
+  RNNFAST_CHECK(
+      type == ScalarType::Float || type == ScalarType::Double,
+      "the CPU computes in float32, float64 or, but for pooled, bfloat16; convert input and weights to one of them");
 }
 
+/// narrow: products of float32 may be those of bfloat16.
 template <typename Real>
-const Kernels<Real>& kernels_of(int64_t cell) {
+const Kernels<Real>& kernels_of(int64_t cell, bool narrow = false) {
   check_cell(cell);
   const Target& chosen = target();
-  if constexpr (sizeof(Real) == sizeof(float))
-    return *chosen.f32(kCells[cell]);
+  if constexpr (sizeof(Real) == sizeof(BFloat16))
+    return *chosen.bf16(kCells[cell]);
+  else if constexpr (sizeof(Real) == sizeof(float))
+    return *(narrow && chosen.f32_narrow ? chosen.f32_narrow : chosen.f32)(kCells[cell]);
   else
     return *chosen.f64(kCells[cell]);
 }

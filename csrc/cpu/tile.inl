@@ -2,7 +2,8 @@
 //
 // A matrix is packed as panels of columns, row by row: [depth][width]. A panel is kTileVectors vectors wide; the last
 // one may be half of that, or one vector. A tile is M rows by P panels of V vectors whose sums stay in registers. Rows
-// are pointers, so that they may come from anywhere: no gathering, no copies.
+// are pointers, so that they may come from anywhere: no gathering, no copies. Where products are made by tile registers
+// (kTiles), rows are operands of narrow/numbers.inl, a constant distance apart.
 
 template <typename Real>
 constexpr int kPanel = kTileVectors * kLanes<Real>;
@@ -65,7 +66,7 @@ RNNFAST_INLINE void multiply(const Real* const* rows, int64_t first, const Real*
     RNNFAST_UNROLL
     for (int m = 0; m < M; ++m) {
       RNNFAST_UNROLL
-      for (int v = 0; v < P * V; ++v) sums[m][v] += row[m][k * step] * columns[v];
+      for (int v = 0; v < P * V; ++v) add_products(sums[m][v], row[m] + k * step, columns[v]);
     }
   }
 }
@@ -120,6 +121,12 @@ __attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t be
 template <int M, int P, int V, bool set, typename Real>
 void add_product(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows, int64_t blocks,
                  int64_t depth, const Real* panel, int64_t panel_stride, bool far) {
+  if constexpr (kTiles) {
+    for (int64_t block = 0; block < blocks; ++block)
+      add_tiles<M, V, set>(at + block * M * kWidth<P, V, Real>, begin, rows[block * M],
+                           rows[block * M + 1] - rows[block * M], depth, panel);
+    return;
+  }
   int64_t first = 0;
   do {
     const int64_t some = least(kChain, depth - first);
@@ -180,6 +187,16 @@ void run_tiles_of(int64_t height, const Tile& tile, int64_t row, int64_t blocks,
   if (blocks > 0) run_tiles<M>(tile, row, blocks, column, end);
 }
 
+/// Columns [column, end) of the rows [row, row + rows), and of some behind them, in tiles of one or two registers'
+/// rows. What a Tile makes of rows that are not there, it leaves out.
+template <typename Tile>
+void cover_by_tiles(const Tile& tile, int64_t row, int64_t rows, int64_t column, int64_t end) {
+  constexpr int half = kTileRows / 2;
+  const int64_t pairs = (rows + half - 1) / kTileRows, paired = pairs * kTileRows;
+  if (pairs > 0) run_tiles<kTileRows>(tile, row, pairs, column, end);
+  if (paired < rows) run_tiles<half>(tile, row + paired, 1, column, end);
+}
+
 /// Columns [column, end) of the rows [row, row + rows), in tiles whose heights differ by one at most: 64 rows are nine
 /// sixes and two fives rather than ten sixes and a four.
 template <typename Tile>
@@ -201,13 +218,21 @@ void share(Member* member, int64_t items, const Run& run) {
   for (int64_t item = 0; item < items; ++item) run(item);
 }
 
+/// Columns [column, end) of some rows.
+template <typename Tile>
+void cover_some(const Tile& tile, int64_t row, int64_t rows, int64_t column, int64_t end) {
+  if constexpr (kTiles)
+    cover_by_tiles(tile, row, rows, column, end);
+  else
+    cover_columns(tile, row, rows, column, end);
+}
+
 /// All columns of some rows; each panel is an item of a team.
 template <typename Tile>
 void cover(Member* member, const Tile& tile, int64_t row, int64_t rows, int64_t columns) {
   constexpr int64_t width = kPanel<typename Tile::Element>;
   if (rows <= 0) return;
-  if (!member) return cover_columns(tile, row, rows, 0, columns);
-  member->share(divide_up(columns, width), [&](int64_t item) {
-    cover_columns(tile, row, rows, item * width, least(columns, (item + 1) * width));
-  });
+  if (!member) return cover_some(tile, row, rows, 0, columns);
+  member->share(divide_up(columns, width),
+                [&](int64_t item) { cover_some(tile, row, rows, item * width, least(columns, (item + 1) * width)); });
 }

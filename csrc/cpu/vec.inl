@@ -6,6 +6,10 @@ struct VecOf {
   typedef Real type __attribute__((vector_size(kVectorBytes)));
 };
 
+/// Numbers of 16 bits are widened to float as they are loaded.
+template <>
+struct VecOf<BFloat16> {};
+
 template <typename Real>
 using Vec = typename VecOf<Real>::type;
 
@@ -37,6 +41,33 @@ RNNFAST_INLINE void store_some(Real* to, Vec<Real> v, int64_t count) {
     store(to, v);
   else
     store_first(to, v, count);
+}
+
+typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
+
+RNNFAST_INLINE Halves bits_of(const BFloat16* from, int64_t count) {
+  Halves bits;
+  if (count == kLanes<float>)
+    __builtin_memcpy(&bits, from, sizeof bits);
+  else
+    bits = load_first(from, count);
+  return bits;
+}
+
+RNNFAST_INLINE Vec<float> widened(Halves bits) { return (Vec<float>)(__builtin_convertvector(bits, Bits) << 16); }
+
+template <bool whole = false>
+RNNFAST_INLINE Vec<float> load_some(const BFloat16* from, int64_t count) {
+  return widened(bits_of(from, whole ? kLanes<float> : count));
+}
+
+template <bool whole = false>
+RNNFAST_INLINE void store_some(BFloat16* to, Vec<float> v, int64_t count) {
+  const Halves bits = narrowed(v);
+  if (whole || count == kLanes<float>)
+    __builtin_memcpy(to, &bits, sizeof bits);
+  else
+    store_first(to, bits, count);
 }
 
 /// The constants of exp for one floating-point type.
@@ -121,7 +152,25 @@ RNNFAST_INLINE Vec<Real> sigmoid_of(Vec<Real> x) {
   return 1 / (e.power * e.expm1 + (e.power + 1));
 }
 
-RNNFAST_INLINE Vec<float> tanh(Vec<float> x) { return tanh_of<float>(x); }
+/// exp(scale x) by a polynomial, 2^-12 of it away at most, and its distance from 1 by 2^-11 of that. NaN goes through.
+RNNFAST_INLINE Vec<float> rough_exp(float scale, Vec<float> x) {
+  using E = Exp<float>;
+  // 1. scale x = (n + f) ln 2 with |f| <= 1/2; n, and the bias of an exponent, stand in the low bits of `shifted`
+  const Vec<float> y = within<float>(126, x * (scale * 1.44269504f));
+  const Vec<float> shifted = y + (E::round + E::bias), f = y - (shifted - (E::round + E::bias));
+  // 2. 2^f = 1 + f (a minimax polynomial)
+  const Vec<float> power = ((0.0555039f * f + 0.24202876f) * f + 0.6931783f) * f + 1;
+  return power * (Vec<float>)((Bits)shifted << E::mantissa);
+}
+
+/// Within 2^-11 of their value, where all that is made of them is rounded to 8 bits (kPack == 2).
+RNNFAST_INLINE Vec<float> rough_tanh(Vec<float> x) {
+  const Vec<float> e = rough_exp(2, x);
+  return (e - 1) * rough_inverse(e + 1);
+}
+RNNFAST_INLINE Vec<float> rough_sigmoid(Vec<float> x) { return rough_inverse(rough_exp(-1, x) + 1); }
+
+RNNFAST_INLINE Vec<float> tanh(Vec<float> x) { return kPack == 2 ? rough_tanh(x) : tanh_of<float>(x); }
 RNNFAST_INLINE Vec<double> tanh(Vec<double> x) { return tanh_of<double>(x); }
-RNNFAST_INLINE Vec<float> sigmoid(Vec<float> x) { return sigmoid_of<float>(x); }
+RNNFAST_INLINE Vec<float> sigmoid(Vec<float> x) { return kPack == 2 ? rough_sigmoid(x) : sigmoid_of<float>(x); }
 RNNFAST_INLINE Vec<double> sigmoid(Vec<double> x) { return sigmoid_of<double>(x); }

@@ -126,15 +126,17 @@ class Recurrent(StandIn, nn.RNNBase):
     ) -> tuple[torch.dtype, torch.dtype]:
         """In what to compute under autocast, and what the results are, as torch.nn has it there.
 
-        The results are narrow, and on a GPU all that leads to them.
+        The results are narrow, and so is all that leads to them but for float16 on the CPU. A GRU's h_t is a mean of
+        h_(t-1) and what is narrow: the results are as wide as that, and where they are float32 its products are narrow.
         """
         narrow = torch.get_autocast_dtype(input.device.type)
         if input.is_cuda:
             return narrow, narrow
-        if self.mode == "GRU":  # h_t is a mean of h_(t-1) and what is narrow
+        result = narrow
+        if self.mode == "GRU":
             before = input if state is None else state[0]
-            return torch.float32, torch.promote_types(narrow, before.dtype)
-        return torch.float32, narrow
+            result = torch.promote_types(narrow, before.dtype)
+        return (narrow if result == torch.bfloat16 else torch.float32), result
 
     def _check_options(self, state: State | None) -> None:
         """What torch refuses not before the layer is called."""
@@ -178,8 +180,8 @@ class RNN(Recurrent, nn.RNN):
     """A stack of Elman layers, ``h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)``: a drop-in for :class:`torch.nn.RNN`.
 
     Same arguments, same parameters under the same names, same results; see there. Beside that, ``forward`` takes
-    ``lengths``, which makes padding free without packing. float16 and bfloat16 are computed in float32 on the CPU; a
-    GPU multiplies them as they are, with sums in float32.
+    ``lengths``, which makes padding free without packing. float16 and bfloat16 are multiplied as they are, with sums in
+    float32, but for float16 on the CPU, which is computed in float32.
 
     Args:
         input_size: features of a time step, I.

@@ -22,15 +22,14 @@ _NUMBERS = {cell: number for number, cell in enumerate(CELLS)}
 """What the operators call them."""
 
 COMPUTED_DTYPES = (torch.float32, torch.float64)
-"""What the CPU computes in; float16 and bfloat16 are computed in float32 and rounded at the end."""
+"""What the kernels compute in as it is. bfloat16 is multiplied with sums in float32; on the CPU float16 is computed in
+float32 and rounded at the end.
+"""
 
 _HAS_CUDA = torch._C._dispatch_has_kernel_for_dispatch_key("rnnfast::layer", "CUDA")
 """Whether the extension was compiled with the kernels for GPUs."""
 
 _NARROW_DTYPES = (torch.float16, torch.bfloat16)
-
-_NARROW_DEVICES = ("cuda",)
-"""Those whose kernels take narrow numbers as they are, with sums in float32."""
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -106,7 +105,7 @@ def layer(
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
     transformed = _transformed()
     keep = _CELLS_IF_NEEDED if recompute else _ALL_IF_NEEDED
-    tf32 = input.is_cuda and _allows_tf32()
+    tf32 = _may_round(input)
     arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep, tf32)
     if transformed:
         output, h_n, c_n, _ = _apply(_Layer, *_settled(arguments, torch.is_grad_enabled()))
@@ -183,7 +182,7 @@ def stack(
         directions,
         (lengths, batch_sizes, batch_first),
         keep,
-        input.is_cuda and _allows_tf32(),
+        _may_round(input),
     )
     if torch.is_grad_enabled():
         flat = (*h0s, *c0s, *(each for place in weights for each in place))
@@ -515,8 +514,29 @@ def _allows_tf32() -> bool:
     return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 
+def _may_round(input: Tensor) -> bool:
+    """Whether products of float32 may be those of fewer bits: TF32 on a GPU, bfloat16 on the CPU."""
+    if input.dtype != torch.float32:
+        return False
+    return _allows_tf32() if input.is_cuda else _allows_bf16()
+
+
+def _allows_bf16() -> bool:
+    """Whether the CPU may multiply float32 as bfloat16: under autocast, or by torch's switches of its own products."""
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return _switched_to_bf16()
+
+
+def _switched_to_bf16() -> bool:
+    """What ``torch.backends.mkldnn.matmul.fp32_precision`` and that of ``rnn`` say, 16 us a call faster."""
+    precision = torch._C._get_fp32_precision_getter
+    return precision("mkldnn", "matmul") == "bf16" or precision("mkldnn", "rnn") == "bf16"
+
+
 # What torch.compiler.assume_constant_result sets; it would load the compiler as well, which takes as long as torch.
 _allows_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_switched_to_bf16._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _transformed() -> bool:
@@ -537,7 +557,7 @@ def _is_traced() -> bool:
 
 def _is_narrow(input: Tensor) -> bool:
     """Whether the numbers are computed in float32 and rounded at the end."""
-    return input.dtype in _NARROW_DTYPES and input.device.type not in _NARROW_DEVICES
+    return input.dtype == torch.float16 and not input.is_cuda
 
 
 def _check(cell: str, input: Tensor) -> None:

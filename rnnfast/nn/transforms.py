@@ -39,7 +39,12 @@ def outputs(call: Call) -> tuple[Tensor, ...]:
     """The outputs of a call, in operations that can be differentiated as often as one likes."""
     cell = tuple(reference.CELLS)[call["cell"]]
     given = {name: call[name] for name in (*PRIMALS, *OPTIONS)}
-    return (differentiable if _is_for_torch(given) else reference).layer(cell, **given)
+    dtype = call["input"].dtype
+    if dtype in (torch.bfloat16, torch.float16):  # with sums in float32, as the kernels have them
+        wide = {name: None if given[name] is None else given[name].float() for name in PRIMALS}
+        given = given | wide
+    results = (differentiable if _is_for_torch(given) else reference).layer(cell, **given)
+    return tuple(each.to(dtype) for each in results)
 
 
 def _is_for_torch(given: Call) -> bool:

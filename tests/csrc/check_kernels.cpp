@@ -50,6 +50,39 @@ constexpr struct {
   bool projected;
 } kCells[] = {{"rnn_tanh", false}, {"rnn_relu", false}, {"gru", false}, {"lstm", false}, {"lstm", true}};
 
+/// A number as a double, and the nearest one to a double.
+double value(float number) { return number; }
+double value(double number) { return number; }
+double value(BFloat16 number) {
+  const uint32_t bits = uint32_t(number.bits) << 16;
+  float wide;
+  std::memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+template <typename Real>
+Real nearest(double number) {
+  return static_cast<Real>(number);
+}
+template <>
+BFloat16 nearest(double number) {
+  const float wide = static_cast<float>(number);
+  uint32_t bits;
+  std::memcpy(&bits, &wide, sizeof bits);
+  if (std::isnan(number)) return {0x7fc0};
+  return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+
+/// What rounding may add up to, beside the largest number.
+template <typename Real>
+constexpr double kTolerance = 20 * std::numeric_limits<Real>::epsilon();
+template <>
+constexpr double kTolerance<BFloat16> = 4.0 / 256;
+
+template <typename Real>
+const char* const kName = sizeof(Real) == 2   ? "bfloat16"
+                          : sizeof(Real) == 4 ? "float32"
+                                              : "float64";
+
 constexpr int kThreads = 2;
 constexpr int kParts = 3;  // of packing and reducing
 
@@ -58,7 +91,7 @@ template <typename Real>
 class Numbers {
  public:
   explicit Numbers(int64_t size, bool present = true) : size_(present ? size : 0), present_(present) {
-    memory_.assign(size_ + 3 * kMargin, std::numeric_limits<Real>::quiet_NaN());
+    memory_.assign(size_ + 3 * kMargin, nearest<Real>(std::numeric_limits<double>::quiet_NaN()));
     const auto address = reinterpret_cast<uintptr_t>(memory_.data());
     start_ = memory_.data() + kMargin + (64 - address % 64) % 64 / sizeof(Real);
   }
@@ -67,12 +100,12 @@ class Numbers {
   Real* data() const { return present_ ? start_ : nullptr; }
   int64_t size() const { return size_; }
   Numbers&& random(std::mt19937& generator, double scale) && {
-    for (int64_t i = 0; i < size_; ++i) start_[i] = static_cast<Real>(scale * (generator() / 2147483648.0 - 1));
+    for (int64_t i = 0; i < size_; ++i) start_[i] = nearest<Real>(scale * (generator() / 2147483648.0 - 1));
     return std::move(*this);
   }
   bool margin_is_untouched() const {
     for (const Real& number : memory_)
-      if ((&number < start_ || &number >= start_ + size_) && !std::isnan(number)) return false;
+      if ((&number < start_ || &number >= start_ + size_) && !std::isnan(value(number))) return false;
     return true;
   }
 
@@ -92,27 +125,34 @@ struct Results {
 
 using Vector = std::vector<double>;
 
+template <typename Real>
+Vector values(const Real* numbers, int64_t size) {
+  Vector all(size);
+  for (int64_t i = 0; i < size; ++i) all[i] = value(numbers[i]);
+  return all;
+}
+
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 /// y[j] += sum over k of matrix[j][k] x[k]
 template <typename Real, typename X>
 void add_product(Vector& y, const Real* matrix, const X* x, int64_t width) {
   for (size_t j = 0; j < y.size(); ++j)
-    for (int64_t k = 0; k < width; ++k) y[j] += double(matrix[j * width + k]) * x[k];
+    for (int64_t k = 0; k < width; ++k) y[j] += value(matrix[j * width + k]) * value(x[k]);
 }
 
 /// y[k] += sum over j of matrix[j][k] x[j]
 template <typename Real>
 void add_transposed_product(double* y, const Real* matrix, const Vector& x, int64_t width) {
   for (size_t j = 0; j < x.size(); ++j)
-    for (int64_t k = 0; k < width; ++k) y[k] += double(matrix[j * width + k]) * x[j];
+    for (int64_t k = 0; k < width; ++k) y[k] += value(matrix[j * width + k]) * x[j];
 }
 
 /// sum[j][k] += y[j] x[k]
 template <typename X>
 void add_outer_product(Vector& sum, const Vector& y, const X* x, int64_t width) {
   for (size_t j = 0; j < y.size(); ++j)
-    for (int64_t k = 0; k < width; ++k) sum[j * width + k] += y[j] * x[k];
+    for (int64_t k = 0; k < width; ++k) sum[j * width + k] += y[j] * value(x[k]);
 }
 
 /// One time step of one row: what the forward pass leaves to the backward pass.
@@ -133,8 +173,8 @@ class PlainLayer {
   /// Adds what the row gives to the results, which begin as zeros.
   void run(int64_t n, int64_t length, Results& results) const {
     std::vector<Moment> moments;
-    Vector h(f_.h0 + n * f_.P, f_.h0 + (n + 1) * f_.P), c(H_);
-    if (f_.c0) c.assign(f_.c0 + n * H_, f_.c0 + (n + 1) * H_);
+    Vector h = values(f_.h0 + n * f_.P, f_.P), c(H_);
+    if (f_.c0) c = values(f_.c0 + n * H_, H_);
     for (int64_t s = 0; s < length; ++s) {
       moments.push_back(forward(f_.reverse ? length - 1 - s : s, n, h, c));
       std::copy(h.begin(), h.end(), results.output.begin() + (f_.output.at(moments.back().t, n) - f_.output.data));
@@ -143,8 +183,8 @@ class PlainLayer {
     if (f_.c0) std::copy(c.begin(), c.end(), results.c_n.begin() + n * H_);
 
     Vector dh(f_.P), dc(H_);
-    if (b_.grad_h_n) dh.assign(b_.grad_h_n + n * f_.P, b_.grad_h_n + (n + 1) * f_.P);
-    if (b_.grad_c_n) dc.assign(b_.grad_c_n + n * H_, b_.grad_c_n + (n + 1) * H_);
+    if (b_.grad_h_n) dh = values(b_.grad_h_n + n * f_.P, f_.P);
+    if (b_.grad_c_n) dc = values(b_.grad_c_n + n * H_, H_);
     for (; !moments.empty(); moments.pop_back()) backward(moments.back(), n, dh, dc, results);
     std::copy(dh.begin(), dh.end(), results.grad_h0.begin() + n * f_.P);
     if (f_.c0) std::copy(dc.begin(), dc.end(), results.grad_c0.begin() + n * H_);
@@ -153,8 +193,8 @@ class PlainLayer {
   /// The time step t of row n, from and to the states h and c.
   Moment forward(int64_t t, int64_t n, Vector& h, Vector& c) const {
     Moment m{t, h, c, Vector(G_ * H_), Vector(G_ * H_), {}, c, Vector(H_)};
-    if (f_.b_ih) m.from_x.assign(f_.b_ih, f_.b_ih + G_ * H_);
-    if (f_.b_hh) m.from_h.assign(f_.b_hh, f_.b_hh + G_ * H_);
+    if (f_.b_ih) m.from_x = values(f_.b_ih, G_ * H_);
+    if (f_.b_hh) m.from_h = values(f_.b_hh, G_ * H_);
     add_product(m.from_x, f_.w_ih, f_.input.at(t, n), f_.I);
     add_product(m.from_h, f_.w_hh, h.data(), f_.P);
     for (Vector& gate : m.gates) gate.resize(H_);
@@ -187,7 +227,7 @@ class PlainLayer {
   /// dh and dc: the gradients of the states after the step, and then of those before it.
   void backward(const Moment& m, int64_t n, Vector& dh, Vector& dc, Results& results) const {
     if (b_.grad_output.data)
-      for (int64_t p = 0; p < f_.P; ++p) dh[p] += b_.grad_output.at(m.t, n)[p];
+      for (int64_t p = 0; p < f_.P; ++p) dh[p] += value(b_.grad_output.at(m.t, n)[p]);
     Vector dy = dh;
     if (f_.w_hr) {
       add_outer_product(results.grad_w_hr, dh, m.unprojected.data(), H_);
@@ -201,7 +241,7 @@ class PlainLayer {
       const double y = m.unprojected[u];
       if (cell_ == "rnn_tanh") both(0, dy[u] * (1 - y * y));
       // The kernel's own output, for a sum so near to zero that rounding decides its sign.
-      if (cell_ == "rnn_relu") both(0, b_.output.at(m.t, n)[u] > 0 ? dy[u] : 0);
+      if (cell_ == "rnn_relu") both(0, value(b_.output.at(m.t, n)[u]) > 0 ? dy[u] : 0);
       if (cell_ == "gru") {
         const double r = m.gates[0][u], z = m.gates[1][u], candidate = m.gates[2][u];
         const double inner = dy[u] * (1 - z) * (1 - candidate * candidate);
@@ -265,16 +305,16 @@ struct Groups {
   }
 };
 
-/// The largest error beside the largest number, in units of what rounding may add up to. NaN goes through.
+/// The largest error beside the largest number, in units of the tolerance. NaN goes through.
 template <typename Real>
-double distance(const Numbers<Real>& numbers, const Vector& expected) {
+double distance(const Numbers<Real>& numbers, const Vector& expected, double tolerance) {
   double largest = 1, error = 0;
   for (double value : expected) largest = std::max(largest, std::abs(value));
   for (int64_t i = 0; i < numbers.size() && !std::isnan(error); ++i) {
-    const double difference = std::abs(double(numbers.data()[i]) - expected[i]);
+    const double difference = std::abs(value(numbers.data()[i]) - expected[i]);
     if (!(difference <= error)) error = difference;
   }
-  return error / (20 * std::numeric_limits<Real>::epsilon() * largest);
+  return error / (tolerance * largest);
 }
 
 struct Verdict {
@@ -283,12 +323,13 @@ struct Verdict {
   bool right = true;
 };
 
+/// narrow: products may be those of bfloat16.
 template <typename Real>
 void check(const Target& target, const Kernels<Real>* kernels, const char* cell, bool projected, const Shape& shape,
-           const Variant& variant, bool reverse, Verdict& verdict) {
+           const Variant& variant, bool reverse, bool narrow, Verdict& verdict) {
   const int64_t T = shape.T, N = shape.N, I = shape.I, H = shape.H;
-  const std::string what = std::string(target.name) + ", " + cell + (projected ? " with a projection" : "") +
-                           ", float" + std::to_string(8 * sizeof(Real)) + ", T " + std::to_string(T) + ", N " +
+  const std::string what = std::string(target.name) + ", " + cell + (projected ? " with a projection" : "") + ", " +
+                           kName<Real> + (narrow ? " by bfloat16" : "") + ", T " + std::to_string(T) + ", N " +
                            std::to_string(N) + ", I " + std::to_string(I) + ", H " + std::to_string(H) + ", variant " +
                            std::to_string(&variant - kVariants) + (reverse ? ", reverse" : "");
   const auto wrong = [&](const std::string& why) {
@@ -318,7 +359,7 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
       for (int64_t n = 0; n < N; ++n)
         for (int64_t t = 0; t < rows.lengths[n]; ++t)
           for (int64_t i = 0; i < width; ++i)
-            sequence(numbers.data(), width).at(t, n)[i] = static_cast<Real>(random() / 2147483648.0 - 1);
+            sequence(numbers.data(), width).at(t, n)[i] = nearest<Real>(random() / 2147483648.0 - 1);
     return numbers;
   };
 
@@ -374,10 +415,10 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
     f.c_n = out.c_n.data();
     f.reserve = sequence(kept, kernels->saved * H);
     f.cells = sequence(kept_cells, H);
-    const Numbers<Real> weights(kernels->forward_weights_size(f));
+    const Numbers<Work<Real>> weights(kernels->forward_weights_size(f));
     for (int part = 0; part < kParts; ++part) kernels->pack_forward(f, weights.data(), part, kParts);
     for (const RowGroup& group : rows.groups) {
-      const Numbers<Real> scratch(kernels->forward_scratch_size(f));
+      const Numbers<Work<Real>> scratch(kernels->forward_scratch_size(f));
       run("forward",
           [&](Member* member) { return kernels->forward(f, weights.data(), group, scratch.data(), member); });
       if (!scratch.margin_is_untouched()) wrong("forward wrote outside of the scratch");
@@ -408,14 +449,14 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
   b.grad_w_hr = grad_w_hr.data();
   b.grad_b_ih = grad_b_ih.data();
   b.grad_b_hh = grad_b_hh.data();
-  const Numbers<Real> weights(kernels->backward_weights_size(b));
+  const Numbers<Work<Real>> weights(kernels->backward_weights_size(b));
   for (int part = 0; part < kParts; ++part) kernels->pack_backward(b, weights.data(), part, kParts);
   if (!weights.margin_is_untouched()) wrong("pack_backward wrote outside of the weights");
-  std::vector<Numbers<Real>> memory;
-  std::vector<Real*> scratch;
+  std::vector<Numbers<Work<Real>>> memory;
+  std::vector<Work<Real>*> scratch;
   for (int thread = 0; thread < kThreads; ++thread) {
-    memory.push_back(Numbers<Real>(kernels->backward_scratch_size(b, variant.team)));
-    std::fill_n(memory.back().data(), kernels->backward_zeros(b), Real(0));
+    memory.push_back(Numbers<Work<Real>>(kernels->backward_scratch_size(b, variant.team)));
+    std::fill_n(memory.back().data(), kernels->backward_zeros(b), Work<Real>(0));
     scratch.push_back(memory.back().data());
   }
   for (size_t group = 0; group < rows.groups.size(); ++group)
@@ -423,7 +464,7 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
       return kernels->backward(b, weights.data(), rows.groups[group], scratch[group % kThreads], member);
     });
   for (int part = 0; part < kParts; ++part) kernels->reduce(b, scratch.data(), kThreads, part, kParts);
-  for (const Numbers<Real>& numbers : memory)
+  for (const Numbers<Work<Real>>& numbers : memory)
     if (!numbers.margin_is_untouched()) wrong("backward wrote outside of the scratch");
 
   Results right;
@@ -443,12 +484,14 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
                  {"grad_b_ih", right.grad_b_ih, {&grad_b_ih}},
                  {"grad_b_hh", right.grad_b_hh, {&grad_b_hh}}};
   for (const auto& result : results) result.expected.assign(result.actual[0]->size(), 0);
+  // Of few numbers the errors are not small beside their sum.
+  const double tolerance = narrow || sizeof(Real) == 2 ? kTolerance<BFloat16> * (H == 1 ? 4 : 1) : kTolerance<Real>;
   const PlainLayer<Real> plain(cell, G, f, b);
   for (int64_t n = 0; n < N; ++n) plain.run(n, rows.lengths[n], right);
   for (const auto& result : results)
     for (const Numbers<Real>* numbers : result.actual) {
       if (!numbers->margin_is_untouched()) wrong(std::string("something was written outside of ") + result.name);
-      const double error = distance(*numbers, result.expected);
+      const double error = distance(*numbers, result.expected, tolerance);
       if (!(error <= 1)) wrong(std::string(result.name) + " is wrong by " + std::to_string(error) + " tolerances");
       verdict.worst = std::max(verdict.worst, error);
       verdict.compared += numbers->size() > 0;
@@ -536,19 +579,21 @@ void check_pooled(const Target& target, const Kernels<Real>* kernels, const char
   } results[] = {{"mean", right_mean, mean}, {"max", right_max, max}, {"last", right_last, last}};
   for (const auto& result : results) {
     if (!result.actual.margin_is_untouched()) wrong(std::string("something was written outside of ") + result.name);
-    const double error = distance(result.actual, result.expected);
+    const double error = distance(result.actual, result.expected, kTolerance<Real>);
     if (!(error <= 1)) wrong(std::string(result.name) + " is wrong by " + std::to_string(error) + " tolerances");
     verdict.worst = std::max(verdict.worst, error);
     ++verdict.compared;
   }
 }
 
+/// Targets that are for bfloat16 compute all else as another one does, which is checked by itself.
 Verdict check(const Target& target) {
+  const bool shares_f32 = target.f32_narrow;
   Verdict verdict;
   for (const auto& cell : kCells)
     for (const Shape& shape : kShapes)
       for (bool reverse : {false, true}) {
-        if (cell.projected) continue;
+        if (cell.projected || shares_f32) continue;
         check_pooled<float>(target, target.f32(cell.name), cell.name, shape, reverse, verdict);
         check_pooled<double>(target, target.f64(cell.name), cell.name, shape, reverse, verdict);
       }
@@ -556,8 +601,13 @@ Verdict check(const Target& target) {
     for (const Shape& shape : kShapes)
       for (const Variant& variant : kVariants)
         for (bool reverse : {false, true}) {
-          check<float>(target, target.f32(cell.name), cell.name, cell.projected, shape, variant, reverse, verdict);
-          check<double>(target, target.f64(cell.name), cell.name, cell.projected, shape, variant, reverse, verdict);
+          const auto run = [&](const auto* kernels, bool narrow) {
+            check(target, kernels, cell.name, cell.projected, shape, variant, reverse, narrow, verdict);
+          };
+          if (!shares_f32) run(target.f32(cell.name), false);
+          if (!shares_f32) run(target.f64(cell.name), false);
+          run(target.bf16(cell.name), false);
+          if (target.f32_narrow) run(target.f32_narrow(cell.name), true);
         }
   return verdict;
 }

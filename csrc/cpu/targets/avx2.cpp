@@ -46,11 +46,15 @@ RNNFAST_INLINE void store_first(double* p, __m256d v, int64_t count) {
   _mm256_maskstore_pd(p, first_lanes64(count), v);
 }
 
+#include "cpu/targets/halves.inl"
+#include "cpu/targets/products.inl"
+
 #include "cpu/kernels.inl"
 
 }  // namespace
 
-const Target kAvx2 = {kName, available, kernels<float>, kernels<double>, burn};
+const Target kAvx2 = {kName,   available, nullptr, kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
+                      nullptr, burn};
 
 }  // namespace rnnfast::cpu
 

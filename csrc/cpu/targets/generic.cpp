@@ -10,7 +10,9 @@ constexpr bool kFused = false;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 
+#include "cpu/targets/halves.inl"
 #include "cpu/targets/portable.inl"
+#include "cpu/targets/products.inl"
 
 #include "cpu/kernels.inl"
 
@@ -18,6 +20,7 @@ bool available() { return true; }
 
 }  // namespace
 
-const Target kGeneric = {kName, available, kernels<float>, kernels<double>, burn};
+const Target kGeneric = {kName,   available, nullptr, kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
+                         nullptr, burn};
 
 }  // namespace rnnfast::cpu

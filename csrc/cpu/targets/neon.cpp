@@ -13,7 +13,9 @@ constexpr bool kFused = true;
 constexpr int kTileRows = 5;
 constexpr int kTileVectors = 4;  // 20 of the 32 registers hold sums; with 24 both compilers spill some
 
+#include "cpu/targets/halves.inl"
 #include "cpu/targets/portable.inl"
+#include "cpu/targets/products.inl"
 
 #include "cpu/kernels.inl"
 
@@ -21,7 +23,8 @@ bool available() { return true; }
 
 }  // namespace
 
-const Target kNeon = {kName, available, kernels<float>, kernels<double>, burn};
+const Target kNeon = {kName,   available, nullptr, kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
+                      nullptr, burn};
 
 }  // namespace rnnfast::cpu
 

@@ -1,0 +1,233 @@
+// The forward pass of one cell over one group of batch rows, with narrow operands.
+//
+// It differs from the pass of float32 in what it multiplies: x_t and h_(t-1) stand beside each other as operands, so
+// that one product takes both. Sums and cell states are floats. Store: the numbers of the caller's tensors.
+//
+// Weights: for each panel of hidden units, and for each sum in turn, the bias [width], then [words of I][width] of w_ih
+// and [words of P][width] of w_hh if the sum has them. Behind all of it panels of [words of H][width] of w_hr, if there
+// is one.
+
+template <typename Cell, typename Store>
+struct NarrowForward {
+  static constexpr int64_t S = Cell::sums, R = Cell::saved;
+  static constexpr int kSaved = R > 0 ? R : 1;
+  typedef ForwardPass<Cell, float> Wide;
+
+  /// Packed words of one hidden unit.
+  static int64_t unit_size(const Layer<Store>& f) {
+    return S + Wide::count_of(Cell::x_gate) * words_for(f.I) + Wide::count_of(Cell::h_gate) * words_for(f.P);
+  }
+
+  static int64_t cell_size(const Layer<Store>& f) { return padded<float>(f.H) * unit_size(f); }
+
+  static int64_t weights_size(const Layer<Store>& f) {
+    return is_direct(f) ? 0 : cell_size(f) + (f.w_hr ? padded<float>(f.P) * words_for(f.H) : 0);
+  }
+
+  /// So few vectors that the weights are multiplied where they stand: packing them would take longer.
+  static constexpr int64_t kDirect = 8;
+  static bool is_direct(const Layer<Store>& f) { return f.T * f.N <= kDirect && !f.w_hr; }
+
+  /// The part-th of so many parts, which may be packed at the same time.
+  static void pack(const Layer<Store>& f, float* weights, int64_t part, int64_t parts) {
+    if (is_direct(f)) return;
+    pack_cell(f, weights, part, parts);
+    for (int64_t unit = part * kPanel<float>; f.w_hr && unit < f.P; unit += parts * kPanel<float>)
+      pack_operand_columns(weights + cell_size(f) + unit * words_for(f.H), f.w_hr + unit * f.H,
+                           least(kPanel<float>, f.P - unit), f.H);
+  }
+
+  /// The same for all but w_hr.
+  static void pack_cell(const Layer<Store>& f, float* weights, int64_t part, int64_t parts) {
+    for (int64_t unit = part * kPanel<float>; unit < f.H; unit += parts * kPanel<float>) {
+      const int64_t units = least(kPanel<float>, f.H - unit), width = panel_width<float>(units);
+      float* to = weights + unit * unit_size(f);
+      for (int s = 0; s < S; ++s) {
+        const int x = Cell::x_gate[s], h = Cell::h_gate[s];
+        put_bias(f, to, s, unit, units, width);
+        to += width;
+        if (x >= 0) to = pack_operand_columns(to, f.w_ih + (x * f.H + unit) * f.I, units, f.I);
+        if (h >= 0) to = pack_operand_columns(to, f.w_hh + (h * f.H + unit) * f.P, units, f.P);
+      }
+    }
+  }
+
+  /// What is added to sum s of some hidden units, and zeros up to the width.
+  static void put_bias(const Layer<Store>& f, float* to, int s, int64_t unit, int64_t units, int64_t width) {
+    const int x = Cell::x_gate[s], h = Cell::h_gate[s];
+    for (int64_t j = 0; j < width; j += kLanes<float>) {
+      const int64_t count = least(kLanes<float>, units - j);
+      Vec<float> sum = {};
+      if (count > 0 && f.b_ih && x >= 0) sum += load_some(f.b_ih + x * f.H + unit + j, count);
+      if (count > 0 && f.b_hh && h >= 0) sum += load_some(f.b_hh + h * f.H + unit + j, count);
+      store(to + j, sum);
+    }
+  }
+
+  /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
+  struct Tile {
+    typedef float Element;
+    const Layer<Store>& f;
+    const float* weights;
+    int64_t rows;
+    const float* const* xh;      // x_t, then h_(t-1), as operands
+    const float* const* only_h;  // h_(t-1) alone, likewise
+    const Store* const* h;       // h_(t-1)
+    float* const* c;             // c_(t-1), and then c_t
+    Store* const* y;             // h_t; null if there is a projection
+    Operand* const* after;       // h_t, or with a projection what it projects, as operands
+    Store* const* saved;         // null: not wanted
+    Store* const* cells;         // c_t; null: not wanted
+
+    bool far() const { return is_far<float>(cell_size(f)); }
+    // The sums of a block of tiles stay in the L1 cache; else as in the pass of float32.
+    int64_t stripe() const { return !kTiles && (S > 1 || far()) ? kStripe : 1; }
+
+    template <int M, int P, int V>
+    void run(int64_t row, int64_t blocks, int64_t unit) const {
+      constexpr int64_t width = kWidth<P, V, float>;
+      const int64_t stride = unit_size(f) * kPanel<float>;
+      alignas(64) float memory[S][kStripe * M * width];
+      const float* panel = weights + unit * unit_size(f);
+      for (int s = 0; s < S; ++s) {
+        const bool from_x = Cell::x_gate[s] >= 0, from_h = Cell::h_gate[s] >= 0;
+        const int64_t depth = from_x * words_for(f.I) + from_h * words_for(f.P);
+        const float* bias = panel;
+        panel += V * kLanes<float>;
+        add_product<M, P, V, true>(memory[s], bias, stride, (from_x ? xh : only_h) + row, blocks, depth, panel, stride,
+                                   far());
+        panel += depth * V * kLanes<float>;
+      }
+      const float* sums[S];
+      for (int s = 0; s < S; ++s) sums[s] = memory[s];
+      const int64_t units = least(width, f.H - unit), count = least(blocks * M, rows - row);
+      if (units % kLanes<float> == 0)
+        finish<true>(sums, width, row, count, unit, units);
+      else
+        finish<false>(sums, width, row, count, unit, units);
+    }
+
+    /// The same for a panel of hidden units, with the weights where they stand.
+    void run_direct(int64_t unit) const {
+      constexpr int64_t width = kPanel<float>;
+      const int64_t units = least(width, f.H - unit);
+      alignas(64) float memory[S][kDirect * width];
+      const float* sums[S];
+      for (int s = 0; s < S; ++s) {
+        const int x_gate = Cell::x_gate[s], h_gate = Cell::h_gate[s];
+        for (int64_t m = 0; m < rows; ++m) put_bias(f, memory[s] + m * width, s, unit, units, width);
+        if (x_gate >= 0) add_operand_dots(memory[s], width, f.w_ih + (x_gate * f.H + unit) * f.I, units, xh, rows, f.I);
+        if (h_gate >= 0)
+          add_operand_dots(memory[s], width, f.w_hh + (h_gate * f.H + unit) * f.P, units, only_h, rows, f.P);
+        sums[s] = memory[s];
+      }
+      finish<false>(sums, width, 0, rows, unit, units);
+    }
+
+    /// From the sums, `stride` apart for each row, to h_t and c_t of `width` hidden units from `first` on. whole: they
+    /// fill their vectors.
+    template <bool whole>
+    void finish(const float* const (&sums)[S], int64_t stride, int64_t row, int64_t count_rows, int64_t first,
+                int64_t width) const {
+      for (int64_t m = 0; m < count_rows; ++m)
+        for (int64_t j = 0; j < width; j += kLanes<float>) {
+          const int64_t unit = first + j, count = least(kLanes<float>, width - j), r = row + m;
+          Vec<float> z[S], before = {}, cell = {}, kept[kSaved];
+          for (int s = 0; s < S; ++s) z[s] = load(sums[s] + m * stride + j);
+          if (Cell::mixes_h) before = load_some<whole>(h[r] + unit, count);
+          if (Cell::has_c) cell = load_some<whole>(c[r] + unit, count);
+          const Vec<float> now = Cell::forward(z, before, cell, kept);
+          if (y) store_some<whole>(y[r] + unit, now, count);
+          store_some<whole>(after[r] + unit, now, count);
+          if (Cell::has_c) store_some<whole>(c[r] + unit, cell, count);
+          if (Cell::has_c && cells) store_some<whole>(cells[r] + unit, cell, count);
+          if (R > 0 && saved)
+            for (int64_t k = 0; k < R; ++k) store_some<whole>(saved[r] + k * f.H + unit, kept[k], count);
+        }
+    }
+  };
+
+  /// Runs a tile over all hidden units.
+  static void run_tile(Member* member, const Tile& tile) {
+    if (!is_direct(tile.f)) return cover(member, tile, 0, tile.rows, tile.f.H);
+    share(member, divide_up(tile.f.H, kPanel<float>), [&](int64_t panel) { tile.run_direct(panel * kPanel<float>); });
+  }
+
+  /// The operands of a row: x_t, then h_(t-1); two of them in turn, so that a step never overwrites what it reads.
+  static int64_t row_size(const Layer<Store>& f) { return words_for(f.I) + words_for(f.P); }
+
+  static int64_t scratch_size(const Layer<Store>& f) {
+    const int64_t cells = Cell::has_c ? padded<float>(f.H) : 0, wide = f.w_hr ? words_for(f.H) : 0;
+    return kGroupRows * (2 * row_size(f) + wide + cells);
+  }
+
+  static const char* run(const Forward<Store>& f, const float* weights, const RowGroup& rows, float* scratch,
+                         Member* member) {
+    const TileUnit unit;
+    const int64_t x_words = words_for(f.I);
+    const float *xh[2][kGroupRows], *only_h[2][kGroupRows], *wide_words[kGroupRows];
+    Operand *x[2][kGroupRows], *h_of[2][kGroupRows], *wide[kGroupRows];
+    const Store *input[kGroupRows], *h[kGroupRows], *h0[kGroupRows], *c0[kGroupRows];
+    Store *y[kGroupRows], *saved[kGroupRows], *cells[kGroupRows];
+    float* c[kGroupRows];
+    float* at = scratch;
+    for (int turn = 0; turn < 2; ++turn)
+      for (int64_t r = 0; r < kGroupRows; ++r, at += row_size(f)) {
+        xh[turn][r] = at;
+        only_h[turn][r] = at + x_words;
+        x[turn][r] = reinterpret_cast<Operand*>(at);
+        h_of[turn][r] = reinterpret_cast<Operand*>(at + x_words);
+      }
+    for (int64_t r = 0; f.w_hr && r < kGroupRows; ++r, at += words_for(f.H)) {
+      wide_words[r] = at;
+      wide[r] = reinterpret_cast<Operand*>(at);
+    }
+    for (int64_t r = 0; Cell::has_c && r < rows.size; ++r) c[r] = at + r * padded<float>(f.H);
+    place(h0, f.h0, f.P, rows, 0, rows.size);
+    place(c0, f.c0, f.H, rows, 0, rows.size);
+    share(member, rows.size, [&](int64_t r) {
+      for (int turn = 0; turn < 2; ++turn) {
+        fill(x[turn][r], f.I);
+        fill(h_of[turn][r], f.P);
+      }
+      if (f.w_hr) fill(wide[r], f.H);
+      if constexpr (Cell::has_c) convert(c[r], c0[r], f.H);
+    });
+    int turn = 0;
+    for_steps(rows, f.reverse, [&](const Step& step) {
+      for (int64_t r = 0; r < step.linked; ++r) h[r] = y[r];
+      place(h, f.h0, f.P, rows, step.linked, step.active);
+      place(input, f.input, step.t, rows, step.active);
+      place(y, f.output, step.t, rows, step.active);
+      place(saved, f.reserve, step.t, rows, step.active);
+      place(cells, f.cells, step.t, rows, step.active);
+      const int64_t next = ahead(f.input, step.t, step.t + (f.reverse ? -1 : 1), step.going_on > 0);
+      share(member, step.active, [&](int64_t r) {
+        convert(x[turn][r], input[r], f.I);
+        for (int64_t i = 0; next && i < f.I; i += kLine<Store>) fetch(input[r] + next + i);
+        if (r >= step.linked) convert(h_of[turn][r], h0[r], f.P);
+      });
+      Operand* const* after = h_of[1 - turn];
+      run_tile(member, {f, weights, step.active, xh[turn], only_h[turn], h, c, f.w_hr ? nullptr : y,
+                        f.w_hr ? wide : after, f.reserve.data ? saved : nullptr, f.cells.data ? cells : nullptr});
+      if (f.w_hr) {
+        const OperandProduct<Store, float> projection{
+            wide_words, weights + cell_size(f), words_for(f.H), f.P, step.active, y, nullptr, nullptr, after};
+        cover(member, projection, 0, step.active, f.P);
+      }
+      if (step.going_on < step.active)
+        share(member, step.active - step.going_on, [&](int64_t i) {
+          const int64_t r = step.going_on + i;
+          __builtin_memcpy(f.h_n + rows.index[r] * f.P, y[r], f.P * sizeof(Store));
+          if constexpr (Cell::has_c) convert(f.c_n + rows.index[r] * f.H, c[r], f.H);
+        });
+      turn = 1 - turn;
+    });
+    share(member, rows.size, [&](int64_t r) {
+      clear_padding(f.output, f.T, f.P, rows, r);
+      if (f.reserve.data) clear_padding(f.reserve, f.T, R * f.H, rows, r);
+      if (f.cells.data) clear_padding(f.cells, f.T, f.H, rows, r);
+    });
+    return kName;
+  }
+};

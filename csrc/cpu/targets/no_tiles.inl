@@ -1,0 +1,12 @@
+// What narrow/tiles.inl declares, for targets without tile registers. Included inside a target's region, ahead of
+// kernels.inl.
+
+constexpr bool kTiles = false;
+constexpr int kDepth = 1;
+
+struct TileUnit {
+  TileUnit() {}
+};
+
+template <int M, int V, bool set>
+void add_tiles(float* at, const float* begin, const float* a, int64_t a_stride, int64_t depth, const float* panel);
