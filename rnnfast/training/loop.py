@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from rnnfast.models.texts import RecurrentClassifier, WordVectors, WordWeights
 from rnnfast.training.checkpoint import Checkpoint, State
@@ -123,7 +123,7 @@ class _Loop:
         self.steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
         self.optimizer = _optimizer(model, settings)
         self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+            AveragedModel(model, multi_avg_fn=_moving_average(settings.averaging))
             if settings.averaging
             else None
         )
@@ -301,6 +301,21 @@ def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimize
     for group in groups:
         group["initial_lr"] = group["lr"]
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """How `AveragedModel` takes up the weights of a step.
+
+    After t steps the decay is (1 + t) / (10 + t) where that is less: the average is then over the last tenth of the
+    steps or so, and of the initial weights nothing is left in it, however short the training.
+    """
+
+    @torch.no_grad()
+    def take_up(average: Any, current: Any, steps: Any) -> None:
+        t = int(steps)
+        torch._foreach_lerp_(average, current, 1 - min(decay, (1 + t) / (10 + t)))
+
+    return take_up
 
 
 def _rate_factor(settings: LoopSettings, step: int, steps: int) -> float:
