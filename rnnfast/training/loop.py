@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from rnnfast.models.texts import RecurrentClassifier, WordVectors, WordWeights
+from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordVectors, WordWeights
 from rnnfast.training.checkpoint import Checkpoint, State
 from rnnfast.training.rows import Reviews, Rows
 from rnnfast.training.settings import LoopSettings, TrainingSettings
 from rnnfast.training.solvers import SOLVERS
+from rnnfast.training.weighing import weigh
 from rnnfast.training.workers import ALONE, Workers
 
 
@@ -79,21 +80,40 @@ def fit(
         raise ValueError(f"labels must hold both 0 and 1, got only: {only}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        if trained_by_steps(model):
-            if (
-                isinstance(model, RecurrentClassifier)
-                and model.words
-                and isinstance(train, Reviews)
-            ):
-                model.words.start(_parts(train))
-            loop = _Loop(model, train, validation, settings, workers)
-            history = loop.run(on_progress, checkpoint)
+        if isinstance(model, WideAndDeep) and isinstance(train, Reviews):
+            if workers.rank == 0:
+                _solved(model.wide, train, None, settings)
+            workers.take_over(model.wide)
+            history = _by_steps(
+                model.deep, train, validation, settings, on_progress, checkpoint, workers
+            )
+            if isinstance(validation, Reviews):
+                weigh(model, validation, workers)
+        elif trained_by_steps(model):
+            history = _by_steps(
+                model, train, validation, settings, on_progress, checkpoint, workers
+            )
         else:
             history = [_solved(model, train, validation, settings)]
             if on_progress:
                 on_progress(Progress(1, len(train), len(train), history[0]["loss"]))
     model.eval()
     return history
+
+
+def _by_steps(
+    model: nn.Module,
+    train: Rows,
+    validation: Rows | None,
+    settings: LoopSettings,
+    on_progress: Callable[[Progress], None] | None,
+    checkpoint: Checkpoint | None,
+    workers: Workers,
+) -> list[dict[str, Any]]:
+    """The history of a training by steps."""
+    if isinstance(model, RecurrentClassifier) and model.words and isinstance(train, Reviews):
+        model.words.start(_parts(train))
+    return _Loop(model, train, validation, settings, workers).run(on_progress, checkpoint)
 
 
 def _parts(texts: Reviews) -> Iterator[tuple[Tensor, Tensor]]:
