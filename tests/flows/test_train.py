@@ -125,8 +125,8 @@ def trained(
     """The weights and the history."""
     run.mkdir()
     settings = ReviewsSettings(MODEL, SETTINGS)
-    history = train(parts, parts / "vocabulary.txt", settings, {}, run, cache, **options)
-    return weights_of(run), history
+    made = train(parts, parts / "vocabulary.txt", settings, {}, run, cache, **options)
+    return weights_of(run), made.history
 
 
 def ignore(_: Progress) -> None:
