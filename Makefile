@@ -11,6 +11,7 @@
 # make bench-text  texts to ids and the counting of words beside their peers; RNNFAST_MIRROR must name the folder of the data
 # make bench-pipeline  the whole scoring job beside a usual script and fastText; likewise, and some 20 minutes
 # make bench-startup  how long the command line takes to start, some two minutes; OPTIONS=--help lists the rest
+# make bench-quality  default settings on many data sets beside simple peers, some hours; RNNFAST_MIRROR must name the folder of the data
 # make bench-cuda  on an NVIDIA GPU: rnnfast beside torch.nn (cuDNN), some 10 minutes; OPTIONS=--help lists the rest
 # make sanitize-cuda  on an NVIDIA GPU: a short run of the kernels under compute-sanitizer
 # make env     the environment in .venv and the compiled extension, no more
@@ -22,7 +23,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-startup bench-cuda sanitize-cuda env build tools clean
+.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize-cuda env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -69,6 +70,10 @@ bench-pipeline: build .venv-bench/installed
 
 bench-startup: build
 	$(BIN)/python -m benchmarks.startup $(OPTIONS)
+
+# The peers are scikit-learn's, which the flows need too.
+bench-quality: build
+	$(BIN)/python -m benchmarks.quality $(OPTIONS)
 
 # The peer is torch itself, so the environment of the tests will do.
 bench-cuda: build

@@ -29,7 +29,7 @@ from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.report.describe import describe
 from flows.steps.report.metrics import metrics_of
 from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
-from flows.steps.report.reviews import evaluate, measured_beside, validate
+from flows.steps.report.reviews import baselines, evaluate, measured_beside, validate
 from flows.steps.score.files import score_files
 from flows.steps.train.register import register
 from flows.steps.train.train import train
@@ -41,6 +41,7 @@ vocabulary_task = as_task(build_vocabulary)
 check_task = as_task(check_reviews_data)
 train_task = as_task(train)
 beside_task = as_task(measured_beside)
+baselines_task = as_task(baselines)
 validate_task = as_task(validate)
 evaluate_task = as_task(evaluate)
 score_task = as_task(score_files)
@@ -109,9 +110,10 @@ def reviews(
             checks, profile = check_task(parts, prepared, vocabulary, settings.model, limits, gate)
         with stage("train", seconds):
             source = prepared.source
-            history = train_task(parts, vocabulary, settings, source, run, cache, processes)
-        baseline = {}
-        if yardstick and model.cell != "ngrams":
+            trained = train_task(parts, vocabulary, settings, source, run, cache, processes)
+        baseline = baselines_task(parts, run)
+        # A wide model has n-grams in it, which are measured already.
+        if yardstick and model.cell != "ngrams" and not settings.model.wide:
             with stage("yardstick", seconds):
                 folder = parts / "yardstick"
                 folder.mkdir()
@@ -134,9 +136,9 @@ def reviews(
         with stage("describe", seconds):
             tested = evaluate_task(parts, run, profile, scored.records)
             described = describe_task(run, tested["examples"])
-            measured = validated, tested, described
+            measured = validated, tested, described, trained.parts
             metrics = metrics_of(
-                measured, history, prepared.rows, checks, profile, scored.drift, baseline
+                measured, trained.history, prepared.rows, checks, profile, scored.drift, baseline
             )
         seconds["total"] = perf_counter() - started
         pictures = finish_task(run, metrics, seconds)

@@ -44,6 +44,25 @@ class RunFile:
 def merge(runs: Sequence[RunFile], descriptor: int) -> None: ...
 def most_frequent(runs: Sequence[RunFile], size: int) -> list[tuple[str, int]]: ...
 
+class Pairs:
+    def __init__(self, keys: np.ndarray, words: int) -> None: ...
+    def find(
+        self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, threads: int
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def sum(
+        self,
+        ids: np.ndarray,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        weights: np.ndarray,
+        result: np.ndarray,
+        threads: int,
+    ) -> None: ...
+
+def frequent_pairs(
+    ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, words: int, most: int
+) -> np.ndarray: ...
+
 class RowEnds:
     def __init__(
         self,

@@ -51,12 +51,16 @@ def checkpoint_in(folder: Path, seconds: float = 0) -> Checkpoint:
 
 
 def trained(
-    checkpoint: Checkpoint | None = None, on_progress: Any = None, **changes: Any
+    checkpoint: Checkpoint | None = None,
+    on_progress: Any = None,
+    *,
+    wide: bool = False,
+    **changes: Any,
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Weights, and the history without what depends on the clock."""
     torch.set_num_threads(1)
     sizes = {"embedding_size": 6, "hidden_size": 5, "sequence_length": 12}
-    model = build_model(ModelConfig(num_layers=2, **sizes), SIZE)
+    model = build_model(ModelConfig(num_layers=2, wide=wide, max_pairs=100, **sizes), SIZE)
     settings = SETTINGS.model_copy(update=changes)
     history = fit(model, rows(155, 0), rows(40, 1), settings, on_progress, checkpoint)
     timeless = [
@@ -85,7 +89,9 @@ class _Stop:
             raise InterruptedError
 
 
-@pytest.mark.parametrize("changes", [{}, {"averaging": 0.0, "schedule": "constant"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"averaging": 0.0, "schedule": "constant"}, {"wide": True}]
+)
 @pytest.mark.parametrize("every", [0.0, 1e9])
 def test_interrupted_at_any_step(tmp_path: Path, every: float, changes: dict[str, Any]) -> None:
     expected = trained(**changes)

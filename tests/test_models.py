@@ -1,3 +1,6 @@
+import copy
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,15 @@ from torch import Tensor, nn
 
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.presets import PRESETS
-from rnnfast.models.texts import NGrams, RecurrentClassifier, WordVectors, WordWeights, build_model
+from rnnfast.models.texts import (
+    NGrams,
+    RecurrentClassifier,
+    WideAndDeep,
+    WordVectors,
+    WordWeights,
+    build_model,
+)
+from rnnfast.text.pairs import Pairs
 from rnnfast.text.reference import Padding
 from rnnfast.training.settings import TrainingSettings
 
@@ -41,8 +52,21 @@ VARIANTS = [
     {"cell": "rnn", "num_layers": 2, "bidirectional": True, "pooling": "last"},
     {"cell": "cnn", "window": 3},
     {"cell": "mlp"},
+    {"cell": "rnn", "wide": True},
     {"cell": "ngrams"},
 ]
+
+
+def learn_ngrams(model: nn.Module, padding: Padding = "after") -> None:
+    """Gives the n-grams of a model, if it has some, pairs and weights."""
+    ids, lengths = rows(padding)
+    starts = torch.arange(4) * 9 + (9 - lengths if padding == "before" else 0)
+    for part in model.modules():
+        if isinstance(part, NGrams):
+            part.know(Pairs.learn(ids, starts, lengths, words=SIZE, most=part.config.max_pairs))
+            part.scale.copy_(torch.linspace(-1, 1, len(part.scale)))
+            part.weight.copy_(torch.linspace(0, 1, len(part.weight)))
+            part.bias.fill_(0.3)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -52,10 +76,7 @@ def test_logits_of_a_row_do_not_depend_on_its_batch(
 ) -> None:
     model = build_model(config(**variant, padding=padding), SIZE).eval()
     ids, lengths = rows(padding)
-    if isinstance(model, NGrams):
-        model.learn_pairs(ids, lengths)
-        model.scale.normal_()
-        model.weight.normal_()
+    learn_ngrams(model, padding)
     together = model(ids, lengths)
     assert together.shape == (4,)
     for i in range(4):
@@ -67,11 +88,8 @@ def test_logits_of_a_row_do_not_depend_on_its_batch(
 def test_padding_says_nothing_wherever_it_is(variant: dict[str, object]) -> None:
     after = build_model(config(**variant), SIZE).eval()
     before = build_model(config(**variant, padding="before"), SIZE).eval()
-    for model, padding in ((after, "after"), (before, "before")):
-        if isinstance(model, NGrams):
-            model.learn_pairs(*rows(padding))
-            model.scale.copy_(torch.linspace(-1, 1, len(model.scale)))
-            model.weight.copy_(torch.linspace(0, 1, len(model.weight)))
+    learn_ngrams(after, "after")
+    learn_ngrams(before, "before")
     torch.testing.assert_close(after(*rows("after")), before(*rows("before")))
 
 
@@ -114,7 +132,7 @@ def test_read_padding_makes_padding_a_word(padding: Padding) -> None:
     torch.testing.assert_close(model(ids, lengths), expected)
 
 
-@pytest.mark.parametrize("variant", VARIANTS[:-1], ids=str)
+@pytest.mark.parametrize("variant", [v for v in VARIANTS[:-1] if "wide" not in v], ids=str)
 def test_every_parameter_learns_and_the_padding_does_not(variant: dict[str, object]) -> None:
     model = build_model(config(**variant), SIZE).eval()
     model(*rows()).square().sum().backward()
@@ -218,35 +236,32 @@ def test_the_seed_decides_the_weights_and_nothing_else(cell: str) -> None:
 # The n-grams.
 
 
-def test_features_are_words_and_known_pairs_once_each() -> None:
-    model = NGrams(config(max_pairs=2), SIZE)
-    ids = torch.tensor([[2, 3, 2, 3, 4], [3, 4, 0, 2, 3], [9, 1, 1, 1, 1]])
-    lengths = torch.tensor([5, 5, 1])
-    model.learn_pairs(ids, lengths)
-    # (2, 3) occurs three times, (3, 4) twice, (3, 2) once; [UNK] is in no pair.
-    assert model.pairs.tolist() == [2 * SIZE + 3, 3 * SIZE + 4]
-    found = [(row, column) for row, column in torch.stack(model.features(ids, lengths)).T.tolist()]
-    one, two = SIZE, SIZE + 1
-    assert found == [
-        *[(0, f) for f in (2, 3, 4, one, two)],
-        *[(1, f) for f in (2, 3, 4, one, two)],
-        (2, 9),
-    ]
-
-
 def test_the_logit_of_ngrams_follows_its_formula() -> None:
     model = NGrams(config(), SIZE)
+    learn_ngrams(model)
     ids, lengths = rows()
-    model.learn_pairs(ids, lengths)
-    model.scale.normal_()
-    model.weight.normal_()
-    model.bias.fill_(0.3)
-    found, columns = (t.numpy() for t in model.features(ids, lengths))
+    known = model.pairs.tolist()
     scale, weight = model.scale.numpy(), model.weight.numpy()
     for row, logit in enumerate(model(ids, lengths).tolist()):
-        of_row = columns[found == row]
-        length = np.linalg.norm(scale[of_row])
-        assert logit == pytest.approx(weight[of_row] @ scale[of_row] / length + 0.3, rel=1e-4)
+        words = ids[row, : lengths[row]].tolist()
+        pairs = {a * SIZE + b for a, b in pairwise(words)}
+        held = [*set(words), *(SIZE + known.index(pair) for pair in pairs)]
+        length = np.linalg.norm(scale[held])
+        assert logit == pytest.approx(weight[held] @ scale[held] / length + 0.3, rel=1e-4)
+
+
+def test_ngrams_follow_their_buffers_and_are_copied_with_them() -> None:
+    model = NGrams(config(), SIZE)
+    ids, lengths = rows()
+    assert model(ids, lengths).tolist() == [0.0] * 4
+    learn_ngrams(model)
+    learned = model(ids, lengths)
+    assert learned.ne(0.3).all()
+    other = NGrams(config(), SIZE)
+    other(ids, lengths)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(ids, lengths), learned)
+    assert torch.equal(copy.deepcopy(model)(ids, lengths), learned)
 
 
 def test_ngrams_of_a_text_without_a_known_word() -> None:
@@ -254,6 +269,15 @@ def test_ngrams_of_a_text_without_a_known_word() -> None:
     model.bias.fill_(0.7)
     logits = model(torch.tensor([[0, 1], [0, 0]]), torch.tensor([1, 2]))
     assert logits.tolist() == pytest.approx([0.7, 0.7])
+
+
+def test_wide_and_deep_is_the_weighted_sum_of_its_parts() -> None:
+    model = build_model(config(wide=True), SIZE).eval()
+    assert isinstance(model, WideAndDeep)
+    learn_ngrams(model)
+    model.shares.copy_(torch.tensor([2.0, 0.5, -1.0]))
+    expected = 2 * model.wide(*rows()) + 0.5 * model.deep(*rows()) - 1
+    torch.testing.assert_close(model(*rows()), expected)
 
 
 # Settings.
@@ -269,6 +293,7 @@ def test_ngrams_of_a_text_without_a_known_word() -> None:
         ({"hiden_size": 8}, "hiden_size"),
         ({"cell": "cnn", "read_padding": True}, "read_padding must be false for cell 'cnn'"),
         ({"cell": "mlp", "word_weights": True}, "word_weights must be false for cell 'mlp'"),
+        ({"cell": "ngrams", "wide": True}, "wide must be false for cell 'ngrams'"),
     ],
 )
 def test_bad_settings(changes: dict[str, object], message: str) -> None:

@@ -63,9 +63,13 @@ def test_a_run_from_before_word_weights_scores_as_it_did(tmp_path: Path) -> None
     np.testing.assert_array_equal(Scorer.load(run).score(TEXTS), expected)
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("changes", [{"num_layers": 2}, {"read_padding": True}])
-def test_what_cannot_be_folded_scores_as_the_model_itself(changes: dict[str, object]) -> None:
-    config = ModelConfig.model_validate({"hidden_size": 8, "sequence_length": 6} | changes)
+def test_what_cannot_be_folded_scores_as_the_model_itself(
+    changes: dict[str, object], wide: bool
+) -> None:
+    sizes = {"hidden_size": 8, "sequence_length": 6, "max_pairs": 9, "wide": wide}
+    config = ModelConfig.model_validate(sizes | changes)
     model = build_model(config, len(WORDS)).eval()
     expected = predict(model, *vectorize(TEXTS, WORDS, 6))
     scores = Scorer(model, WORDS, config, ("sad", "glad"), "").score(TEXTS)

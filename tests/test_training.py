@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from rnnfast.models.config import ModelConfig
-from rnnfast.models.texts import WordWeights, build_model
+from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordWeights, build_model
 from rnnfast.text.reference import Padding
 from rnnfast.training.loop import DivergedError, Progress, fit
 from rnnfast.training.prediction import predict
@@ -176,10 +176,54 @@ def test_the_best_epoch_is_kept_and_patience_ends_training() -> None:
     model = build_model(small(dropout=0.0), SIZE)
     settings = TrainingSettings(epochs=50, learning_rate=0.02, schedule="constant", patience=2)
     history = fit(model, noise, VALIDATION, settings)
-    accuracies = [entry["validation_accuracy"] for entry in history]
-    best = max(i for i, value in enumerate(accuracies) if value == max(accuracies))
+    losses = [entry["validation_loss"] for entry in history]
+    best = losses.index(min(losses))
     assert len(history) == best + 1 + 2 < 50
-    assert accuracy(model, VALIDATION) == accuracies[best]
+    assert VALIDATION.measure(model)["loss"] == losses[best]
+
+
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_the_average_is_right_after_any_number_of_steps(steps: int) -> None:
+    """Of the first steps nothing that is older than a tenth of them counts much, least of all the initial weights."""
+    model = build_model(small(), SIZE)
+    assert isinstance(model, RecurrentClassifier)
+    settings = SETTINGS.model_copy(
+        update={"epochs": 1, "batch_size": -(-len(TRAIN) // steps), "schedule": "constant"}
+    )
+    seen: list[torch.Tensor] = []
+    fit(
+        model,
+        TRAIN,
+        None,
+        settings,
+        lambda _: seen.append(model.head.weight.detach().clone()),
+    )
+    assert len(seen) == steps
+    expected = seen[0]
+    for t, weights in enumerate(seen[1:], 1):
+        decay = min(0.99, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * weights
+    torch.testing.assert_close(model.head.weight.detach(), expected)
+
+
+def test_wide_and_deep_takes_from_each_part_what_it_knows() -> None:
+    model = build_model(small(wide=True), SIZE)
+    assert isinstance(model, WideAndDeep)
+    fit(model, TRAIN, VALIDATION, SETTINGS)
+    alone = build_model(small("ngrams"), SIZE)
+    fit(alone, TRAIN, None, SETTINGS)
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(model.wide.state_dict()[name], tensor)
+    assert accuracy(model, TEST) >= max(accuracy(model.wide, TEST), accuracy(model.deep, TEST))
+    # Of random labels neither part knows anything, and of rows that both know by heart nobody is deceived.
+    generator = torch.Generator().manual_seed(0)
+    chance = [
+        replace(rows, labels=torch.randint(0, 2, (len(rows),), generator=generator))
+        for rows in (TRAIN, VALIDATION)
+    ]
+    fit(model, *chance, SETTINGS)
+    assert TRAIN.measure(model.wide)["loss"] > 0.6
+    assert chance[1].measure(model)["loss"] < 0.75
 
 
 def test_divergence_is_an_error() -> None:

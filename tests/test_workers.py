@@ -65,6 +65,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "without noise": partial(reviews, dropout=0, word_dropout=0, channel_dropout=0),
     "rnn": reviews,
     "two layers, padded before": partial(reviews, num_layers=2, padding="before"),
+    "wide and deep": partial(reviews, wide=True, max_pairs=50),
     "mlp": partial(reviews, cell="mlp"),
     "cnn": partial(reviews, cell="cnn"),
     "segments": partial(windows, form="segments", segment=4, horizon=4, num_layers=2, dropout=0.3),

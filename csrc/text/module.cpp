@@ -1,5 +1,5 @@
 // The module rnnfast._text: buffers to pointers, without the GIL. What the classes and functions do is said in their
-// headers; shapes and types are those that rnnfast/text/vocabulary.py and rnnfast/text/word_counts.py hand over.
+// headers; shapes and types are those that rnnfast/text/{vocabulary,word_counts,pairs}.py hand over.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -12,6 +12,7 @@
 
 #include "text/code_points.h"
 #include "text/counts.h"
+#include "text/pairs.h"
 #include "text/rows.h"
 #include "text/splitter.h"
 #include "text/strings.h"
@@ -98,8 +99,23 @@ const char* kind(uint32_t code) {
   return kNames[static_cast<size_t>(kRules.kind(code))];
 }
 
-py::array_t<int64_t> places(const std::vector<int64_t>& ends) {
-  return py::array_t<int64_t>(static_cast<py::ssize_t>(ends.size()), ends.data());
+// Texts as ids: calls work with them as they are in memory.
+template <class Work>
+void with_texts(const py::buffer& ids, const py::buffer& starts, const py::buffer& lengths, Work work) {
+  const py::buffer_info from = ids.request(), first = starts.request(), size = lengths.request();
+  const auto *const begin = static_cast<const int64_t*>(first.ptr), *const count =
+                                                                        static_cast<const int64_t*>(size.ptr);
+  py::gil_scoped_release without_gil;
+  if (from.itemsize == 4) {
+    work(IdTexts<int32_t>{static_cast<const int32_t*>(from.ptr), begin, count, size.size});
+  } else {
+    work(IdTexts<int64_t>{static_cast<const int64_t*>(from.ptr), begin, count, size.size});
+  }
+}
+
+template <class T>
+py::array_t<T> array_of(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
 }  // namespace
@@ -141,6 +157,42 @@ PYBIND11_MODULE(_text, module) {
   py::class_<RunFile>(module, "RunFile").def(py::init<int, std::string>(), py::arg("descriptor"), py::arg("name"));
   module.def("merge", &merge, py::arg("runs"), py::arg("descriptor"), WithoutGil());
   module.def("most_frequent", &most_frequent, py::arg("runs"), py::arg("size"), WithoutGil());
+  py::class_<Pairs>(module, "Pairs")
+      .def(py::init([](const py::buffer& keys, int64_t words) {
+             const py::buffer_info from = keys.request();
+             return Pairs(static_cast<const int64_t*>(from.ptr), from.size, words);
+           }),
+           py::arg("keys"), py::arg("words"))
+      .def(
+          "find",
+          [](const Pairs& pairs, const py::buffer& ids, const py::buffer& starts, const py::buffer& lengths,
+             int64_t threads) {
+            Features found;
+            with_texts(ids, starts, lengths, [&](const auto& texts) { found = pairs.find(texts, threads); });
+            return py::make_tuple(array_of(found.offsets), array_of(found.columns));
+          },
+          py::arg("ids"), py::arg("starts"), py::arg("lengths"), py::arg("threads"))
+      .def(
+          "sum",
+          [](const Pairs& pairs, const py::buffer& ids, const py::buffer& starts, const py::buffer& lengths,
+             const py::buffer& weights, const py::buffer& result, int64_t threads) {
+            const py::buffer_info from = weights.request();
+            py::buffer_info to = result.request(true);
+            with_texts(ids, starts, lengths, [&](const auto& texts) {
+              pairs.sum(texts, static_cast<const float*>(from.ptr), from.shape[1] - 1, static_cast<float*>(to.ptr),
+                        threads);
+            });
+          },
+          py::arg("ids"), py::arg("starts"), py::arg("lengths"), py::arg("weights"), py::arg("result"),
+          py::arg("threads"));
+  module.def(
+      "frequent_pairs",
+      [](const py::buffer& ids, const py::buffer& starts, const py::buffer& lengths, int64_t words, int64_t most) {
+        std::vector<int64_t> keys;
+        with_texts(ids, starts, lengths, [&](const auto& texts) { keys = frequent_pairs(texts, words, most); });
+        return array_of(keys);
+      },
+      py::arg("ids"), py::arg("starts"), py::arg("lengths"), py::arg("words"), py::arg("most"));
   py::class_<RowEnds>(module, "RowEnds")
       .def(py::init([](bool quoted, int separator, int quote, int escape, int64_t fields) {
              return RowEnds(quoted, {separator, quote, escape}, fields);
@@ -156,14 +208,14 @@ PYBIND11_MODULE(_text, module) {
               py::gil_scoped_release without_gil;
               rows.scan(view(bytes), ends, broken);
             }
-            return py::make_tuple(places(ends), places(broken));
+            return py::make_tuple(array_of(ends), array_of(broken));
           },
           py::arg("data"))
       .def("finish",
            [](RowEnds& rows) {
              std::vector<int64_t> ends, broken;
              rows.finish(ends, broken);
-             return py::make_tuple(places(ends), places(broken));
+             return py::make_tuple(array_of(ends), array_of(broken));
            })
       .def_property_readonly("open", &RowEnds::open);
   module.def(

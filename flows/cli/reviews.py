@@ -8,7 +8,7 @@ from flows.cli.panels import of_data, of_model, of_training, takes
 from flows.cli.set_names import assigned
 from flows.cli.settings import given, reading_of
 from flows.cli.training import in_common, show_plan, show_run
-from rnnfast.models.choices import Cell, SplitChoice
+from rnnfast.models.choices import CellChoice, SplitChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,12 @@ class ReviewsOptions(TrainingOptions):
         ),
     ] = None
     cell: Annotated[
-        Cell,
+        CellChoice,
         of_model(
             help="The model: a recurrent network (rnn, gru, lstm), another one (mlp, cnn), or a linear model of words "
-            "and pairs of words (ngrams)."
+            "and pairs of words (ngrams); auto takes rnn, or ngrams where the rest adds nothing."
         ),
-    ] = "rnn"
+    ] = "auto"
     yardstick: Annotated[
         bool, of_training(help="Also measure a linear model of words and pairs of words.")
     ] = False

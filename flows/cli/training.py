@@ -110,7 +110,8 @@ def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"{counted(data['duplicates_in_train_and_test'], 'text')} left out",
         )
     for name, measured in metrics.get("baseline", {}).items():
-        yield f"{name} beside it", f"{measured[main]:{form}}"
+        loses = main == "accuracy" and measured[main] > test[main]
+        yield f"{name} beside it", f"{measured[main]:{form}}{', better than the model' * loses}"
     others = {"auc": "AUC", "f1": "F1", "macro_f1": "macro F1", "mae": "MAE", "rmse": "RMSE",
               "r2": "R2", "skill": "skill against persistence", "coverage": "inside the interval"}  # fmt: skip
     for key, name in others.items():

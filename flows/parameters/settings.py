@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from rnnfast.models.choices import Cell, Preset, WindowCell
+from rnnfast.models.choices import CellChoice, Preset, WindowCell
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.training.settings import TrainingSettings, WindowTraining
@@ -64,7 +64,11 @@ class ReviewsModel(Request):
     decided = frozenset({"split_by"})  # see `ReviewsData`
 
     preset: Preset = Field("default", description=PRESET)
-    cell: Cell = Field("rnn", description="The idea: rnn, gru, lstm, mlp, cnn or ngrams.")
+    cell: CellChoice = Field(
+        "auto",
+        description="The idea: rnn, gru, lstm, mlp, cnn or ngrams; auto: rnn with n-grams beside it, or n-grams alone, "
+        "what is better on the validation rows.",
+    )
 
 
 @asks_for(TrainingSettings)

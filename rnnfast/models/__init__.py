@@ -3,7 +3,7 @@
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier
 from rnnfast.models.presets import PRESETS
-from rnnfast.models.texts import RecurrentClassifier, build_model
+from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, build_model
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import (
     RecurrentForecaster,
@@ -18,6 +18,7 @@ __all__ = [
     "RecurrentClassifier",
     "RecurrentForecaster",
     "RecurrentWindowClassifier",
+    "WideAndDeep",
     "WindowConfig",
     "build_model",
     "build_window_model",

@@ -51,8 +51,12 @@ class ModelConfig(BaseModel):
         False,
         description="Whether such a weight counts once in a text, however often the word is there.",
     )
+    wide: bool = Field(
+        False,
+        description="Whether n-grams, fitted by themselves, are weighed against a recurrent model.",
+    )
     window: int = Field(3, ge=1, description="Words that a filter of the cnn sees; odd.")
-    max_pairs: int = Field(300_000, ge=1, description="Pairs of words that ngrams knows.")
+    max_pairs: int = Field(300_000, ge=1, description="Pairs of words that n-grams know.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of features, in training.")
     word_dropout: float = Field(
         0.2, ge=0, lt=1, description="Share of the words that training replaces by [UNK]."
@@ -65,7 +69,7 @@ class ModelConfig(BaseModel):
     def _fits_together(self) -> ModelConfig:
         if self.window % 2 == 0:
             raise ValueError(f"window must be odd, got: {self.window}")
-        for name in ("read_padding", "word_weights"):
+        for name in ("read_padding", "word_weights", "wide"):
             if getattr(self, name) and self.cell not in RECURRENT:
                 raise ValueError(f"{name} must be false for cell {self.cell!r}, got: true")
         return self

@@ -6,6 +6,7 @@ model is trained on. What comes before what is said in `flows.steps.prepare.sett
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -14,23 +15,30 @@ from rnnfast.models.choices import Cell, Preset, WindowCell
 from rnnfast.models.window_config import WindowConfig
 
 UNSPACED_SHARE = 0.05  # of the letters, from which on each character of such a script is a word
+LEAST_WORDS, MOST_WORDS = 200, 2000  # that are read of a text
+STEPS = 1400  # of the optimizer, that a training of a classifier of texts has
 DAY = 24 * 3600 * 1_000_000  # microseconds
 
 # Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
 PRESETS: dict[Preset, dict[Cell, dict[str, dict[str, Any]]]] = {
     "default": {
         "rnn": {
-            "model": {"hidden_size": 64, "word_weights": True, "distinct_words": True},
+            "model": {
+                "hidden_size": 64,
+                "word_weights": True,
+                "distinct_words": True,
+                "wide": True,
+            },
             "training": {},
         },
-        "gru": {"model": {}, "training": {}},
-        "lstm": {"model": {}, "training": {}},
+        "gru": {"model": {"wide": True}, "training": {}},
+        "lstm": {"model": {"wide": True}, "training": {}},
         "mlp": {"model": {"embedding_size": 32}, "training": {}},
         "cnn": {
             "model": {"word_dropout": 0.1, "channel_dropout": 0.2},
             "training": {"epochs": 3, "vector_learning_rate": 0.005, "vector_epsilon": 1e-6},
         },
-        "ngrams": {"model": {"sequence_length": 1000}, "training": {}},
+        "ngrams": {"model": {}, "training": {}},
     },
     # The model that people are taught, with what it reads of the padding.
     "lecture": {
@@ -49,6 +57,8 @@ PRESETS: dict[Preset, dict[Cell, dict[str, dict[str, Any]]]] = {
             },
             "training": {
                 "epochs": 20,
+                "batch_size": 64,
+                "patience": 0,
                 "learning_rate": 0.01,
                 "vector_learning_rate": 0.01,
                 "vector_epsilon": 1e-8,
@@ -97,10 +107,12 @@ class TextFacts:
     Attributes:
         rows: how many there are.
         unspaced: share of the letters that are of scripts without spaces between words.
+        words: 99 in 100 texts have at most so many words.
     """
 
     rows: int
     unspaced: float
+    words: int
 
 
 @dataclass(frozen=True)
@@ -125,12 +137,33 @@ class SeriesFacts:
 def suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     """Fields of `ModelConfig` that follow from the rows.
 
-    >>> suited_to_texts(TextFacts(rows=1000, unspaced=0.9))
-    {'split_by': 'characters'}
+    Of a text so many words are read that 99 in 100 texts are read whole, up to `MOST_WORDS`, which bounds the memory
+    and the time of a training.
+
+    >>> suited_to_texts(TextFacts(rows=1000, unspaced=0.9, words=907))
+    {'sequence_length': 907, 'split_by': 'characters'}
     """
-    if facts.unspaced < UNSPACED_SHARE:
-        return {}
-    return {"split_by": "characters"}
+    suited: dict[str, Any] = {"sequence_length": max(LEAST_WORDS, min(MOST_WORDS, facts.words))}
+    if facts.unspaced >= UNSPACED_SHARE:
+        suited["split_by"] = "characters"
+    return suited
+
+
+def training_suited_to_texts(facts: TextFacts) -> dict[str, Any]:
+    """Fields of `TrainingSettings` that follow from the rows.
+
+    A batch has a sixty-fourth of the rows, down to a power of two, from 16 to 64. There are as many epochs as give
+    `STEPS` steps, from 4 to 12. Training stops where two thirds of the epochs have passed without a lower loss on the
+    validation rows: what depends on the order of words is often learned late.
+
+    >>> training_suited_to_texts(TextFacts(rows=450, unspaced=0.0, words=907))
+    {'batch_size': 16, 'epochs': 12, 'patience': 8}
+    >>> training_suited_to_texts(TextFacts(rows=22_500, unspaced=0.0, words=907))
+    {'batch_size': 64, 'epochs': 4, 'patience': 3}
+    """
+    batch = max(16, min(64, 1 << max(1, facts.rows // 64).bit_length() - 1))
+    epochs = max(4, min(12, math.ceil(STEPS * batch / facts.rows)))
+    return {"batch_size": batch, "epochs": epochs, "patience": math.ceil(2 * epochs / 3)}
 
 
 def suited_to_series(facts: SeriesFacts, chosen: Mapping[str, Any]) -> dict[str, Any]:

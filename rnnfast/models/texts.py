@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from rnnfast.models.choices import Cell
 from rnnfast.models.config import ModelConfig
 from rnnfast.nn.layers import GRU, LSTM, RNN
+from rnnfast.text.pairs import Pairs
+
+_NO_PAIR = torch.iinfo(torch.int64).max
 
 
 def build_model(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> nn.Module:
@@ -32,7 +35,8 @@ def build_model(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> nn.
         raise ValueError(f"vocabulary_size must be at least 3, got: {vocabulary_size}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _MODELS[config.cell](config, vocabulary_size)
+        model = WideAndDeep if config.wide else _MODELS[config.cell]
+        return model(config, vocabulary_size)
 
 
 def recurrent_layers(config: Any, input_size: int) -> RNN | GRU | LSTM:
@@ -223,8 +227,8 @@ class NGrams(nn.Module):
     """A linear model of which words and pairs of neighbouring words a text holds.
 
     A text is the set F of its features, words (id > 1) and known pairs of words; its logit is
-    ``sum_F(weight * scale) / sqrt(sum_F(scale^2)) + bias``. ``rnnfast.training.loop.fit`` fits it
-    by scikit-learn.
+    ``sum_F(weight * scale) / sqrt(sum_F(scale^2)) + bias``, on the CPU, without a gradient.
+    ``rnnfast.training.loop.fit`` fits it by scikit-learn.
 
     Buffers: ``pairs`` (P,) int64, the known pairs as ``first * V + second`` in rising order, filled
     up with the largest int64; ``scale`` and ``weight`` (V + P,) float32; ``bias`` () float32.
@@ -240,53 +244,64 @@ class NGrams(nn.Module):
         self.config = config
         self.vocabulary_size = vocabulary_size
         size = vocabulary_size + config.max_pairs
-        no_pair = torch.iinfo(torch.int64).max
-        self.register_buffer("pairs", torch.full((config.max_pairs,), no_pair))
+        self.register_buffer("pairs", torch.full((config.max_pairs,), _NO_PAIR))
         self.register_buffer("scale", torch.zeros(size))
         self.register_buffer("weight", torch.zeros(size))
         self.register_buffer("bias", torch.zeros(()))
+        self._in_use: tuple[list[int], Pairs, Tensor] | None = None
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        rows, columns = self.features(ids, lengths)
-        scale = self.scale[columns]
-        zeros = self.scale.new_zeros(len(ids))
-        total = zeros.index_add(0, rows, scale * self.weight[columns])
-        squares = zeros.index_add(0, rows, scale.square())
-        return total / squares.sqrt().clamp(min=1e-12) + self.bias
-
-    def features(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and feature number of every feature that each text holds, once each, in order."""
-        rows, words = self._words(ids, lengths)
-        pair_rows, keys = self._pairs(rows, words)
-        places = torch.searchsorted(self.pairs, keys).clamp(max=len(self.pairs) - 1)
-        known = self.pairs[places] == keys
-        size = len(self.scale)
-        single = (rows * size + words)[words > 1]
-        double = pair_rows[known] * size + self.vocabulary_size + places[known]
-        both = torch.cat([single, double]).unique()
-        return both // size, both % size
-
-    def learn_pairs(self, ids: Tensor, lengths: Tensor) -> None:
-        """Take the most frequent pairs of these texts as the known ones, ties by their ids."""
-        keys, counts = self._pairs(*self._words(ids, lengths))[1].unique(return_counts=True)
-        most = counts.sort(descending=True, stable=True).indices[: len(self.pairs)]
-        self.pairs.fill_(torch.iinfo(torch.int64).max)
-        self.pairs[: len(most)] = keys[most].sort().values
-
-    def _words(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and id of each word of the texts, in reading order."""
-        columns = torch.arange(ids.shape[1], device=ids.device)
+        pairs, weights = self._ready()
+        starts = torch.arange(len(ids)) * ids.shape[1]
         if self.config.padding == "before":
-            columns = columns.flip(0)
-        is_word = columns < lengths[:, None]
-        rows = torch.arange(len(ids), device=ids.device).repeat_interleave(lengths)
-        return rows, ids[is_word].long()
+            starts += ids.shape[1] - lengths
+        sums = pairs.sum(ids.contiguous(), starts, lengths.contiguous(), weights)
+        return sums.squeeze(1) + self.bias
 
-    def _pairs(self, rows: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and key of each pair of neighbours that are both in the vocabulary."""
-        first, second = words[:-1], words[1:]
-        valid = (rows[:-1] == rows[1:]) & (first > 1) & (second > 1)
-        return rows[1:][valid], (first * self.vocabulary_size + second)[valid]
+    def know(self, pairs: Pairs) -> None:
+        """Take pairs, at most ``max_pairs``, as the known ones."""
+        self.pairs.fill_(_NO_PAIR)
+        self.pairs[: len(pairs.keys)] = pairs.keys
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_in_use": None}  # without the kernel's table
+
+    def _ready(self) -> tuple[Pairs, Tensor]:
+        """The kernel's table, and what it adds up, (F, 2): made anew where a buffer has changed."""
+        versions = [each._version for each in (self.pairs, self.scale, self.weight)]
+        if self._in_use is None or self._in_use[0] != versions:
+            pairs = Pairs(self.pairs[self.pairs != _NO_PAIR], self.vocabulary_size)
+            scale, weight = self.scale[: len(pairs)], self.weight[: len(pairs)]
+            self._in_use = versions, pairs, torch.stack([scale.square(), scale * weight], 1)
+        return self._in_use[1:]
+
+
+class WideAndDeep(nn.Module):
+    """The weighted sum of the logits of n-grams, the wide part, and of a recurrent model, the deep one.
+
+    The wide part knows what words and pairs say by themselves, after a handful of texts; the deep part
+    learns what words say together. After Cheng et al., "Wide & Deep Learning for Recommender
+    Systems" (2016), but for one thing: each part is fitted by itself, and ``rnnfast.training.loop.fit``
+    weighs them on rows that neither has seen, so that neither relies on what the other knows by heart.
+
+    Buffer: ``shares`` (3,) float32, the weights of the wide and of the deep logit, and what is added.
+    """
+
+    shares: Tensor
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.wide = NGrams(config, vocabulary_size)
+        self.deep = RecurrentClassifier(config, vocabulary_size)
+        self.register_buffer("shares", torch.tensor([0.5, 0.5, 0.0]))
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.weighed(self.wide(ids, lengths), self.deep(ids, lengths))
+
+    def weighed(self, wide: Tensor, deep: Tensor) -> Tensor:
+        """The logits (N,) of the whole from those of the parts."""
+        return self.shares[0] * wide + self.shares[1] * deep + self.shares[2]
 
 
 def _without_some(ids: Tensor, share: float) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
-from rnnfast.models.texts import RecurrentClassifier, build_model
+from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, build_model
 from rnnfast.models.windows import WindowModel, build_window_model
 from rnnfast.nn.freezing import Unchanged, freeze
 from rnnfast.text.vocabulary import Vocabulary, vectorize
@@ -196,9 +196,10 @@ class Scorer:
 
     @cached_property
     def _folded(self) -> FoldedClassifier | None:
-        """The model with its word vectors and W_ih in one table, made once; None where that cannot be."""
+        """The recurrent model with its word vectors and W_ih in one table, made once; None where that cannot be."""
+        recurrent = self.model.deep if isinstance(self.model, WideAndDeep) else self.model
         return (
-            None if why_not(self.model) else FoldedClassifier(cast(RecurrentClassifier, self.model))
+            None if why_not(recurrent) else FoldedClassifier(cast(RecurrentClassifier, recurrent))
         )
 
     @cached_property
@@ -213,8 +214,11 @@ class Scorer:
             raise RuntimeError(
                 f"rnnfast: {changed} must stay as the first scores found it, and changed: load the scorer again"
             )
+        logits = self._folded(ids, lengths)
+        if isinstance(self.model, WideAndDeep):
+            logits = self.model.weighed(self.model.wide(ids, lengths), logits)
         # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
-        result: np.ndarray = self._folded(ids, lengths).double().sigmoid().float().numpy()
+        result: np.ndarray = logits.double().sigmoid().float().numpy()
         return result
 
 

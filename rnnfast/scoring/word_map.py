@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from rnnfast.models.texts import WideAndDeep
 from rnnfast.scoring.scorers import Scorer
 
 WORDS = 240  # on the map
@@ -24,7 +25,8 @@ def word_map(scorer: Scorer) -> dict[str, Any] | None:
         ``variance``, the share of the two components (2,), and ``words``: each with ``word``, ``x``, ``y`` and
         ``score``, the one that moves the score most first.
     """
-    embedding = getattr(scorer.model, "embedding", None)
+    model = scorer.model.deep if isinstance(scorer.model, WideAndDeep) else scorer.model
+    embedding = getattr(model, "embedding", None)
     if not isinstance(embedding, nn.Embedding):
         return None
     words = list(scorer.vocabulary.words[2 : 2 + FREQUENT])

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from rnnfast.models.texts import RecurrentClassifier, WordVectors, WordWeights
+from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordVectors, WordWeights
 from rnnfast.training.checkpoint import Checkpoint, State
 from rnnfast.training.rows import Reviews, Rows
 from rnnfast.training.settings import LoopSettings, TrainingSettings
 from rnnfast.training.solvers import SOLVERS
+from rnnfast.training.weighing import weigh
 from rnnfast.training.workers import ALONE, Workers
 
 
@@ -79,21 +80,40 @@ def fit(
         raise ValueError(f"labels must hold both 0 and 1, got only: {only}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        if trained_by_steps(model):
-            if (
-                isinstance(model, RecurrentClassifier)
-                and model.words
-                and isinstance(train, Reviews)
-            ):
-                model.words.start(_parts(train))
-            loop = _Loop(model, train, validation, settings, workers)
-            history = loop.run(on_progress, checkpoint)
+        if isinstance(model, WideAndDeep) and isinstance(train, Reviews):
+            if workers.rank == 0:
+                _solved(model.wide, train, None, settings)
+            workers.take_over(model.wide)
+            history = _by_steps(
+                model.deep, train, validation, settings, on_progress, checkpoint, workers
+            )
+            if isinstance(validation, Reviews):
+                weigh(model, validation, workers)
+        elif trained_by_steps(model):
+            history = _by_steps(
+                model, train, validation, settings, on_progress, checkpoint, workers
+            )
         else:
             history = [_solved(model, train, validation, settings)]
             if on_progress:
                 on_progress(Progress(1, len(train), len(train), history[0]["loss"]))
     model.eval()
     return history
+
+
+def _by_steps(
+    model: nn.Module,
+    train: Rows,
+    validation: Rows | None,
+    settings: LoopSettings,
+    on_progress: Callable[[Progress], None] | None,
+    checkpoint: Checkpoint | None,
+    workers: Workers,
+) -> list[dict[str, Any]]:
+    """The history of a training by steps."""
+    if isinstance(model, RecurrentClassifier) and model.words and isinstance(train, Reviews):
+        model.words.start(_parts(train))
+    return _Loop(model, train, validation, settings, workers).run(on_progress, checkpoint)
 
 
 def _parts(texts: Reviews) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,7 +143,7 @@ class _Loop:
         self.steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
         self.optimizer = _optimizer(model, settings)
         self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+            AveragedModel(model, multi_avg_fn=_moving_average(settings.averaging))
             if settings.averaging
             else None
         )
@@ -301,6 +321,21 @@ def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimize
     for group in groups:
         group["initial_lr"] = group["lr"]
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """How `AveragedModel` takes up the weights of a step.
+
+    After t steps the decay is (1 + t) / (10 + t) where that is less: the average is then over the last tenth of the
+    steps or so, and of the initial weights nothing is left in it, however short the training.
+    """
+
+    @torch.no_grad()
+    def take_up(average: Any, current: Any, steps: Any) -> None:
+        t = int(steps)
+        torch._foreach_lerp_(average, current, 1 - min(decay, (1 + t) / (10 + t)))
+
+    return take_up
 
 
 def _rate_factor(settings: LoopSettings, step: int, steps: int) -> float:

@@ -77,7 +77,7 @@ class Reviews:
     padding: Padding = "after"
 
     unit = "tokens"
-    chosen_by = ("accuracy", 1)
+    chosen_by = ("loss", -1)
 
     def __post_init__(self) -> None:
         n = self.labels.numel()

@@ -21,7 +21,10 @@ class LoopSettings(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="Decoupled, as AdamW has it.")
     clip: float = Field(1.0, gt=0, description="Largest norm of all gradients together.")
     averaging: float = Field(
-        0.99, ge=0, lt=1, description="Decay of a moving average of the weights; 0: none."
+        0.99,
+        ge=0,
+        lt=1,
+        description="Decay of a moving average of the weights, less in the first steps; 0: none.",
     )
     patience: int = Field(
         0, ge=0, description="Stop after so many epochs without a new best one; 0: never."

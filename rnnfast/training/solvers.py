@@ -7,58 +7,64 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from rnnfast.models.texts import NGrams
 from rnnfast.models.windows import LinearAutoregression
+from rnnfast.text.pairs import Pairs
 from rnnfast.training.rows import Futures, Reviews
 
 if TYPE_CHECKING:
     from rnnfast.training.settings import LoopSettings
 
-CHUNK = 4096  # texts that are padded at a time
+TOKENS = 1 << 24
+"""Of a corpus with more, n-grams learn from a part: rows spread evenly, with so many tokens. That bounds the memory,
+24 bytes a token."""
 
 
 def _solve_ngrams(model: NGrams, train: Reviews, settings: LoopSettings) -> None:
-    """Logistic regression on log-count ratios of distinct words and pairs.
+    """Logistic regression on distinct words and pairs, the L2 norm of each text's features set to one.
 
-    Wang and Manning, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification"
-    (2012), with the L2 norm of each text's features set to one.
+    A feature counts by two scales at once: its log-count ratio (Wang and Manning, "Baselines and Bigrams: Simple, Good
+    Sentiment and Topic Classification", 2012), which knows the labels, and its inverse document frequency, which keeps
+    what they have not shown yet. Each has a mean square of one over the features of all texts; the sum of the squares
+    is the square of the scale, as if each text had the features of both.
     """
     # Needed by this model alone and slow to import.
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import normalize
 
-    ids, lengths = _padded(train)
-    model.learn_pairs(ids, lengths)
-    rows, columns = (t.numpy() for t in model.features(ids, lengths))
-    labels = train.labels.numpy()
-    size = len(model.scale)
-    ratio = np.zeros(size)
-    for label, sign in ((1, 1), (0, -1)):
-        count = 1 + np.bincount(columns[labels[rows] == label], minlength=size)
-        ratio += sign * np.log(count / count.sum())
-    matrix = normalize(csr_matrix((ratio[columns], (rows, columns)), shape=(len(train), size)))
+    rows = torch.arange(0, len(train), -(-train.units // TOKENS))
+    texts = train.ids, train.offsets[rows], train.lengths(rows)
+    pairs = Pairs.learn(*texts, words=model.vocabulary_size, most=model.config.max_pairs)
+    offsets, columns = pairs.find(*texts)
+    labels = train.labels[rows].numpy()
+    scale = _scale(offsets, columns, labels, len(pairs))
+    shape = len(rows), len(pairs)
+    matrix = normalize(csr_matrix((scale[columns], columns, offsets), shape=shape), copy=False)
     regression = LogisticRegression(
-        C=1 / settings.regularization,
-        solver="liblinear",
-        dual=True,
-        random_state=settings.seed,
+        C=1 / settings.regularization, solver="liblinear", dual=True, random_state=settings.seed
     ).fit(matrix, labels)
-    model.scale.copy_(torch.from_numpy(ratio))
-    model.weight.copy_(torch.from_numpy(regression.coef_[0]))
+    model.know(pairs)
+    model.scale[: len(pairs)] = torch.from_numpy(scale)
+    model.weight[: len(pairs)] = torch.from_numpy(regression.coef_[0])
     model.bias.fill_(float(regression.intercept_[0]))
 
 
-def _padded(texts: Reviews) -> tuple[Tensor, Tensor]:
-    """Ids (N, L) int32 and lengths (N,) of all rows, L being that of the longest."""
-    lengths = texts.offsets.diff()
-    ids = torch.empty(len(texts), texts.width or int(lengths.max()), dtype=torch.int32)
-    for rows in torch.arange(len(texts)).split(CHUNK):
-        ids[rows] = texts.take(rows, ids.shape[1])[0]
-    return ids, lengths
+def _scale(offsets: np.ndarray, columns: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
+    """The scale (F,) of each feature, from the features of all texts; 0 where no text has it."""
+    by_column = labels.repeat(np.diff(offsets))
+    held = [np.bincount(columns[by_column == label], minlength=size) for label in (0, 1)]
+    ratio = np.log((1 + held[1]) / (1 + held[1]).sum()) - np.log(
+        (1 + held[0]) / (1 + held[0]).sum()
+    )
+    total = held[0] + held[1]
+    rarity = np.log((1 + len(labels)) / (1 + total)) + 1
+    squares = sum(each**2 / np.average(each**2, weights=total) for each in (ratio, rarity))
+    result: np.ndarray = np.sqrt(squares) * (total > 0)
+    return result
 
 
 def _solve_autoregression(

@@ -26,7 +26,7 @@ def rows(n: int, first: int = 0) -> pa.Table:
 def test_parts_and_what_is_known_about_them(tmp_path: Path, reviews_csv: Path) -> None:
     data = ReviewsData(dataset=str(reviews_csv), group_column="movie")
     about = prepare(data, None, tmp_path / "cache", tmp_path)
-    assert about.facts == TextFacts(rows=80, unspaced=0.0)
+    assert about.facts == TextFacts(rows=80, unspaced=0.0, words=5)
     parts = written(tmp_path).values()
     movies = [set(part["group"].to_pylist()) for part in parts]
     assert sum(part.num_rows for part in parts) == 120
@@ -190,3 +190,17 @@ def test_the_mirror_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RNNFAST_MIRROR", "/a/folder")
     assert ReviewsData().mirror == "/a/folder"
     assert ReviewsData(mirror="/another").mirror == "/another"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("good " * 29 + "film", 30), ("\u5f88\u597d" * 30, 60)],
+    ids=["spaces", "characters"],
+)
+def test_how_long_texts_are(tmp_path: Path, text: str, words: int) -> None:
+    """Nine in ten texts are short; the training reads the others whole."""
+    texts = [text if i % 10 == 0 else f"text {i}" for i in range(200)]
+    labels = pa.array([i % 2 for i in range(200)])
+    pq.write_table(pa.table([texts, labels], ["text", "label"]), tmp_path / "own.parquet")
+    data = ReviewsData(dataset=str(tmp_path / "own.parquet"))
+    assert prepare(data, None, tmp_path / "cache", tmp_path).words == words

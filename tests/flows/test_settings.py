@@ -58,7 +58,7 @@ def asked_for(
     return asked["data"], asked["model"], asked["training"]
 
 
-@pytest.mark.parametrize("facts", [None, TextFacts(rows=10_800, unspaced=0.0)])
+@pytest.mark.parametrize("facts", [None, TextFacts(rows=10_800, unspaced=0.0, words=30)])
 def test_a_command_a_schedule_and_python_train_the_same_classifier(
     server: None,
     run_cli: RunCli,
@@ -113,7 +113,7 @@ def test_the_scheduled_sample_is_solved(server: None, tmp_path: Path) -> None:
 
 def test_what_was_asked_for_counts_most(reviews_csv: Path) -> None:
     data = ReviewsData(dataset=str(reviews_csv))
-    chinese = TextFacts(rows=100, unspaced=0.9)
+    chinese = TextFacts(rows=100, unspaced=0.9, words=30)
     found = reviews_settings(data, ReviewsModel(hidden_size=7), ReviewsTraining(epochs=9), chinese)
     assert (found.model.hidden_size, found.training.epochs) == (7, 9)
     assert found.model.word_weights
@@ -170,5 +170,5 @@ def test_a_request_has_the_rules_of_what_it_asks_for() -> None:
         ReviewsModel(hidden_size=0)
     with pytest.raises(ValidationError, match="hiden_size"):
         ReviewsModel(hiden_size=8)
-    assert ReviewsModel(hidden_size="8").asked == {"cell": "rnn", "hidden_size": 8}
+    assert ReviewsModel(hidden_size="8").asked == {"cell": "auto", "hidden_size": 8}
     assert ReviewsTraining().asked == {}

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,13 +39,15 @@ from flows.steps.train.worker import HISTORY, REPORTS, Order, work
 from flows.steps.train.workers import follow, train_together
 from rnnfast.models.choices import Cell, WindowCell
 from rnnfast.models.config import ModelConfig
-from rnnfast.models.texts import build_model
+from rnnfast.models.texts import WideAndDeep, build_model
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import build_window_model
+from rnnfast.scoring.scorers import Scorer
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.checkpoint import Checkpoint
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
 from rnnfast.training.settings import TrainingSettings, WindowTraining
+from rnnfast.training.weighing import compared
 from rnnfast.training.workers import Workers
 
 WORDS = Vocabulary(["[UNK]", "pad", *(f"w{i}" for i in range(30))])
@@ -125,8 +128,8 @@ def trained(
     """The weights and the history."""
     run.mkdir()
     settings = ReviewsSettings(MODEL, SETTINGS)
-    history = train(parts, parts / "vocabulary.txt", settings, {}, run, cache, **options)
-    return weights_of(run), history
+    made = train(parts, parts / "vocabulary.txt", settings, {}, run, cache, **options)
+    return weights_of(run), made.history
 
 
 def ignore(_: Progress) -> None:
@@ -134,6 +137,36 @@ def ignore(_: Progress) -> None:
 
 
 # The files of ids.
+
+
+@pytest.mark.parametrize("choose", [True, False])
+@pytest.mark.parametrize("gain", [-0.5, 0.5])
+def test_n_grams_are_kept_alone_where_the_rest_adds_nothing(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, choose: bool
+) -> None:
+    module = sys.modules[train.__module__]
+    monkeypatch.setattr(module, "compared", lambda *a: compared(*a) | {"gain": gain})
+    settings = ReviewsSettings(
+        MODEL.model_copy(update={"wide": True, "max_pairs": 50}), SETTINGS, choose
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    train(parts, parts / "vocabulary.txt", settings, run, tmp_path / "cache")
+    figures = json.loads((run / "metrics.json").read_text())["parts"]
+    scorer = Scorer.load(run)
+    alone = choose and gain < 0
+    assert scorer.config.cell == figures["kept"] == ("ngrams" if alone else "rnn")
+    assert scorer.config.wide is not alone
+    texts = ["w1 w2 w3", "w9", ""]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    train(
+        parts, parts / "vocabulary.txt", replace(settings, choose=False), whole, tmp_path / "cache"
+    )
+    other = Scorer.load(whole)
+    assert isinstance(other.model, WideAndDeep)
+    expected = replace(other, model=other.model.wide) if alone else other
+    np.testing.assert_array_equal(scorer.score(texts), expected.score(texts))
 
 
 @pytest.mark.parametrize("chunk", [7, 4096])

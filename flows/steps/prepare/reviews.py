@@ -42,7 +42,7 @@ from flows.steps.prepare.duplicates import in_both, text_digests
 from flows.steps.prepare.split import split, too_few
 from flows.unfinished import at_end
 from flows.wording import counted
-from rnnfast.models.presets import TextFacts
+from rnnfast.models.presets import UNSPACED_SHARE, TextFacts
 from rnnfast.text.vocabulary import unspaced_share
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 PARTS = ("train", "validation", "test")
 DUPLICATES = "duplicates.npy"
 BATCH = 8192  # rows
-LOOKED_AT = 10_000  # rows of the training part, for their scripts
+LOOKED_AT = 10_000  # rows of the training part, for their scripts and lengths
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,14 @@ def _facts(path: Path) -> TextFacts:
     with open_reviews(path) as file:
         first = next(file.iter_batches(LOOKED_AT, columns=["text"]), None)
         rows = file.metadata.num_rows
-    return TextFacts(rows, unspaced_share(first["text"]) if first is not None else 0.0)
+    if first is None:
+        return TextFacts(rows, 0.0, 0)
+    unspaced = unspaced_share(first["text"])
+    if unspaced >= UNSPACED_SHARE:
+        lengths = pc.utf8_length(first["text"])
+    else:
+        lengths = pc.list_value_length(pc.utf8_split_whitespace(first["text"]))
+    return TextFacts(rows, unspaced, round(pc.quantile(lengths, 0.99)[0].as_py()))
 
 
 def _write(source: Source, data: ReviewsData, work: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,7 @@ from rnnfast.models.presets import (
     TextFacts,
     suited_to_series,
     suited_to_texts,
+    training_suited_to_texts,
 )
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.training.settings import TrainingSettings, WindowTraining
@@ -45,10 +46,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ReviewsSettings:
-    """The settings of a job over reviews."""
+    """The settings of a job over reviews.
+
+    Attributes:
+        model: what is trained.
+        training: how.
+        choose: whether its n-grams are kept alone where the rest adds nothing.
+    """
 
     model: ModelConfig
     training: TrainingSettings
+    choose: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,9 @@ def reviews_settings(
         InputError: the preset has no such cell.
         ValidationError: what was asked for does not go together.
     """
-    chosen = _of_preset(PRESETS, model.preset, model.cell)
-    suited = {"cell": model.cell} | _layered(
+    cell = "rnn" if model.cell == "auto" else model.cell
+    chosen = _of_preset(PRESETS, model.preset, cell)
+    suited = {"cell": cell} | _layered(
         model.preset, chosen["model"], suited_to_texts(facts) if facts else {}, data.suggested
     )
     if data.split_by != "auto":
@@ -89,9 +98,14 @@ def reviews_settings(
             "each of their characters is a word (--split-by spaces changes that)",
             100 * facts.unspaced,
         )
+    config = ModelConfig(**suited | model.asked | {"cell": cell})
+    of_rows = training_suited_to_texts(facts) if facts else {}
     return ReviewsSettings(
-        ModelConfig(**suited | model.asked),
-        TrainingSettings(**{**chosen["training"], **training.asked}),
+        config,
+        TrainingSettings(
+            **_layered(model.preset, chosen["training"], of_rows, {}) | training.asked
+        ),
+        choose=model.cell == "auto" and config.wide,
     )
 
 

@@ -1,6 +1,7 @@
 """Measures a trained model on the rows that it has not seen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,6 +17,7 @@ from flows.store.storage import File, Folder
 from flows.tables.readers import open_parquet
 from rnnfast.evaluation.metrics import binary_metrics
 from rnnfast.evaluation.profiles import Profile, tally_scores
+from rnnfast.models.texts import WideAndDeep
 from rnnfast.scoring.scorers import CHUNK, Scorer
 
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
@@ -75,6 +77,24 @@ def evaluate(parts: Path, run: Path, profile: Profile, shards: Sequence[Record])
 def measured_beside(parts: Path, run: Path) -> dict[str, Any]:
     """The figures on the test rows of a model that stands beside another one."""
     return figures_on_test(parts, Scorer.load(run))
+
+
+def baselines(parts: Path, run: Path) -> dict[str, dict[str, Any]]:
+    """The figures on the test rows of what stands beside every model, by name.
+
+    "majority" gives each row the label that most training rows have; "ngrams" are those in the model, if there are.
+    """
+    labels = {
+        part: pq.read_table(parts / f"{part}.parquet", columns=["label"])["label"].to_numpy()
+        for part in ("train", "test")
+    }
+    usual = labels["train"].mean() >= 0.5
+    accuracy = float((labels["test"] == usual).mean())
+    found = {"majority": {"rows": len(labels["test"]), "accuracy": accuracy}}
+    scorer = Scorer.load(run)
+    if isinstance(scorer.model, WideAndDeep):
+        found["ngrams"] = figures_on_test(parts, replace(scorer, model=scorer.model.wide))
+    return found
 
 
 def figures_on_test(parts: Path, scorer: Scorer) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,19 +21,35 @@ from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import TRAIN, VALIDATION, Job, ReviewsJob, WindowsJob
 from flows.steps.train.workers import train_together
 from rnnfast.evaluation.metrics import conformal_margins
+from rnnfast.models.config import ModelConfig
+from rnnfast.models.texts import WideAndDeep
 from rnnfast.models.windows import WindowModel
 from rnnfast.scoring.scorers import save_run, save_sensors_run
 from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
 from rnnfast.training.prediction import forecasts
-from rnnfast.training.rows import Futures, Rows
+from rnnfast.training.rows import Futures, Reviews, Rows
+from rnnfast.training.weighing import compared, part_logits
 
 History = list[dict[str, Any]]
 
 CALIBRATION = 1 << 24  # readings of the validation part to calibrate intervals on, at the most
 
 logger = logging.getLogger(__name__)
+
+
+class Trained(NamedTuple):
+    """What is known of a trained model of texts.
+
+    Attributes:
+        history: the course of the training, epoch by epoch.
+        parts: of a model that has n-grams in it, under "parts", what the rest adds on the validation rows, and which
+            model was kept; else empty.
+    """
+
+    history: History
+    parts: dict[str, Any]
 
 
 def train(
@@ -44,13 +60,13 @@ def train(
     run: Path,
     cache: Path,
     processes: Processes = ALONE,
-) -> History:
+) -> Trained:
     """Trains and saves a model.
 
     Args:
         parts: folder with `train.parquet` and `validation.parquet`.
         vocabulary: file of the vocabulary.
-        settings: of the model and its training.
+        settings: of model and training, and whether the model's n-grams are kept alone where the rest adds nothing.
         source: where the rows come from, for the record.
         run: folder to save the model in.
         cache: a checkpoint is kept here while the model is trained, and found when this is called
@@ -58,7 +74,7 @@ def train(
         processes: that train it.
 
     Returns:
-        The course of the training, epoch by epoch.
+        The course of the training, and what its parts are worth.
 
     Raises:
         InputError: the training diverged, or cannot be done by these processes.
@@ -79,7 +95,12 @@ def train(
             training=settings.training,
             vocabulary_size=len(words),
         )
-        model, _, history = _trained(job, cache, processes)
+        model, validation, history = _trained(job, cache, processes)
+        figures: dict[str, Any] = {}
+        if isinstance(model, WideAndDeep) and isinstance(validation, Reviews):
+            figures = _compared(model, config, validation, settings.choose)
+            if figures["kept"] != config.cell:
+                model, config = model.wide, _of_ngrams(config)
     save_run(
         run,
         model,
@@ -89,7 +110,31 @@ def train(
         labels=read_labels(parts / "train.parquet"),
         data=dict(source),
     )
-    return history
+    return Trained(history, {"parts": figures} if figures else {})
+
+
+def _compared(
+    model: WideAndDeep, config: ModelConfig, validation: Reviews, choose: bool
+) -> dict[str, Any]:
+    """What the deep part adds, and which cell is kept, which is logged."""
+    figures = compared(part_logits(model, validation), validation.labels.numpy())
+    kept = "ngrams" if choose and figures["gain"] < 0 else config.cell
+    logger.info(
+        "validation loss %.4f with %s beside n-grams, %.4f of n-grams alone: %s by %.1f standard errors; kept: %s",
+        figures["loss"],
+        config.cell,
+        figures["wide_loss"],
+        "better" if figures["gain"] >= 0 else "worse",
+        abs(figures["gain"]),
+        kept,
+    )
+    return {**figures, "kept": kept}
+
+
+def _of_ngrams(config: ModelConfig) -> ModelConfig:
+    """The configuration of a model's n-grams alone."""
+    shared = ("max_tokens", "min_frequency", "split_by", "sequence_length", "padding", "max_pairs")
+    return ModelConfig(cell="ngrams", **config.model_dump(include=set(shared)))
 
 
 def train_windows(

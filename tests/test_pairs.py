@@ -1,0 +1,116 @@
+"""Words and pairs of texts, held against what torch finds by sorting."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rnnfast.text.pairs import Pairs
+
+WORDS = 12
+
+
+def texts(count: int, dtype: torch.dtype = torch.int32) -> tuple[Tensor, Tensor, Tensor]:
+    """Texts of 1 to 90 ids, unknown words and padding among them, in one row after the other."""
+    generator = torch.Generator().manual_seed(count)
+    lengths = torch.randint(1, 91, (count,), generator=generator)
+    ids = torch.randint(0, WORDS, (int(lengths.sum()),), generator=generator, dtype=dtype)
+    return ids, lengths.cumsum(0) - lengths, lengths
+
+
+def pairs_of(ids: Tensor, start: int, length: int) -> Tensor:
+    """The keys of a text's pairs of words, in order."""
+    first, second = ids[start : start + length - 1].long(), ids[start + 1 : start + length].long()
+    return (first * WORDS + second)[(first > 1) & (second > 1)]
+
+
+def expected_features(
+    ids: Tensor, starts: Tensor, lengths: Tensor, keys: Tensor
+) -> list[list[int]]:
+    """The features of each text, in rising order."""
+    found = []
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        words = ids[start : start + length].long()
+        known = [keys.tolist().index(k) for k in pairs_of(ids, start, length).tolist() if k in keys]
+        found.append(sorted({*words[words > 1].tolist(), *(WORDS + p for p in known)}))
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("most", [1, 17, 1000])
+def test_the_most_frequent_pairs_are_known(dtype: torch.dtype, most: int) -> None:
+    ids, starts, lengths = texts(40, dtype)
+    spans = zip(starts.tolist(), lengths.tolist(), strict=True)
+    keys, counts = torch.cat([pairs_of(ids, *span) for span in spans]).unique(return_counts=True)
+    expected = keys[counts.sort(descending=True, stable=True).indices[:most]].sort().values
+    learned = Pairs.learn(ids, starts, lengths, words=WORDS, most=most)
+    assert torch.equal(learned.keys, expected)
+    assert len(learned) == WORDS + len(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_each_feature_of_a_text_is_found_once(dtype: torch.dtype) -> None:
+    ids, starts, lengths = texts(50, dtype)
+    pairs = Pairs.learn(ids, starts, lengths, words=WORDS, most=40)
+    offsets, columns = pairs.find(ids, starts, lengths)
+    found = [part.tolist() for part in np.split(columns, offsets[1:-1])]
+    assert offsets[0] == 0
+    assert len(found) == 50
+    assert [sorted(each) for each in found] == expected_features(ids, starts, lengths, pairs.keys)
+
+
+def test_sums_are_those_of_the_features() -> None:
+    ids, starts, lengths = texts(60)
+    pairs = Pairs.learn(ids, starts, lengths, words=WORDS, most=40)
+    weights = torch.randn(len(pairs), 4, generator=torch.Generator().manual_seed(1))
+    weights[:, 0] = weights[:, 0].square()
+    offsets, columns = pairs.find(ids, starts, lengths)
+    expected = torch.zeros(60, 3)
+    for row in range(60):
+        held = weights[columns[offsets[row] : offsets[row + 1]]].double().sum(0)
+        expected[row] = held[1:] / held[0].sqrt() if held[0] > 0 else 0.0
+    torch.testing.assert_close(pairs.sum(ids, starts, lengths, weights), expected)
+
+
+def test_a_text_without_a_word_has_no_feature_and_sums_to_0() -> None:
+    ids, starts, lengths = torch.tensor([0, 1, 0, 5]), torch.tensor([0, 3]), torch.tensor([3, 1])
+    pairs = Pairs(torch.tensor([5 * WORDS + 5]), WORDS)
+    assert [each.tolist() for each in pairs.find(ids, starts, lengths)] == [[0, 0, 1], [5]]
+    sums = pairs.sum(ids, starts, lengths, torch.ones(len(pairs), 2))
+    assert sums.tolist() == [[0.0], [1.0]]
+
+
+def test_a_row_is_the_same_bit_for_bit_in_any_company_and_for_any_number_of_threads() -> None:
+    ids, starts, lengths = texts(300)
+    pairs = Pairs.learn(ids, starts, lengths, words=WORDS, most=40)
+    weights = torch.rand(len(pairs), 2, generator=torch.Generator().manual_seed(1))
+    together = pairs.sum(ids, starts, lengths, weights)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            some = torch.tensor([299, 7, 7, 120])
+            alone = pairs.sum(ids, starts[some], lengths[some], weights)
+            assert torch.equal(alone, together[some])
+            assert torch.equal(pairs.sum(ids, starts, lengths, weights), together)
+            found = pairs.find(ids, starts, lengths)
+            torch.set_num_threads(2)
+            for one, other in zip(found, pairs.find(ids, starts, lengths), strict=True):
+                np.testing.assert_array_equal(one, other)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_hashes_that_collide_are_told_apart() -> None:
+    """All pairs of many words: there are pairs at every place of the table."""
+    words = 300
+    keys = torch.arange(2 * words, 200 * words)
+    keys = keys[keys % words > 1][:40_000]
+    pairs = Pairs(keys, words)
+    ids = torch.stack([keys // words, keys % words], 1).contiguous()
+    starts = torch.arange(len(keys)) * 2
+    _, columns = pairs.find(ids, starts, torch.full((len(keys),), 2))
+    found = columns[columns >= words]
+    np.testing.assert_array_equal(found, words + np.arange(len(keys)))
+    unknown = torch.tensor([[250, 251], [299, 2]])
+    assert max(pairs.find(unknown, torch.tensor([0, 2]), torch.tensor([2, 2]))[1]) < words
