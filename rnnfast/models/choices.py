@@ -9,8 +9,10 @@ from typing import Literal
 
 Cell = Literal["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"]
 WindowCell = Literal[
-    "rnn", "gru", "lstm", "linear", "dlinear", "mlp", "cnn", "persistence", "seasonal"
+    "rnn", "gru", "lstm", "linear", "nlinear", "dlinear", "mlp", "cnn", "persistence", "seasonal"
 ]
+WindowCellChoice = Literal["auto", WindowCell]
+"""A cell, or auto: a recurrent one, whose place the best of what stands beside it takes where that is better."""
 Preset = Literal["default", "lecture"]
 Task = Literal["forecast", "classify"]
 SplitChoice = Literal["auto", "spaces", "characters"]

@@ -21,7 +21,8 @@ from flows.parameters import (
     SensorsTraining,
 )
 from flows.steps.prepare.settings import reviews_settings, sensors_data, sensors_settings
-from rnnfast.models.presets import DAY, SeriesFacts, TextFacts
+from rnnfast.models.presets import TextFacts
+from rnnfast.models.window_rules import DAY, SeriesFacts
 
 RunCli = Callable[..., Result]
 SCHEDULES = Path(__file__).parents[2] / "flows" / "prefect.yaml"

@@ -1,0 +1,1 @@
+"""How good the default settings are on data that they were not chosen on, beside simple peers."""
