@@ -22,10 +22,11 @@ def hours(rng: np.random.Generator) -> np.ndarray:
     """A day and a week in a year of hours, with noise that lasts."""
     time = np.arange(8760)[:, None]
     phase, size = rng.uniform(0, 2 * np.pi, (2, 3)), rng.uniform(0.5, 2, (2, 3))
-    season = sum(
+    day, week = (
         size[i] * np.sin(2 * np.pi * time / period + phase[i]) for i, period in enumerate((24, 168))
     )
-    return season + _lasting(rng, season.shape, 0.8, 0.4)
+    values: np.ndarray = np.add(day + week, _lasting(rng, (8760, 3), 0.8, 0.4))
+    return values
 
 
 def quarters(rng: np.random.Generator) -> np.ndarray:
@@ -33,28 +34,34 @@ def quarters(rng: np.random.Generator) -> np.ndarray:
     time = np.arange(20_000)[:, None]
     light = np.maximum(0, np.sin(2 * np.pi * (time - 24) / 96))
     week = 1 - 0.5 * (time // 96 % 7 > 4)
-    return 10 * light * week + rng.normal(0, 0.5, (20_000, 2)) * (0.2 + light)
+    values: np.ndarray = np.add(10 * light * week, rng.normal(0, 0.5, (20_000, 2)) * (0.2 + light))
+    return values
 
 
 def days(rng: np.random.Generator) -> np.ndarray:
     """Counts of four years of days: a week, a year."""
     time = np.arange(1460)[:, None]
     week = np.array([1, 1.1, 1.15, 1.1, 1.3, 0.6, 0.4])[time % 7]
-    return rng.poisson(50 * (1 + 0.3 * np.sin(2 * np.pi * time / 365.25)) * week)
+    mean = 50 * (1 + 0.3 * np.sin(2 * np.pi * time / 365.25)) * week
+    return np.asarray(rng.poisson(mean))
 
 
 def weeks(rng: np.random.Generator) -> np.ndarray:
     """Ten years of weeks: a year, and a level that wanders."""
     time = np.arange(520)[:, None]
     level = np.cumsum(rng.normal(0, 0.3, time.shape), 0)
-    return 20 + 5 * np.sin(2 * np.pi * time / 52.18) + level + rng.normal(0, 1, time.shape)
+    values: np.ndarray = np.add(
+        20 + 5 * np.sin(2 * np.pi * time / 52.18) + level, rng.normal(0, 1, time.shape)
+    )
+    return values
 
 
 def months(rng: np.random.Generator) -> np.ndarray:
     """Thirty years of months: a trend, and a year that grows with it."""
     time = np.arange(360)[:, None]
     year = (10 + 0.03 * time) * np.sin(2 * np.pi * time / 12)
-    return 100 + 0.3 * time + year + rng.normal(0, 3, time.shape)
+    values: np.ndarray = np.add(100 + 0.3 * time + year, rng.normal(0, 3, time.shape))
+    return values
 
 
 def shifts(rng: np.random.Generator) -> np.ndarray:

@@ -32,14 +32,10 @@ NO_WORDS = Vocabulary([Vocabulary.UNKNOWN, Vocabulary.PAD])
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 TEXTS = 4096  # looked at together
 READINGS = 1 << 16  # likewise
-LEVEL_LESS = (
-    "{} less its level"  # a channel as a model sees it that takes the level from each window
-)
-LEVEL_FREE = (
-    "nlinear",
-    "persistence",
-    "seasonal",
-)  # cells that forecast from the level, whatever it is
+# A channel as a model sees it that takes the level from each window.
+LEVEL_LESS = "{} less its level"
+# Cells that forecast from the level, whatever it is.
+LEVEL_FREE = ("nlinear", "persistence", "seasonal")
 BLOCKS = 16  # of the training part, for `Profile.usual`
 ERROR_OF = "error of {}"  # what the forecasts of a channel missed the truth by
 _PARTS = ("training", "validation", "test")
@@ -108,7 +104,8 @@ class Profile:
         except FileNotFoundError:
             return None
         blocks = tuple(Tally.from_json(block) for block in parts.get("blocks", ()))
-        return cls(*(Tally.from_json(parts[name]) for name in _PARTS), blocks)
+        training, validation, test = (Tally.from_json(parts[name]) for name in _PARTS)
+        return cls(training, validation, test, blocks)
 
 
 def quantiles(features: Mapping[str, Histogram]) -> dict[str, dict[str, float | None]]:

@@ -92,4 +92,5 @@ class WideForecaster(WindowModel):
             return deep
         # The ends of an interval move as the forecast does.
         towards = self.wide(self.standardised(readings)) - deep[..., 0]
-        return deep + (1 - self.share) * towards[..., None]
+        result: Tensor = deep + (1 - self.share) * towards[..., None]
+        return result

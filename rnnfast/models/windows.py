@@ -311,7 +311,7 @@ class NLinear(WindowModel):
     def forward(self, readings: Tensor) -> Tensor:
         past = self.standardised(readings)[..., self.targets].transpose(1, 2)
         last = past[..., -1:]
-        ahead = self.linear(past - last) + last
+        ahead: Tensor = self.linear(past - last) + last
         ahead = ahead.view(*past.shape[:2], self.config.horizon, self.outputs)
         return ahead.transpose(1, 2)
 

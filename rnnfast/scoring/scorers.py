@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
 from rnnfast.models.texts import RecurrentClassifier, build_model
+from rnnfast.models.window_model import WindowModel
 from rnnfast.models.windows import (
     RecurrentForecaster,
     RecurrentWindowClassifier,
-    WindowModel,
     build_window_model,
     require_streams,
 )

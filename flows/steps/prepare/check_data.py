@@ -57,7 +57,7 @@ def check_reviews_data(
         found.append(check(limits, "label_share", f"{name} rows", rarest))
         found += check_texts(limits, tally, f"{name} rows")
     report_checks(found, gate)
-    return found, Profile(**tallies)
+    return found, Profile(tallies["training"], tallies["validation"], tallies["test"])
 
 
 def check_sensors_data(
@@ -96,7 +96,8 @@ def check_sensors_data(
         rarest = float(lengths.min() / lengths.sum())
         found.append(check(limits, "label_share", "the training readings", rarest))
     report_checks(found, gate)
-    return found, Profile(*tallies, tuple(blocks))
+    training, validation, test = tallies
+    return found, Profile(training, validation, test, tuple(blocks))
 
 
 def _blocks(times: np.ndarray, runs: np.ndarray) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def choose_windows(
-    parts: Path, run: Path, beside: Mapping[str, Path], limits: Limits, *, replace: bool
+    parts: Path, run: Path, beside: Mapping[Any, Path], limits: Limits, *, replace: bool
 ) -> tuple[list[Check], dict[str, Any]]:
     """Compares the model of a run with those beside it, and says which is kept.
 
