@@ -31,9 +31,11 @@ from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
 from flows.steps.report.series import evaluate_series, measured_beside
 from flows.steps.score.files import score_files
 from flows.steps.score.readings import least_memory
+from flows.steps.train.choose import choose_windows
 from flows.steps.train.register import register
 from flows.steps.train.train import train_windows
 from rnnfast.evaluation.checks import Limits
+from rnnfast.evaluation.profiles import level_of
 from rnnfast.models.windows import beside
 
 download_task = as_task(download, retries=4)
@@ -41,6 +43,7 @@ prepare_task = as_task(prepare_series)
 check_task = as_task(check_sensors_data)
 train_task = as_task(train_windows)
 beside_task = as_task(measured_beside)
+choose_task = as_task(choose_windows)
 evaluate_task = as_task(evaluate_series)
 score_task = as_task(score_files)
 finish_task = as_task(finish)
@@ -89,7 +92,7 @@ def sensors(
     require_data_apart(data, output)
     cache = cache_folder()
     settings_by = partial(sensors_settings, data, model, training)
-    processes.require_use(model.cell, settings_by().training.batch_size)
+    processes.require_use(model.network, settings_by().training.batch_size)
     execution.executor(least_memory())  # refuses here what the scoring could not use
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
@@ -100,20 +103,22 @@ def sensors(
         with stage("prepare", seconds):
             prepared = prepare_task(data, archive, lambda facts: settings_by(facts).model, parts)
             settings = settings_by(prepared.facts)
-            processes.require_use(model.cell, settings.training.batch_size)
+            processes.require_use(model.network, settings.training.batch_size)
         # Transform: weights, figures.
         with stage("check", seconds):
-            checks, profile = check_task(parts, prepared, limits, gate)
+            checks, profile = check_task(parts, prepared, limits, gate, level_of(settings.model))
         with stage("train", seconds):
             history = train_task(parts, prepared, settings, run, cache, processes)
-        baseline = {}
+        baseline, folders = {}, {}
         with stage("baselines", seconds):
             for config in beside(settings.model, yardstick):
-                folder = parts / config.cell
+                folder = folders[config.cell] = parts / config.cell
                 folder.mkdir()
                 other = SensorsSettings(config, settings.training)
                 train_task(parts, prepared, other, folder, cache)
                 baseline[config.cell] = beside_task(parts, folder)
+        with stage("choose", seconds):
+            found, choice = choose_task(parts, run, folders, limits, replace=model.cell == "auto")
         with stage("evaluate", seconds):
             measured = evaluate_task(parts, run, profile)
         # Load: the scores of the test readings, the report, and the folder in its place.
@@ -129,7 +134,13 @@ def sensors(
             scored = score_task(run, request, report=False)
         with stage("describe", seconds):
             metrics = metrics_of(
-                [measured], history, prepared.rows, checks, profile, scored.drift, baseline
+                [measured, choice],
+                history,
+                prepared.rows,
+                [*checks, *found],
+                profile,
+                scored.drift,
+                baseline,
             )
         seconds["total"] = perf_counter() - started
         pictures = finish_task(run, metrics, seconds)

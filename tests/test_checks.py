@@ -22,7 +22,9 @@ def test_a_value_is_held_against_both_limits(rule: str, value: float, status: st
 
 def test_a_check_tells_the_rule_the_value_and_the_limits() -> None:
     told = str(check(Limits(), "psi", "words", 0.3))
-    assert told == "psi of words is 0.3 (at most: warning 0.1, limit 0.25)"
+    assert told.startswith(
+        "psi of words is 0.3 (at most: warning 0.1, limit 0.25): what the model reads"
+    )
     told = str(check(Limits(label_share=(None, None)), "label_share", "rows", 0.3))
     assert told == "label_share of rows is 0.3 (at least: anything)"
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rnnfast.evaluation.metrics import ForecastErrors, conformal_margins, label_metrics
+from rnnfast.evaluation.intervals import conformal_margins
+from rnnfast.evaluation.metrics import ForecastErrors, label_metrics
 from rnnfast.models.presets import WINDOW_PRESETS
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import LinearAutoregression, beside, build_window_model
@@ -230,8 +231,9 @@ def test_validation_measures_what_training_makes_small(kind: str) -> None:
 
 def test_what_stands_beside_a_model() -> None:
     config = WindowConfig(**SHAPE)
-    assert [c.cell for c in beside(config)] == ["persistence", "linear", "seasonal"]
-    assert [c.cell for c in beside(config, trained=True)][3:] == ["dlinear", "mlp", "cnn"]
+    always = ["persistence", "linear", "nlinear", "dlinear", "seasonal"]
+    assert [c.cell for c in beside(config)] == always
+    assert [c.cell for c in beside(config, trained=True)] == [*always, "mlp", "cnn"]
     assert [c.cell for c in beside(WindowConfig(task="classify"))] == []
     assert {c.lookback for c in beside(config)} == {12}
 

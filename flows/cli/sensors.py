@@ -8,7 +8,7 @@ from flows.cli.panels import of_data, of_model, of_training, takes
 from flows.cli.set_names import assigned
 from flows.cli.settings import given, reading_of
 from flows.cli.training import in_common, show_plan, show_run
-from rnnfast.models.choices import Task, WindowCell
+from rnnfast.models.choices import Task, WindowCellChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,12 @@ class SensorsOptions(TrainingOptions):
         ),
     ] = None
     cell: Annotated[
-        WindowCell,
+        WindowCellChoice,
         of_model(
-            help="The model: a recurrent network (rnn, gru, lstm), another one (linear, dlinear, mlp, cnn), or a rule "
-            "without training (persistence, seasonal)."
+            help="The model: a recurrent network (rnn, gru, lstm), another one (linear, nlinear, dlinear, mlp, cnn), "
+            "or a rule without training (persistence, seasonal). auto takes gru, or one of these that is better."
         ),
-    ] = "gru"
+    ] = "auto"
     horizon: Annotated[
         str | None,
         of_model(metavar="N", help="Readings ahead to forecast; by default as suits the data."),
@@ -82,7 +82,7 @@ def sensors(options: SensorsOptions) -> None:
     settings = sensors_settings(whole, model, training)
     common = in_common(options)
     look_at_training(
-        whole, common["output"], common["processes"], model.cell, settings.training.batch_size
+        whole, common["output"], common["processes"], model.network, settings.training.batch_size
     )
     if options.dry_run:
         show_plan(whole, settings, common["output"], common["registration"])

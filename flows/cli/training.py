@@ -109,6 +109,8 @@ def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"{metrics['test_without_duplicates']['accuracy']:.2%}, "
             f"{counted(data['duplicates_in_train_and_test'], 'text')} left out",
         )
+    if choice := metrics.get("choice"):
+        yield "model", choice["said"]
     for name, measured in metrics.get("baseline", {}).items():
         loses = main == "accuracy" and measured[main] > test[main]
         yield f"{name} beside it", f"{measured[main]:{form}}{', better than the model' * loses}"

@@ -24,22 +24,6 @@ def read(archive: Path | None) -> Iterator[pa.Table]:
 
 def _dataset(name: str, file: str, sha256: str, hourly: int, about: str) -> SensorDataset:
     """`hourly` is the number of readings in an hour."""
-    model = {
-        "form": "segments",
-        "lookback": 720,
-        "horizon": 96,
-        "segment": 48,
-        "hidden_size": 128,
-        "dropout": 0.3,
-        "normalise": "last",
-    }
-    training = {
-        "epochs": 8,
-        "patience": 3,
-        "learning_rate": 1e-3,
-        "loss": "mae",
-        "averaging": 0.0,
-    }
     return SensorDataset(
         name=name,
         about=about,
@@ -50,7 +34,7 @@ def _dataset(name: str, file: str, sha256: str, hourly: int, about: str) -> Sens
         features=CHANNELS,
         cuts=tuple(months * 30 * 24 * hourly for months in (12, 16, 20)),
         standardised=True,
-        tasks={"forecast": (model, training)},
+        tasks={"forecast": ({"horizon": 96}, {})},
     )
 
 

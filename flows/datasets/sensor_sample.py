@@ -94,6 +94,8 @@ DATASET = SensorDataset(
             {
                 "lookback": 144,
                 "horizon": 12,
+                "form": "direct",
+                "wide": False,
                 "hidden_size": 32,
                 "normalise": "residual",
                 "quantiles": True,

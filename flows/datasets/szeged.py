@@ -42,10 +42,5 @@ DATASET = SensorDataset(
     channels=CHANNELS,
     targets=(TEMPERATURE,),
     features=(*CHANNELS, "calendar"),
-    tasks={
-        "forecast": (
-            {"lookback": 64, "hidden_size": 64, "normalise": "residual"},
-            {"epochs": 5, "learning_rate": 3e-3, "batch_size": 128},
-        )
-    },
+    tasks={"forecast": ({"horizon": 1}, {})},
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from rnnfast.models.choices import CellChoice, Preset, WindowCell
+from rnnfast.models.choices import CellChoice, Preset, WindowCell, WindowCellChoice
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.training.settings import TrainingSettings, WindowTraining
@@ -83,10 +83,21 @@ class SensorsModel(Request):
     decided = frozenset({"task"})  # see `SensorsData`
 
     preset: Preset = Field("default", description=PRESET)
-    cell: WindowCell = Field(
-        "gru",
-        description="The idea: rnn, gru, lstm, linear, dlinear, mlp, cnn, persistence, seasonal.",
+    cell: WindowCellChoice = Field(
+        "auto",
+        description="The idea: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal; auto: gru, "
+        "or what stands beside it where that is better on the validation windows.",
     )
+
+    @property
+    def network(self) -> WindowCell:
+        """The cell that is trained."""
+        return "gru" if self.cell == "auto" else self.cell
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, by field of the settings."""
+        return super().asked | {"cell": self.network}
 
 
 @asks_for(WindowTraining)

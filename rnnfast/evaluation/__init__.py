@@ -3,11 +3,11 @@
 from rnnfast.evaluation.attribution import find_words, word_effects
 from rnnfast.evaluation.checks import Check, Limits, check
 from rnnfast.evaluation.drift import Drift, Histogram, Tally, drift
+from rnnfast.evaluation.intervals import MarginTracker, TrackedIntervals, conformal_margins
 from rnnfast.evaluation.metrics import (
     ForecastErrors,
     binary_metrics,
     calibration,
-    conformal_margins,
     label_metrics,
 )
 from rnnfast.evaluation.profiles import Profile
@@ -18,8 +18,10 @@ __all__ = [
     "ForecastErrors",
     "Histogram",
     "Limits",
+    "MarginTracker",
     "Profile",
     "Tally",
+    "TrackedIntervals",
     "binary_metrics",
     "calibration",
     "check",

@@ -19,6 +19,11 @@ AT_LEAST = (
 ADVICE = {
     "unknown": "these words are not in the vocabulary. Train on texts of the same language; for a script without "
     "spaces between words, such as Chinese, Japanese or Thai, train with --split-by characters",
+    "psi": "what the model reads or says is not as it was in training. Expect more errors than on the test rows, and "
+    "train again",
+    "errors": "forecasts are further from the truth than they were. Train again, with the newest readings",
+    "level": "the readings are not as in training, but that does no harm: forecasts start from the last reading, or "
+    "their errors are as they were",
 }
 
 
@@ -79,8 +84,20 @@ class Limits(BaseModel):
     outside: Limit = Field(
         Bounds(0.01, None), description="Share of the rows beyond the range of the training rows."
     )
+    beaten: Limit = Field(
+        Bounds(0.0, None),
+        description="By which share a model's validation error is above that of what stands beside it.",
+    )
     psi: Limit = Field(
         Bounds(0.1, 0.25), description="Population stability index of a feature or of the scores."
+    )
+    errors: Limit = Field(
+        Bounds(1.5, 3.0),
+        description="What nine of ten errors stay below, where the truth is known, over that of validation.",
+    )
+    level: Limit = Field(
+        Bounds(0.25, None),
+        description="As psi, where it does no harm: forecasts start from that level, or err as they did.",
     )
 
     @model_validator(mode="after")

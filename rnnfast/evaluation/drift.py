@@ -26,6 +26,9 @@ SHARES = np.array(
 DEVIATIONS = np.round(np.linspace(-6, 6, 121), 1)
 """Edges for standardised values: tenths of a standard deviation of the training rows."""
 
+ERRORS = 2.0 ** (np.arange(-40, 17) / 4)
+"""Edges for errors, in standard deviations of the training rows: four to each doubling, from a thousandth to 16."""
+
 GROUPS = 10
 """Bins of a comparison, each with about that part of the training rows."""
 

@@ -219,25 +219,3 @@ class ForecastErrors:
 def _ratio(error: float, reference: float) -> float | None:
     """1 - error / reference; None where there is nothing to compare with."""
     return float(1 - error / reference) if reference > 0 else None
-
-
-def conformal_margins(
-    truth: np.ndarray, low: np.ndarray, high: np.ndarray, coverage: float
-) -> np.ndarray:
-    """By how much both ends of intervals have to move outwards to cover a share of the truth.
-
-    Conformalised quantile regression (Romano et al., 2019), for each step and target by itself; where
-    both ends are the forecast, it is split conformal prediction.
-
-    Args:
-        truth: (N, H, D) of rows that were not trained on.
-        low: (N, H, D) lower ends.
-        high: (N, H, D) upper ends.
-        coverage: share of the truth that is to be inside.
-
-    Returns (H, D); negative where the intervals are too wide.
-    """
-    scores = np.maximum(low - truth, truth - high)
-    level = min(1.0, coverage * (1 + 1 / len(truth)))
-    result: np.ndarray = np.quantile(scores, level, axis=0, method="higher")
-    return result

@@ -12,25 +12,33 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
-from rnnfast.evaluation.drift import COUNTS, DEVIATIONS, SHARES, Histogram, Tally
+from rnnfast.evaluation.drift import COUNTS, DEVIATIONS, ERRORS, SHARES, Histogram, Tally, drift
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.run_folder import PROFILE
 
 if TYPE_CHECKING:
-    from rnnfast.models.windows import WindowModel
+    from rnnfast.models.window_config import WindowConfig
+    from rnnfast.models.window_model import WindowModel
 
 LEARNED = {"unknown"}  # features of the input that training has a part in
 NO_WORDS = Vocabulary([Vocabulary.UNKNOWN, Vocabulary.PAD])
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 TEXTS = 4096  # looked at together
 READINGS = 1 << 16  # likewise
+# A channel as a model sees it that takes the level from each window.
+LEVEL_LESS = "{} less its level"
+# Cells that forecast from the level, whatever it is.
+LEVEL_FREE = ("nlinear", "persistence", "seasonal")
+BLOCKS = 16  # of the training part, for `Profile.usual`
+ERROR_OF = "error of {}"  # what the forecasts of a channel missed the truth by
+_PARTS = ("training", "validation", "test")
 
 
 @dataclass(eq=False)
@@ -41,11 +49,35 @@ class Profile:
         training: the training rows, without what the model gives for them.
         validation: the validation rows, with what the model gives.
         test: the test rows, likewise.
+        blocks: parts of the training rows, one after the other in time; empty where these have no time.
     """
 
     training: Tally
     validation: Tally
     test: Tally
+    blocks: tuple[Tally, ...] = ()
+
+    def usual(self, feature: str, rows: int) -> float:
+        """The largest index that any stretch of the training rows has against all of them, as long as so many rows.
+
+        Readings that follow each other are alike, and differ from season to season: the index of independent rows
+        says nothing of them. What the training part itself went through is no drift (subsampling: Politis, Romano and
+        Wolf, 1999). Stretches are of whole blocks, half of them at the most. 0 without blocks.
+        """
+        parts = [block.features[feature] for block in self.blocks if feature in block.features]
+        if not parts or feature not in self.training.features:
+            return 0.0
+        whole = self.training.features[feature]
+        length = round(rows * len(parts) / max(whole.total, 1))
+        length = min(max(1, length), max(1, len(parts) // 2))
+        found = [0.0]
+        for start in range(len(parts) - length + 1):
+            stretch = Histogram.over(whole.edges)
+            for part in parts[start : start + length]:
+                stretch.include(part)
+            if stretch.total:
+                found.append(drift(whole, stretch).index)
+        return max(found)
 
     @property
     def reference(self) -> dict[str, Histogram]:
@@ -60,7 +92,8 @@ class Profile:
 
     def save(self, run_dir: Path) -> None:
         """Writes `profile.json`."""
-        parts = {name: tally.as_json() for name, tally in vars(self).items()}
+        parts: dict[str, Any] = {name: getattr(self, name).as_json() for name in _PARTS}
+        parts["blocks"] = [block.as_json() for block in self.blocks]
         (run_dir / PROFILE).write_text(json.dumps(parts) + "\n", encoding="utf-8")
 
     @classmethod
@@ -70,7 +103,9 @@ class Profile:
             parts = json.loads((run_dir / PROFILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return cls(**{name: Tally.from_json(part) for name, part in parts.items()})
+        blocks = tuple(Tally.from_json(block) for block in parts.get("blocks", ()))
+        training, validation, test = (Tally.from_json(parts[name]) for name in _PARTS)
+        return cls(training, validation, test, blocks)
 
 
 def quantiles(features: Mapping[str, Histogram]) -> dict[str, dict[str, float | None]]:
@@ -140,14 +175,26 @@ def tally_scores(tally: Tally, scores: np.ndarray) -> None:
     tally.add("score", scores, SHARES)
 
 
+def level_of(config: WindowConfig) -> int:
+    """Readings whose mean is the level from which a model forecasts the next ones; 0: it reads the level itself."""
+    from_last = config.normalise in ("last", "mean") or config.cell in LEVEL_FREE
+    if config.task != "forecast" or not from_last:
+        return 0
+    return max(config.horizon, config.period)
+
+
 def tally_readings(
     tally: Tally,
     values: np.ndarray,
     runs: np.ndarray,
     channels: tuple[str, ...],
     scaler: tuple[np.ndarray, np.ndarray],
+    level: int = 0,
 ) -> None:
     """Adds readings: the count `steps`, and each channel in deviations from the mean.
+
+    With a `level`, each channel is counted as well in deviations from the mean of so many readings before it, as far as
+    its run has them: how it moves, wherever it is.
 
     Args:
         tally: to add to.
@@ -155,14 +202,35 @@ def tally_readings(
         runs: (R, 2) the rows to look at.
         channels: names of the first channels; what follows, such as the calendar, is left out.
         scaler: means and deviations, (C,) each.
+        level: readings, or 0.
     """
     mean, scale = scaler
+    count = len(channels)
     for start, stop in runs.tolist():
         for first in range(start, stop, READINGS):
             part = (values[first : min(first + READINGS, stop)] - mean) / scale
             tally.counts["steps"] += len(part)
             for place, name in enumerate(channels):
                 tally.add(name, part[:, place], DEVIATIONS)
+            if level and first + len(part) - start > level:
+                before = values[max(start, first - level) : first + len(part), :count]
+                moved = _less_level((before - mean[:count]) / scale[:count], level)
+                for place, name in enumerate(channels):
+                    tally.add(LEVEL_LESS.format(name), moved[:, place], DEVIATIONS)
+
+
+def _less_level(values: np.ndarray, level: int) -> np.ndarray:
+    """Rows (T, C) less the mean of so many rows before each: (T - level, C)."""
+    sums = np.cumsum(np.pad(values.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    result: np.ndarray = values[level:] - (sums[level:-1] - sums[: -1 - level]) / level
+    return result
+
+
+def tally_errors(tally: Tally, targets: tuple[str, ...], errors: np.ndarray) -> None:
+    """Adds what forecasts missed the truth by (N, H, D), in deviations of the channel; NaN: not known."""
+    for place, name in enumerate(targets):
+        own = np.abs(errors[:, :, place]).ravel()
+        tally.add(ERROR_OF.format(name), own[np.isfinite(own)], ERRORS)
 
 
 def tally_outputs(

@@ -11,8 +11,10 @@ Cell = Literal["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"]
 CellChoice = Literal["auto", "rnn", "gru", "lstm", "mlp", "cnn", "ngrams"]
 """What is asked for of a classifier of texts: a cell, or what is best on the validation rows."""
 WindowCell = Literal[
-    "rnn", "gru", "lstm", "linear", "dlinear", "mlp", "cnn", "persistence", "seasonal"
+    "rnn", "gru", "lstm", "linear", "nlinear", "dlinear", "mlp", "cnn", "persistence", "seasonal"
 ]
+WindowCellChoice = Literal["auto", WindowCell]
+"""A cell, or auto: a recurrent one, whose place the best of what stands beside it takes where that is better."""
 Preset = Literal["default", "lecture"]
 Task = Literal["forecast", "classify"]
 SplitChoice = Literal["auto", "spaces", "characters"]

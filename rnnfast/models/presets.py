@@ -7,17 +7,14 @@ model is trained on. What comes before what is said in `flows.steps.prepare.sett
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from rnnfast.models.choices import Cell, Preset, WindowCell
-from rnnfast.models.window_config import WindowConfig
 
 UNSPACED_SHARE = 0.05  # of the letters, from which on each character of such a script is a word
 LEAST_WORDS, MOST_WORDS = 200, 2000  # that are read of a text
 STEPS = 1400  # of the optimizer, that a training of a classifier of texts has
-DAY = 24 * 3600 * 1_000_000  # microseconds
 
 # Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
 PRESETS: dict[Preset, dict[Cell, dict[str, dict[str, Any]]]] = {
@@ -115,25 +112,6 @@ class TextFacts:
     words: int
 
 
-@dataclass(frozen=True)
-class SeriesFacts:
-    """What the readings of a model of windows are like, on their grid.
-
-    Attributes:
-        rows: how many there are, of all devices together.
-        longest: of them the longest stretch without a gap.
-        channels: columns of numbers, the calendar's among them.
-        step: from one to the next, in microseconds; with a `unit`, in units.
-        unit: of `rnnfast.series.calendar_steps`, where the step is none of a fixed length; else empty.
-    """
-
-    rows: int
-    longest: int
-    channels: int
-    step: int
-    unit: str
-
-
 def suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     """Fields of `ModelConfig` that follow from the rows.
 
@@ -164,17 +142,3 @@ def training_suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     batch = max(16, min(64, 1 << max(1, facts.rows // 64).bit_length() - 1))
     epochs = max(4, min(12, math.ceil(STEPS * batch / facts.rows)))
     return {"batch_size": batch, "epochs": epochs, "patience": math.ceil(2 * epochs / 3)}
-
-
-def suited_to_series(facts: SeriesFacts, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of `WindowConfig` that follow from the readings; `chosen` are fields that are known already.
-
-    The season is a day, where the readings of one fit into the window that the model reads.
-
-    >>> suited_to_series(SeriesFacts(rows=1000, longest=900, channels=2, step=DAY // 96, unit=""), {})
-    {'period': 96}
-    """
-    lookback = chosen.get("lookback", WindowConfig.model_fields["lookback"].default)
-    if facts.unit or DAY % facts.step or not 1 < DAY // facts.step <= lookback:
-        return {}
-    return {"period": DAY // facts.step}

@@ -20,7 +20,7 @@ class WindowConfig(BaseModel):
     task: Task = Field("forecast", description="forecast or classify.")
     cell: WindowCell = Field(
         "gru",
-        description="The idea: rnn, gru, lstm, linear, dlinear, mlp, cnn, persistence, seasonal.",
+        description="The idea: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal.",
     )
     form: Literal["segments", "direct", "recursive"] = Field(
         "direct", description="How a recurrent model forecasts: segments, direct, recursive."
@@ -41,7 +41,11 @@ class WindowConfig(BaseModel):
     )
     quantiles: bool = Field(False, description="Also forecast the ends of the interval.")
     coverage: float = Field(0.9, gt=0, lt=1, description="Share of the truth in the interval.")
-    period: int = Field(24, ge=1, description="Readings of a season.")
+    wide: bool = Field(
+        False,
+        description="Mix a recurrent forecast with a linear one, in the share that is best on the validation windows.",
+    )
+    period: int = Field(24, ge=1, description="Readings of a season; 1: none.")
     kernel: int = Field(25, ge=1, description="Readings that an average or a filter sees; odd.")
     rotation: float = Field(
         0.0,
@@ -70,6 +74,10 @@ class WindowConfig(BaseModel):
             )
         if self.form != "segments" and self.task == "forecast" and self.segment > 1:
             raise ValueError(f"segment must be 1 for form {self.form!r}, got: {self.segment}")
+        if self.wide and (self.task != "forecast" or self.cell not in RECURRENT):
+            raise ValueError(
+                f"wide must be false unless a recurrent cell forecasts, got: true for {self.cell}, {self.task}"
+            )
         if self.form == "recursive" and self.quantiles:
             raise ValueError("quantiles must be false for form 'recursive', got: true")
         return self
@@ -80,4 +88,5 @@ class WindowConfig(BaseModel):
         one_way = self.cell in RECURRENT and not self.bidirectional and self.segment == 1
         if self.task == "classify":
             return one_way and self.pooling == "last"
-        return one_way and self.form != "segments" and self.normalise in ("none", "residual")
+        plain = self.normalise in ("none", "residual") and not self.wide
+        return one_way and plain and self.form != "segments"

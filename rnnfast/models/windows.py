@@ -22,99 +22,14 @@ from torch.nn import functional as F
 from rnnfast.models.choices import WindowCell
 from rnnfast.models.config import RECURRENT
 from rnnfast.models.texts import recurrent_layers
+from rnnfast.models.wide import WideForecaster
 from rnnfast.models.window_config import WindowConfig
-from rnnfast.series.scaling import Scaler
+from rnnfast.models.window_model import WindowModel
 
 State = Any  # what a layer gives beside its output: a tensor, of an LSTM two
 Recurrence = Callable[
     [Tensor, State], tuple[Tensor, State]
 ]  # from input and state to output and state
-
-
-class WindowModel(nn.Module):
-    """What all models of windows share: the scaling, of a window and of the whole training part.
-
-    Buffers: ``mean`` and ``scale`` (C,), and of a forecaster ``margins`` (H, D), by which
-    calibration moves both ends of the interval outwards, in standard deviations.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    margins: Tensor
-
-    def __init__(self, config: WindowConfig, channels: int, targets: tuple[int, ...]) -> None:
-        super().__init__()
-        self.config, self.channels, self.targets = config, channels, list(targets)
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(channels))
-        if config.task == "forecast":
-            self.register_buffer("margins", torch.zeros(config.horizon, len(targets)))
-        self.outputs = 3 if config.quantiles else 1
-
-    def set_scaler(self, scaler: Scaler) -> None:
-        """Take over means and deviations, each above zero."""
-        self.mean.copy_(torch.from_numpy(scaler.mean))
-        self.scale.copy_(torch.from_numpy(scaler.scale))
-
-    def standardised(self, readings: Tensor) -> Tensor:
-        """Raw readings (..., C) in standard deviations from the mean."""
-        return (readings - self.mean) / self.scale
-
-    def raw(self, forecasts: Tensor) -> Tensor:
-        """Forecasts (N, H, D, Q) in the units of the readings."""
-        mean, scale = self.mean[self.targets], self.scale[self.targets]
-        return forecasts * scale[:, None] + mean[:, None]
-
-    def interval(self, forecasts: Tensor) -> tuple[Tensor, Tensor]:
-        """The calibrated ends (N, H, D) of forecasts (N, H, D, Q), in standard deviations."""
-        return forecasts[..., self.outputs // 2] - self.margins, forecasts[..., -1] + self.margins
-
-    def anchored(self, readings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardised readings (N, L, D) normalised, and what undoes it: offset, factor (N, 1, D)."""
-        last = readings[:, -1:]
-        if self.config.normalise == "none":
-            return readings, torch.zeros_like(last), torch.ones_like(last)
-        if self.config.normalise == "mean":
-            mean = readings.mean(1, keepdim=True)
-            deviation = readings.std(1, keepdim=True, correction=0) + 1e-2
-            return (readings - mean) / deviation, mean, deviation
-        if self.config.normalise == "last":
-            readings = readings - last
-        return readings, last, torch.ones_like(last)
-
-    def prepared(self, readings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw windows (N, L, C) standardised, the targets normalised; then offset and factor."""
-        readings = self.standardised(readings)
-        if self.training and self.config.noise:
-            readings = readings + self.config.noise * torch.randn_like(readings)
-        own, offset, factor = self.anchored(readings[..., self.targets])
-        if self.config.normalise in ("last", "mean"):
-            readings = readings.index_copy(2, torch.tensor(self.targets), own)
-        return readings, offset, factor
-
-    def shaped(self, outputs: Tensor, offset: Tensor, factor: Tensor) -> Tensor:
-        """Outputs (N, H * D * Q) of a last layer as forecasts (N, H, D, Q)."""
-        outputs = outputs.view(len(outputs), self.config.horizon, len(self.targets), self.outputs)
-        return outputs * factor[..., None] + offset[..., None]
-
-    def loss(self, forecasts: Tensor, truth: Tensor, kind: str) -> Tensor:
-        """The error of forecasts (N, H, D, Q) of the truth (N, H, D); kinds as in WindowTraining.
-
-        With quantiles the mean pinball loss of both ends is added (Koenker and Bassett, "Regression
-        Quantiles", 1978).
-        """
-        measures: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "mse": F.mse_loss,
-            "mae": F.l1_loss,
-            "huber": F.huber_loss,
-        }
-        result = measures[kind](forecasts[..., 0], truth)
-        if self.outputs > 1:
-            tail = (1 - self.config.coverage) / 2
-            for place, level in ((1, tail), (2, 1 - tail)):
-                error = truth - forecasts[..., place]
-                result = result + torch.maximum(level * error, (level - 1) * error).mean()
-        return result
 
 
 class RecurrentForecaster(WindowModel):
@@ -389,6 +304,25 @@ class DLinear(WindowModel):
         return result
 
 
+class NLinear(WindowModel):
+    """One linear map of the readings less the last one, which all channels share.
+
+    Zeng et al., "Are Transformers Effective for Time Series Forecasting?" (2023).
+    """
+
+    def __init__(self, config: WindowConfig, channels: int, targets: tuple[int, ...]) -> None:
+        super().__init__(config, channels, targets)
+        self.linear = nn.Linear(config.lookback, config.horizon * self.outputs)
+        nn.init.constant_(self.linear.weight, 1 / config.lookback)
+
+    def forward(self, readings: Tensor) -> Tensor:
+        past = self.standardised(readings)[..., self.targets].transpose(1, 2)
+        last = past[..., -1:]
+        ahead: Tensor = self.linear(past - last) + last
+        ahead = ahead.view(*past.shape[:2], self.config.horizon, self.outputs)
+        return ahead.transpose(1, 2)
+
+
 class Persistence(WindowModel):
     """What was will be: the last reading, or of the cell ``seasonal`` those of the last season."""
 
@@ -432,7 +366,8 @@ def build_window_model(
             if not forecast:
                 return RecurrentWindowClassifier(config, channels, labels)
             form = SegmentForecaster if config.form == "segments" else RecurrentForecaster
-            return form(config, channels, targets)
+            model = form(config, channels, targets)
+            return WideForecaster(config, channels, targets, model) if config.wide else model
         if config.cell in ("mlp", "cnn"):
             network = WindowMLP if config.cell == "mlp" else WindowCNN
             if forecast:
@@ -443,6 +378,7 @@ def build_window_model(
 
 _FORECASTERS: dict[str, type[WindowModel]] = {
     "linear": LinearAutoregression,
+    "nlinear": NLinear,
     "dlinear": DLinear,
     "persistence": Persistence,
     "seasonal": Persistence,
@@ -452,17 +388,14 @@ _FORECASTERS: dict[str, type[WindowModel]] = {
 def beside(config: WindowConfig, trained: bool = False) -> list[WindowConfig]:
     """What a model is measured against, on the same windows.
 
-    Forecasters always stand beside persistence and linear autoregression on the same lags, and, where
-    the look-back holds a season, beside the last season; ``trained`` adds those that are trained by
-    steps.
+    Forecasters always stand beside persistence, linear autoregression on the same lags, NLinear and DLinear, and,
+    where the look-back holds a season, beside the last season; ``trained`` adds the networks without recurrence.
     """
     cells: list[WindowCell] = []
     if config.task == "forecast":
-        cells = ["persistence", "linear"]
+        cells = ["persistence", "linear", "nlinear", "dlinear"]
         if 1 < config.period <= config.lookback:
             cells.append("seasonal")
-        if trained:
-            cells.append("dlinear")
     if trained:
         cells += ["mlp", "cnn"]
     same = config.model_dump(

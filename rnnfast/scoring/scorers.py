@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, build_model
-from rnnfast.models.windows import WindowModel, build_window_model
+from rnnfast.models.window_model import WindowModel
+from rnnfast.models.windows import build_window_model
 from rnnfast.nn.freezing import Unchanged, freeze
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.prediction import predict

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnfast.models.windows import WindowModel
+from rnnfast.models.window_model import WindowModel
 from rnnfast.series.windows import Windows
 from rnnfast.training.workers import ALONE, Workers
 

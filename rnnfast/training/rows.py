@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnfast.models.windows import WindowModel
+from rnnfast.models.window_model import WindowModel
 from rnnfast.series.windows import Windows
 from rnnfast.text.reference import Padding
 from rnnfast.training.prediction import BATCH, forecasts, predict

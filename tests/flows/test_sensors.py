@@ -124,11 +124,11 @@ def test_from_readings_to_forecasts(
     assert len(used) == 2
     assert sorted(p.name for p in run.iterdir()) == FILES
     metrics = json.loads((run / "metrics.json").read_text())
-    stages = ["download", "prepare", "check", "train", "baselines", "evaluate", "score", "describe",
-              "total"]  # fmt: skip
+    stages = ["download", "prepare", "check", "train", "baselines", "choose", "evaluate", "score",
+              "describe", "total"]  # fmt: skip
     assert list(metrics["seconds"]) == stages
     assert list(metrics["baseline"]) == [
-        "persistence", "linear", "seasonal", "dlinear", "mlp", "cnn"
+        "persistence", "linear", "nlinear", "dlinear", "seasonal", "mlp", "cnn"
     ]  # fmt: skip
     # A test window forecasts readings of the last fifth: 80 hours of each device.
     assert metrics["test"]["rows"] == 2 * (80 - 3)
@@ -260,7 +260,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
         (["--dataset", "hapt", "--task", "forecast"], ["task must be classify for 'hapt'"]),
         (["--dataset", "x.csv", "--task", "classify"], ["label_column must be given to classify"]),
         (["--task", "guess"], ["--task", "'guess' is not one of 'forecast', 'classify'"]),
-        (["--cell", "transformer"], ["--cell", "'transformer' is not one of 'rnn', 'gru'"]),
+        (["--cell", "transformer"], ["--cell", "'transformer' is not one of 'auto', 'rnn'"]),
         (["--preset", "lecture"], ["--cell must be rnn for --preset lecture, got 'gru'"]),
         (["--horizon", "0"], ["--horizon must ", "got '0'"]),
         (["--set", "segment=5"], ["lookback must be a multiple of segment"]),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from flows.parameters import (
     SensorsTraining,
 )
 from flows.steps.prepare.settings import reviews_settings, sensors_data, sensors_settings
-from rnnfast.models.presets import DAY, SeriesFacts, TextFacts
+from rnnfast.models.presets import TextFacts
+from rnnfast.models.window_rules import DAY, SeriesFacts
+from rnnfast.series import Season
 
 RunCli = Callable[..., Result]
 SCHEDULES = Path(__file__).parents[2] / "flows" / "prefect.yaml"
@@ -139,30 +142,31 @@ def test_a_preset_says_how_readings_are_read() -> None:
         sensors_data(SensorsData(), SensorsModel(preset="lecture"))
 
 
-@pytest.mark.parametrize(
-    ("step", "unit", "lookback", "period"),
-    [
-        (DAY // 24, "", 96, 24),
-        (DAY // 96, "", 96, 96),
-        (DAY // 96, "", 95, 24),  # which does not hold a day
-        (7 * DAY, "", 96, 24),
-        (1, "month", 96, 24),
-    ],
-)
-def test_a_day_is_a_season(step: int, unit: str, lookback: int, period: int) -> None:
-    facts = SeriesFacts(rows=1000, longest=1000, channels=1, step=step, unit=unit)
+def test_a_season_that_was_found_is_the_period() -> None:
     data, training = SensorsData(dataset="x.csv"), SensorsTraining()
-    found = sensors_settings(data, SensorsModel(lookback=lookback), training, facts)
-    assert found.model.period == period
-    asked = SensorsModel(lookback=lookback, period=5)
+    facts = replace(READINGS, seasons=(Season(144, "day", 0.8),), stretches=(3000, 400, 800))
+    assert sensors_settings(data, SensorsModel(), training, facts).model.period == 144
+    short = SensorsModel(lookback=100)
+    assert sensors_settings(data, short, training, facts).model.period == 1
+    asked = SensorsModel(period=5)
     assert sensors_settings(data, asked, training, facts).model.period == 5
 
 
 def test_only_a_recurrent_model_reads_segments() -> None:
     data = SensorsData(dataset="etth1")
-    for cell, segment in (("gru", 48), ("mlp", 1)):
-        asked = SensorsModel(cell=cell)
-        assert sensors_settings(data, asked, SensorsTraining()).model.segment == segment
+    facts = replace(READINGS, stretches=(8640, 2880, 2880), training=8640)
+    for cell, form in (("gru", "segments"), ("mlp", "direct")):
+        found = sensors_settings(data, SensorsModel(cell=cell), SensorsTraining(), facts).model
+        assert (found.form, found.wide) == (form, cell == "gru")
+        assert (found.segment > 1) == (cell == "gru")
+
+
+def test_auto_trains_a_recurrent_network() -> None:
+    assert SensorsModel().cell == "auto"
+    data = SensorsData(dataset="x.csv")
+    for facts in (None, READINGS):
+        assert sensors_settings(data, SensorsModel(), SensorsTraining(), facts).model.cell == "gru"
+    assert SensorsModel(cell="linear").asked["cell"] == "linear"
 
 
 def test_a_request_has_the_rules_of_what_it_asks_for() -> None:

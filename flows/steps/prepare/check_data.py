@@ -13,7 +13,7 @@ from flows.steps.prepare.reviews import PreparedReviews
 from flows.steps.prepare.series import SPANS, PreparedSeries
 from rnnfast.evaluation.checks import Check, Limits, check
 from rnnfast.evaluation.drift import Tally
-from rnnfast.evaluation.profiles import TEXTS, Profile, tally_readings, tally_texts
+from rnnfast.evaluation.profiles import BLOCKS, TEXTS, Profile, tally_readings, tally_texts
 from rnnfast.models.config import ModelConfig
 from rnnfast.text.vocabulary import Vocabulary
 
@@ -57,15 +57,16 @@ def check_reviews_data(
         found.append(check(limits, "label_share", f"{name} rows", rarest))
         found += check_texts(limits, tally, f"{name} rows")
     report_checks(found, gate)
-    return found, Profile(**tallies)
+    return found, Profile(tallies["training"], tallies["validation"], tallies["test"])
 
 
 def check_sensors_data(
-    parts: Path, prepared: PreparedSeries, limits: Limits, gate: bool
+    parts: Path, prepared: PreparedSeries, limits: Limits, gate: bool, level: int = 0
 ) -> tuple[list[Check], Profile]:
     """Holds the readings against the rules, and profiles them; as `check_reviews_data`.
 
-    `parts` is a folder that `prepare_series` filled, which said `prepared` of the readings.
+    `parts` is a folder that `prepare_series` filled, which said `prepared` of the readings; `level` is that of
+    `rnnfast.evaluation.profiles.level_of`.
     """
     info, scaler, readings = prepared.info, prepared.scaler, open_readings(parts)
     tallies = []
@@ -74,13 +75,20 @@ def check_sensors_data(
             tallies.append(tally := Tally())
             # There may be no validation part.
             runs = spans.get(f"{part}_runs", np.empty((0, 2), int))
-            tally_readings(tally, readings.values, runs, info.own, (scaler.mean, scaler.scale))
+            tally_readings(
+                tally, readings.values, runs, info.own, (scaler.mean, scaler.scale), level
+            )
         labels, runs = spans["train_labels"], spans["train_runs"]
+    blocks = []
+    for block in _blocks(readings.times, runs):
+        blocks.append(tally := Tally())
+        tally_readings(tally, readings.values, block, info.own, (scaler.mean, scaler.scale), level)
     everything = Tally()
     count_report(everything, prepared.rows)
     everything.counts["steps"] = int((readings.runs[:, 1] - readings.runs[:, 0]).sum())
     found = check_readings(limits, everything, info.own, "the readings")
-    for name, histogram in tallies[0].features.items():
+    for name in info.own:
+        histogram = tallies[0].features[name]
         outer = histogram.counts[[0, -1]].sum() / histogram.total
         found.append(check(limits, "outlying", f"{name} in the training readings", float(outer)))
     if info.labels:
@@ -88,7 +96,18 @@ def check_sensors_data(
         rarest = float(lengths.min() / lengths.sum())
         found.append(check(limits, "label_share", "the training readings", rarest))
     report_checks(found, gate)
-    return found, Profile(*tallies)
+    training, validation, test = tallies
+    return found, Profile(training, validation, test, tuple(blocks))
+
+
+def _blocks(times: np.ndarray, runs: np.ndarray) -> list[np.ndarray]:
+    """Of each stretch of time, BLOCKS of about as many rows, what of the runs (R, 2) lies in it."""
+    own = np.concatenate([times[start:stop] for start, stop in runs.tolist()])
+    cuts = np.quantile(own, np.arange(1, BLOCKS) / BLOCKS, method="nearest")
+    inner = [start + np.searchsorted(times[start:stop], cuts) for start, stop in runs.tolist()]
+    edges = np.column_stack([runs[:, 0], np.stack(inner), runs[:, 1]])
+    parts = [edges[:, block : block + 2] for block in range(BLOCKS)]
+    return [part[part[:, 0] < part[:, 1]] for part in parts]
 
 
 def _tally(path: Path, words: Vocabulary, sequence_length: int) -> Tally:

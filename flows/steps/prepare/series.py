@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ from flows.steps.prepare.gather import (
 from flows.steps.prepare.reviews import PARTS
 from flows.steps.prepare.series_source import source, told_apart
 from flows.tables.steps import step_text
-from rnnfast.models.presets import SeriesFacts
 from rnnfast.models.window_config import WindowConfig
-from rnnfast.series.calendar_steps import CALENDAR
+from rnnfast.models.window_rules import SeriesFacts
+from rnnfast.series.calendar_steps import CALENDAR, seconds_of
 from rnnfast.series.order import CHUNK
 from rnnfast.series.scaling import Scaler
+from rnnfast.series.seasons import find_seasons
 from rnnfast.series.splits import by_group, chronological
 from rnnfast.series.windows import Windows
 from rnnfast.training.run_folder import SeriesInfo
@@ -101,7 +102,7 @@ def prepare_series(
         if sparse := _sparse(readings.report, info, asked):
             data = _without(data, info, sparse)
             continue
-        facts = _facts(readings, info)
+        facts = _facts(readings, info, data)
         config = model(facts)
         spans = _spans(readings, info, data, config)
         for name, (runs, _) in spans.items():
@@ -143,9 +144,27 @@ def prepare_series(
     return PreparedSeries(facts, info, scaler, about, rows)
 
 
-def _facts(readings: Readings, info: SeriesInfo) -> SeriesFacts:
-    longest = int((readings.runs[:, 1] - readings.runs[:, 0]).max())
-    return SeriesFacts(len(readings.times), longest, len(info.channels), info.step, info.unit)
+def _facts(readings: Readings, info: SeriesInfo, data: SensorsData) -> SeriesFacts:
+    """What the rules of `rnnfast.models.window_rules` look at; seasons are those of the training part."""
+    lengths = readings.runs[:, 1] - readings.runs[:, 0]
+    facts = SeriesFacts(
+        len(readings.times), int(lengths.max()), len(info.channels), info.step, info.unit
+    )
+    if data.chosen_task != "forecast":
+        return facts
+    parts = list(_by_time(readings, readings.runs, data, 0).values())
+    runs = parts[0][0]
+    targets = info.target_places
+    seconds = seconds_of(info.step, info.unit) if info.order == "time" else 0.0
+    seasons = find_seasons(readings.values[:, targets], runs, seconds)
+    logger.info("seasons: %s", ", ".join(map(str, seasons)) or "none found")
+    return replace(
+        facts,
+        targets=len(targets),
+        training=int((runs[:, 1] - runs[:, 0]).sum()),
+        stretches=tuple(int((cut[:, 1] - cut[:, 0]).max(initial=0)) for cut, _ in parts),
+        seasons=seasons,
+    )
 
 
 def part_windows(
@@ -189,6 +208,16 @@ def _spans(
             if data.share_to_validate or name != "validation"
         }
     reach = config.lookback if config.task == "forecast" else 0
+    return {
+        name: (cut, labels[kept])
+        for name, (cut, kept) in _by_time(readings, runs, data, reach).items()
+    }
+
+
+def _by_time(
+    readings: Readings, runs: np.ndarray, data: SensorsData, reach: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each part what lies in it of runs (R, 2), with so many rows before it, and which of them these are (R,)."""
     cuts = _cuts(readings, data)
     spans = {}
     for name, start, stop in zip(PARTS, cuts[:-1], cuts[1:], strict=True):
@@ -201,7 +230,7 @@ def _spans(
             ]
         ).reshape(-1, 2)
         kept = cut[:, 1] > cut[:, 0]
-        spans[name] = cut[kept], labels[kept]
+        spans[name] = cut[kept], kept
     return spans
 
 

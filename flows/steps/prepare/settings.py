@@ -4,7 +4,7 @@ The command line, a schedule, Prefect's UI and Python ask for a model by the sam
 comes later counts more:
 
 1. what the preset `default` has for the cell,
-2. what follows from the rows, as far as they are known (`rnnfast.models.presets`),
+2. what follows from the rows, as far as they are known (`rnnfast.models.presets`, `window_rules`),
 3. what suits a data set that has a name,
 4. what another preset has, which was chosen,
 5. what was asked for.
@@ -30,13 +30,12 @@ from rnnfast.models.config import RECURRENT, ModelConfig
 from rnnfast.models.presets import (
     PRESETS,
     WINDOW_PRESETS,
-    SeriesFacts,
     TextFacts,
-    suited_to_series,
     suited_to_texts,
     training_suited_to_texts,
 )
 from rnnfast.models.window_config import WindowConfig
+from rnnfast.models.window_rules import SeriesFacts, suited_to_series, training_for_series
 from rnnfast.training.settings import TrainingSettings, WindowTraining
 
 Settings = Mapping[str, Any]
@@ -116,18 +115,23 @@ def sensors_settings(
     facts: SeriesFacts | None = None,
 ) -> SensorsSettings:
     """The settings of a model of windows; as `reviews_settings`, with the facts of the readings on their grid."""
-    chosen = _of_preset(WINDOW_PRESETS, model.preset, model.cell)
+    chosen = _of_preset(WINDOW_PRESETS, model.preset, model.network)
     for_model, for_training = data.suggested
-    known = {**for_model, **chosen["model"], **model.asked}
-    suited = {"task": data.chosen_task, "cell": model.cell} | _layered(
+    about = {"task": data.chosen_task, "cell": model.network}
+    known = {**for_model, **chosen["model"], **model.asked, **about}
+    suited = about | _layered(
         model.preset, chosen["model"], suited_to_series(facts, known) if facts else {}, for_model
     )
-    if model.cell not in RECURRENT:  # others read no segments, whatever the data set's model does
-        suited |= {"form": "direct", "segment": 1}
+    if (
+        model.network not in RECURRENT
+    ):  # others read no segments, whatever the data set's model does
+        suited |= {"form": "direct", "segment": 1, "wide": False}
+    suited |= model.asked
+    of_rows = training_for_series(facts, suited) if facts else {}
     return SensorsSettings(
-        WindowConfig(**suited | model.asked),
+        WindowConfig(**suited),
         WindowTraining(
-            **_layered(model.preset, chosen["training"], {}, for_training) | training.asked
+            **_layered(model.preset, chosen["training"], of_rows, for_training) | training.asked
         ),
     )
 
@@ -139,7 +143,7 @@ def sensors_data(data: SensorsData, model: SensorsModel) -> SensorsData:
         InputError: the preset has no such cell.
         ValidationError: what was asked for does not go together.
     """
-    return data.with_defaults(_of_preset(WINDOW_PRESETS, model.preset, model.cell)["data"])
+    return data.with_defaults(_of_preset(WINDOW_PRESETS, model.preset, model.network)["data"])
 
 
 def _of_preset(

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from flows.progress import bar
+from flows.steps.prepare.gather import Readings
 from flows.steps.prepare.series import part_windows
 from rnnfast.evaluation.drift import Tally
+from rnnfast.evaluation.intervals import TrackedIntervals
 from rnnfast.evaluation.metrics import ForecastErrors, calibration, label_metrics
-from rnnfast.evaluation.profiles import Profile, tally_outputs
-from rnnfast.models.windows import WindowModel
+from rnnfast.evaluation.profiles import Profile, tally_errors, tally_outputs
+from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
 from rnnfast.training.prediction import forecasts
@@ -79,9 +81,10 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
     if (runs[:, 0] < readings.runs[of_run, 0]).any():
         return None
     windows = Windows(windows.values, runs, config.lookback + config.horizon)
+    series = _devices(readings, windows)
     units = own.model if own.series.standardised else None
     with bar("comparing", len(windows), unit="windows") as advance:
-        return _forecast_errors(scorer, windows, Tally(), advance, units)[0].result()
+        return _forecast_errors(scorer, windows, series, Tally(), advance, units)[0].result()
 
 
 def _label_figures(
@@ -113,28 +116,44 @@ def _measured(
         if scorer.model.config.task == "classify":
             return _label_figures(scorer, windows, labels, tally, advance), [], len(windows)
         units = scorer.model if scorer.series.standardised else None
-        errors, worst = _forecast_errors(scorer, windows, tally, advance, units)
+        series = _devices(readings, windows)
+        errors, worst = _forecast_errors(scorer, windows, series, tally, advance, units)
     shown = [_example(scorer, windows, number, readings.times) for number in worst]
     return errors.result(), shown, len(windows)
 
 
+def _devices(readings: Readings, windows: Windows) -> np.ndarray:
+    """Which device each run of the windows is of (R,)."""
+    of_run = np.searchsorted(readings.runs[:, 1], windows.runs[:, 0], "right")
+    result: np.ndarray = readings.groups[of_run]
+    return result
+
+
 def _forecast_errors(
-    scorer: SensorScorer, windows: Windows, tally: Tally, advance: Any, units: WindowModel | None
+    scorer: SensorScorer,
+    windows: Windows,
+    series: np.ndarray,
+    tally: Tally,
+    advance: Any,
+    units: WindowModel | None,
 ) -> tuple[ForecastErrors, list[int]]:
     """The errors of all windows; and the numbers of the worst, then that of the median one.
 
-    They are in the standard deviations of the model `units`, or in the units of the readings.
+    They are in the standard deviations of the model `units`, or in the units of the readings. Intervals follow the
+    errors of each device (`series` of a run), as they do where its readings are scored.
     """
     model = scorer.model
     errors = ForecastErrors(model.config.horizon, scorer.series.targets)
     of_window = np.empty(len(windows))
     calibrated = bool(model.margins.any())
+    intervals = TrackedIntervals(model)
     for numbers, output in forecasts(model, windows):
         taken = model.standardised(windows.take(numbers))[..., model.targets].numpy()
         past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
-        low, high = (end.numpy() for end in model.interval(output))
+        low, high = intervals.ends(series[windows.run_of(numbers).numpy()], output, truth)
         forecast = output[..., 0].numpy()
         tally_outputs(tally, model, scorer.series.targets, output.numpy())
+        tally_errors(tally, scorer.series.targets, forecast - truth)
         of_window[numbers.numpy()] = ((forecast - truth) ** 2).mean((1, 2))
         last = past[:, -1]
         if units is not model:

@@ -12,8 +12,11 @@ from flows.steps.prepare.checks import check_forecast, check_readings, check_tex
 from flows.store.outputs import DRIFT, Outputs
 from rnnfast.evaluation.checks import Check, Limits, as_json, check, worst
 from rnnfast.evaluation.drift import Drift, Tally, drift
-from rnnfast.evaluation.profiles import Profile
+from rnnfast.evaluation.profiles import ERROR_OF, LEVEL_LESS, Profile
 from rnnfast.scoring.scorers import Scorer, SensorScorer
+
+NINE_OF_TEN = 0.9
+SLACK = 1.5  # times what the training part itself has, from which on an index is no chance
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +58,23 @@ def check_drift(
     profile = Profile.load(run_dir) or Profile(Tally(), Tally(), Tally())
     if not profile.reference:
         logger.warning("%s has no profile of its training rows to compare with", run_dir)
+    errors = _error_checks(profile, tally, limits)
+    found += errors
+    is_harmless = bool(errors) and worst(errors) == "passed"
     moved = {
         name: drift(before, tally.features[name])
         for name, before in profile.reference.items()
-        if before.total and name in tally.features and tally.features[name].total
+        if not name.startswith(ERROR_OF.format(""))
+        and before.total
+        and name in tally.features
+        and tally.features[name].total
     }
     for name, feature in moved.items():
-        found.append(check(limits, "psi", name, feature.beyond_chance))
+        usual = SLACK * profile.usual(name, tally.features[name].total)
+        index = feature.beyond_chance if feature.index > usual else 0.0
+        is_level = LEVEL_LESS.format(name.removeprefix("forecast of ")) in moved
+        rule = "level" if is_level or is_harmless else "psi"
+        found.append(check(limits, rule, name, index))
         if name in profile.training.features:
             found.append(check(limits, "outside", name, feature.outside))
     content: dict[str, Any] = {
@@ -74,6 +87,21 @@ def check_drift(
     }
     outputs.folder.write(DRIFT, (json.dumps(content, indent=1) + "\n").encode())
     return found, content
+
+
+def _error_checks(profile: Profile, tally: Tally, limits: Limits) -> list[Check]:
+    """How large the errors of forecasts are whose truth is known by now, beside those of the validation rows."""
+    found = []
+    for name, before in profile.validation.features.items():
+        now = tally.features.get(name)
+        if not name.startswith(ERROR_OF.format("")) or now is None or not now.total:
+            continue
+        usual, own = before.quantile(NINE_OF_TEN), now.quantile(NINE_OF_TEN)
+        if usual and own is not None:
+            found.append(
+                check(limits, "errors", name.removeprefix(ERROR_OF.format("")), own / usual)
+            )
+    return found
 
 
 def _told(feature: Drift) -> dict[str, Any]:

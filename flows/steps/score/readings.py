@@ -37,7 +37,13 @@ from flows.store.outputs import Outputs, Record
 from flows.store.storage import File
 from flows.wording import counted
 from rnnfast.evaluation.drift import Tally
-from rnnfast.evaluation.profiles import tally_outputs, tally_readings
+from rnnfast.evaluation.intervals import TrackedIntervals
+from rnnfast.evaluation.profiles import (
+    level_of,
+    tally_errors,
+    tally_outputs,
+    tally_readings,
+)
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.calendar_steps import advance
@@ -209,7 +215,8 @@ def output_schema(scorer: SensorScorer) -> pa.Schema:
 def _count(tally: Tally, scorer: SensorScorer, readings: Readings) -> None:
     """Counts the readings, all of them, whether or not a window is made of them."""
     scaler = scorer.model.mean.numpy(), scorer.model.scale.numpy()
-    tally_readings(tally, readings.values, readings.runs, scorer.series.own, scaler)
+    level = level_of(scorer.model.config)
+    tally_readings(tally, readings.values, readings.runs, scorer.series.own, scaler, level)
     count_report(tally, readings.report)
 
 
@@ -218,20 +225,46 @@ def scored(
 ) -> Iterator[pa.Table]:
     """Tables of FORECASTS or LABELS, one after the other; what the model gives is counted."""
     config = scorer.model.config
-    table = _forecasts if config.task == "forecast" else _labels
     # Labels are what is looked for: they part no run.
     runs = _runs(readings, config, every)
     if config.task == "forecast":
         _count_forecast(tally, readings, config.lookback)
     windows = Windows(readings.tensor(), runs, config.lookback, _distance(config, every))
     run_of_row = readings.runs[:, 1]
+    intervals = TrackedIntervals(scorer.model, windows.step)
     for numbers, output in forecasts(scorer.model, windows):
         start = windows.starts(numbers).numpy()
         run = np.searchsorted(run_of_row, start, "right")
         group = [readings.group_names[i] for i in readings.groups[run]]
         last = start + config.lookback - 1
         tally_outputs(tally, scorer.model, scorer.series.targets, output.numpy())
-        yield table(scorer, readings.times[start], readings.times[last], group, output)
+        if config.task == "classify":
+            yield _labels(scorer, readings.times[start], readings.times[last], group, output)
+            continue
+        truth = _truth(scorer, readings, last, run_of_row[run])
+        tally_errors(tally, scorer.series.targets, output[..., 0].numpy() - truth)
+        ends = intervals.ends(readings.groups[run], output, truth)
+        yield _forecasts(scorer, readings.times[last], group, output, ends)
+
+
+def _truth(
+    scorer: SensorScorer, readings: Readings, last: np.ndarray, stop: np.ndarray
+) -> np.ndarray:
+    """What came after windows, in standard deviations (N, H, D); NaN where that is not among the readings.
+
+    Args:
+        scorer: the model.
+        readings: that are scored.
+        last: (N,) the last row of each window.
+        stop: (N,) where its run ends.
+    """
+    model = scorer.model
+    rows = last[:, None] + np.arange(1, model.config.horizon + 1)
+    known = rows < stop[:, None]
+    taken = readings.tensor()[torch.from_numpy(np.where(known, rows, last[:, None]))]
+    truth: np.ndarray = model.standardised(taken)[..., model.targets].numpy()
+    truth[~known] = np.nan
+    return truth
 
 
 def _distance(config: WindowConfig, every: int | None) -> int:
@@ -286,14 +319,14 @@ def _count_forecast(tally: Tally, readings: Readings, lookback: int) -> None:
 
 def _forecasts(
     scorer: SensorScorer,
-    start: np.ndarray,
     end: np.ndarray,
     group: list[str | None],
     output: Tensor,
+    interval: tuple[np.ndarray, np.ndarray],
 ) -> pa.Table:
     model, series = scorer.model, scorer.series
     n, steps, targets, _ = output.shape
-    low, high = model.interval(output)
+    low, high = (torch.from_numpy(each) for each in interval)
     values = model.raw(torch.stack([output[..., 0], low, high], -1)).numpy()
     ahead = advance(end, series.step, steps, series.unit, series.anchor)
     names = pa.array(group, pa.string())

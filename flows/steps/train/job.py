@@ -16,7 +16,8 @@ from flows.steps.prepare.encode import open_encoded
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import build_model
 from rnnfast.models.window_config import WindowConfig
-from rnnfast.models.windows import WindowModel, build_window_model
+from rnnfast.models.window_model import WindowModel
+from rnnfast.models.windows import build_window_model
 from rnnfast.series.scaling import Scaler
 from rnnfast.training.rows import Futures, LabelledWindows, Rows
 from rnnfast.training.run_folder import SeriesInfo

@@ -20,10 +20,11 @@ from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import TRAIN, VALIDATION, Job, ReviewsJob, WindowsJob
 from flows.steps.train.workers import train_together
-from rnnfast.evaluation.metrics import conformal_margins
+from rnnfast.evaluation.intervals import conformal_margins
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import WideAndDeep
-from rnnfast.models.windows import WindowModel
+from rnnfast.models.wide import WideForecaster
+from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import save_run, save_sensors_run
 from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary
@@ -31,6 +32,7 @@ from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
 from rnnfast.training.prediction import forecasts
 from rnnfast.training.rows import Futures, Reviews, Rows
 from rnnfast.training.weighing import compared, part_logits
+from rnnfast.training.wide import solve_wide
 
 History = list[dict[str, Any]]
 
@@ -95,7 +97,7 @@ def train(
             training=settings.training,
             vocabulary_size=len(words),
         )
-        model, validation, history = _trained(job, cache, processes)
+        model, _, validation, history = _trained(job, cache, processes)
         figures: dict[str, Any] = {}
         if isinstance(model, WideAndDeep) and isinstance(validation, Reviews):
             figures = _compared(model, config, validation, settings.choose)
@@ -158,8 +160,13 @@ def train_windows(
         mean=tuple(prepared.scaler.mean.tolist()),
         scale=tuple(prepared.scaler.scale.tolist()),
     )
-    model, validation, history = _trained(job, cache, processes)
+    model, rows, validation, history = _trained(job, cache, processes)
     assert isinstance(model, WindowModel)
+    if isinstance(model, WideForecaster):
+        assert isinstance(rows, Futures)
+        assert validation is None or isinstance(validation, Futures)
+        solve_wide(model, rows, validation)
+        logger.info("%.0f%% of the forecast is of the recurrent part", 100 * float(model.share))
     if isinstance(validation, Futures):
         _calibrate(model, validation.windows)
     save_sensors_run(
@@ -189,8 +196,10 @@ def _calibrate(model: WindowModel, windows: Windows) -> None:
     model.margins.copy_(torch.from_numpy(margins))
 
 
-def _trained(job: Job, cache: Path, processes: Processes) -> tuple[nn.Module, Rows | None, History]:
-    """The trained model, the validation rows, and the course of the training."""
+def _trained(
+    job: Job, cache: Path, processes: Processes
+) -> tuple[nn.Module, Rows, Rows | None, History]:
+    """The trained model, its rows to train and to validate on, and the course of the training."""
     model, rows, validation = job.begin()
     settings, cell = job.training, job.model.cell
     by_steps = trained_by_steps(model)
@@ -216,4 +225,4 @@ def _trained(job: Job, cache: Path, processes: Processes) -> tuple[nn.Module, Ro
                         history = fit(model, rows, validation, settings, show, checkpoint)
             except DivergedError as error:
                 raise InputError(f"--learning-rate: {error}") from error
-    return model, validation, history
+    return model, rows, validation, history

@@ -1,0 +1,72 @@
+"""Which of several models is kept: the best on validation rows, where that is more than chance.
+
+Models are measured on the same blocks of validation rows, each a stretch of time or some devices. Rows of a block are
+alike, blocks less so: the spread of a difference over the blocks tells how much of it is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCKS = 8
+SURE = 1.0  # standard errors of the mean difference over blocks
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model that is kept, and what it was chosen by.
+
+    Attributes:
+        asked: name of the model that was trained, which the others stand beside.
+        kept: name of the one that is kept.
+        errors: of each model its mean error over the blocks.
+        gain: by which share the error of the model asked for is above that of the best of the others; below 0 where
+            it is below.
+        is_sure: whether that is more than chance.
+    """
+
+    asked: str
+    kept: str
+    errors: dict[str, float]
+    gain: float
+    is_sure: bool
+
+    @property
+    def best_other(self) -> str:
+        """The best of the others."""
+        return min(
+            (name for name in self.errors if name != self.asked), key=self.errors.__getitem__
+        )
+
+    def __str__(self) -> str:
+        other = self.best_other
+        difference = f"{abs(self.gain):.1%} {'more' if self.gain > 0 else 'less'} error than {other} on validation"
+        sure = "" if self.is_sure or self.gain <= 0 else ", which may be chance"
+        if self.kept == other:
+            return f"kept {other}: {self.asked} has {difference}"
+        return f"kept {self.asked}: it has {difference}{sure}"
+
+
+def choose(asked: str, blocks: Mapping[str, np.ndarray], *, replace: bool) -> Choice:
+    """Compares a model with what stands beside it.
+
+    Args:
+        asked: name of the model.
+        blocks: of each model its mean error over each block of the validation rows (B,), the same blocks.
+        replace: whether the best of the others is kept in its place, where it is better by more than chance.
+
+    Example:
+        >>> blocks = {"gru": np.array([1.0, 1.1, 0.9]), "linear": np.array([0.8, 0.9, 0.8])}
+        >>> print(choose("gru", blocks, replace=True))
+        kept linear: gru has 20.0% more error than linear on validation
+    """
+    errors = {name: float(each.mean()) for name, each in blocks.items()}
+    other = min((name for name in errors if name != asked), key=errors.__getitem__)
+    differences = blocks[asked] - blocks[other]
+    chance = SURE * differences.std() / len(differences) ** 0.5
+    is_sure = bool(differences.mean() > chance)
+    gain = errors[asked] / errors[other] - 1 if errors[other] else 0.0
+    return Choice(asked, other if replace and is_sure else asked, errors, gain, is_sure)
