@@ -203,4 +203,4 @@ def test_how_long_texts_are(tmp_path: Path, text: str, words: int) -> None:
     labels = pa.array([i % 2 for i in range(200)])
     pq.write_table(pa.table([texts, labels], ["text", "label"]), tmp_path / "own.parquet")
     data = ReviewsData(dataset=str(tmp_path / "own.parquet"))
-    assert prepare(data, None, tmp_path / "cache", tmp_path).words == words
+    assert prepare(data, None, tmp_path / "cache", tmp_path).facts.words == words

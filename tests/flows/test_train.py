@@ -149,20 +149,17 @@ def test_n_grams_are_kept_alone_where_the_rest_adds_nothing(
     settings = ReviewsSettings(
         MODEL.model_copy(update={"wide": True, "max_pairs": 50}), SETTINGS, choose
     )
-    run = tmp_path / "run"
+    run, whole = tmp_path / "run", tmp_path / "whole"
     run.mkdir()
-    train(parts, parts / "vocabulary.txt", settings, run, tmp_path / "cache")
-    figures = json.loads((run / "metrics.json").read_text())["parts"]
+    whole.mkdir()
+    words, cache = parts / "vocabulary.txt", tmp_path / "cache"
+    figures = train(parts, words, settings, {}, run, cache).parts["parts"]
+    train(parts, words, replace(settings, choose=False), {}, whole, cache)
     scorer = Scorer.load(run)
     alone = choose and gain < 0
     assert scorer.config.cell == figures["kept"] == ("ngrams" if alone else "rnn")
     assert scorer.config.wide is not alone
     texts = ["w1 w2 w3", "w9", ""]
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    train(
-        parts, parts / "vocabulary.txt", replace(settings, choose=False), whole, tmp_path / "cache"
-    )
     other = Scorer.load(whole)
     assert isinstance(other.model, WideAndDeep)
     expected = replace(other, model=other.model.wide) if alone else other
