@@ -120,13 +120,13 @@ def _compared(
 ) -> dict[str, Any]:
     """What the deep part adds, and which cell is kept, which is logged."""
     figures = compared(part_logits(model, validation), validation.labels.numpy())
-    kept = "ngrams" if choose and figures["gain"] < 0 else config.cell
+    kept = "ngrams" if choose and figures["gain"] <= 0 else config.cell
     logger.info(
         "validation loss %.4f with %s beside n-grams, %.4f of n-grams alone: %s by %.1f standard errors; kept: %s",
         figures["loss"],
         config.cell,
         figures["wide_loss"],
-        "better" if figures["gain"] >= 0 else "worse",
+        "better" if figures["gain"] > 0 else "no better",
         abs(figures["gain"]),
         kept,
     )
