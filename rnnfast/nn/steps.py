@@ -13,7 +13,8 @@ from torch.autograd import forward_ad
 from rnnfast import _C
 from rnnfast.nn import ops
 
-DTYPES = ops.COMPUTED_DTYPES
+DTYPES = (torch.float32, torch.float64)
+"""What the functions of this file compute in."""
 
 NUMBERS = {cell: number for number, cell in enumerate(ops.CELLS)}
 """What the kernels call the cells."""
