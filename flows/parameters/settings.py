@@ -66,7 +66,7 @@ class ReviewsModel(Request):
     preset: Preset = Field("default", description=PRESET)
     cell: CellChoice = Field(
         "auto",
-        description="The idea: rnn, gru, lstm, mlp, cnn or ngrams; auto: rnn with n-grams beside it, or n-grams alone, "
+        description="The kind of model: rnn, gru, lstm, mlp, cnn or ngrams; auto: rnn with n-grams beside it, or n-grams alone, "
         "what is better on the validation rows.",
     )
 
@@ -85,7 +85,7 @@ class SensorsModel(Request):
     preset: Preset = Field("default", description=PRESET)
     cell: WindowCellChoice = Field(
         "auto",
-        description="The idea: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal; auto: gru, "
+        description="The kind of model: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal; auto: gru, "
         "or what stands beside it where that is better on the validation windows.",
     )
 
