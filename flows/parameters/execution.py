@@ -55,8 +55,8 @@ class Processes(BaseModel):
     def _fits_together(self) -> "Processes":
         if (self.nodes > 1) != (self.rendezvous is not None):
             raise ValueError(
-                "nodes above 1 and rendezvous must be given together, "
-                f"got {self.nodes} and {self.rendezvous}"
+                "rendezvous must be given for nodes above 1, and for these alone, "
+                f"got: {self.rendezvous or 'none'} for nodes {self.nodes}"
             )
         return self
 
