@@ -275,7 +275,7 @@ class SensorsData(LabelledData):
 
     @property
     def share_to_validate(self) -> float:
-        """The share of the training rows, from 0 to 1, that decides which epoch is kept."""
+        """Share of the training rows that choose the epoch."""
         return VALIDATION_SHARE if self.validation_share is None else self.validation_share
 
     def with_defaults(self, usual: Mapping[str, Any]) -> "SensorsData":
