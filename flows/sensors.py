@@ -93,7 +93,7 @@ def sensors(
     cache = cache_folder()
     settings_by = partial(sensors_settings, data, model, training)
     processes.require_use(model.network, settings_by().training.batch_size)
-    execution.executor(least_memory())  # refuses here what the scoring could not use
+    execution.require_use(least_memory())
     seconds: dict[str, float] = {}
     with new_run(output, overwrite) as run:
         parts = run / PARTS

@@ -46,15 +46,20 @@ class Commands(TyperGroup):
 def _broken(problem: "ErrorDetails", settings: str, options: set[str]) -> str:
     """Which option breaks which rule; `settings` are those that have the rule."""
     rule = _rule(problem["msg"])
-    if not problem["loc"]:
-        return rule
-    field = str(problem["loc"][0])
-    option = _OPTIONS.get((settings, field), f"--{field.replace('_', '-')}")
-    if settings == "Limits":
-        option = f"--limit {field}"
-    elif option not in options:
-        option = f"--set {field}"
+    if not problem["loc"]:  # a rule of several fields, which begins with the one to change
+        field, space, rest = rule.partition(" ")
+        named = field.isidentifier() and rest.startswith("must ")
+        return f"{_option(settings, field, options)}{space}{rest}" if named else rule
+    option = _option(settings, str(problem["loc"][0]), options)
     return f"{_told(option, rule)}, got {problem['input']!r}"
+
+
+def _option(settings: str, field: str, options: set[str]) -> str:
+    """What the command line calls a field of some settings."""
+    if settings == "Limits":
+        return f"--limit {field}"
+    option = _OPTIONS.get((settings, field), f"--{field.replace('_', '-')}")
+    return option if option in options else f"--set {field}"
 
 
 def _rule(message: str) -> str:

@@ -37,7 +37,6 @@ class InProduction(NamedTuple):
     since: str
     figure: str
     why: str
-    versions: int
 
 
 class Scores(NamedTuple):
@@ -68,16 +67,14 @@ def _models(registry: Path) -> Iterator[InProduction]:
     except InputError:  # there is no registry yet
         return
     for model in found:
-        standing, versions = model.standing(), len(model.numbers())
+        standing = model.standing()
         if standing.production is None:
-            yield InProduction(model.name, None, "", "", "", versions)
+            yield InProduction(model.name, None, "", "", "")
             continue
         last = standing.promotions[-1]
         metrics = model.record(last.version).get("metrics") or {}
         since = _minute(datetime.fromisoformat(last.at).timestamp())
-        yield InProduction(
-            model.name, last.version, since, key_figure(metrics), last.reason, versions
-        )
+        yield InProduction(model.name, last.version, since, key_figure(metrics), last.reason)
 
 
 def _run(folder: Path) -> Run:

@@ -26,10 +26,12 @@ class JobData(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dataset: str = Field("sample", description="A name, or a file or glob.")
+    dataset: str = Field(
+        "sample", description="The name of a known data set, or a file, folder or glob of your own."
+    )
     mirror: str | None = Field(
         default_factory=lambda: os.environ.get("RNNFAST_MIRROR") or None,
-        description="Folder or address to download from; by default RNNFAST_MIRROR.",
+        description="The folder or address to take archives from; by default what RNNFAST_MIRROR names.",
     )
     kinds: ClassVar[tuple[str, ...]] = ()
     """What the user's own files may be."""
@@ -38,12 +40,14 @@ class JobData(BaseModel):
         TEST_SHARE,
         gt=0,
         lt=1,
-        description="Share of the rows for testing where nothing says which.",
+        description="The share of the rows to test on, from 0 to 1, where nothing says which rows these are.",
     )
-    split_seed: int = Field(0, ge=0, description="Of the splits; the same gives the same rows.")
+    split_seed: int = Field(
+        0, ge=0, description="The seed of the random splits; the same seed gives the same rows."
+    )
     reading: FileOptions = Field(
         FOUND,
-        description="How the user's own files are read; what is not given is found from each file.",
+        description="How your own files are read; what is not given is found from each file.",
     )
 
     def _require_no_share(self, why: str) -> None:
@@ -84,10 +88,11 @@ class LabelledData(JobData):
     """Data with labels, and how these are read."""
 
     join_labels: bool = Field(
-        False, description="Whether labels that differ in case or in spaces alone are one."
+        False, description="Whether labels count as one that differ in case or in spaces alone."
     )
     missing_labels: Names = Field(
-        MISSING, description="Spellings, in any case, that mean that there is no label."
+        MISSING,
+        description="The spellings, in upper or lower case, that mean that a row has no label.",
     )
 
     @property
@@ -99,30 +104,38 @@ class LabelledData(JobData):
 class ReviewsData(LabelledData):
     """Labelled reviews: a data set by its name, or files of one's own."""
 
-    text_column: str = Field("text", description="Column of a file that holds the text.")
-    label_column: str = Field("label", description="Column of a file with one of two labels.")
-    group_column: str | None = Field(
-        None, description="Column of a file; rows of one group stay on one side of a split."
+    text_column: str = Field(
+        "text", description="The column of your own files that holds the text."
     )
-    id_column: str | None = Field(None, description="Column of a file that names the row.")
+    label_column: str = Field(
+        "label", description="The column of your own files that holds one of two labels."
+    )
+    group_column: str | None = Field(
+        None,
+        description="The column that says which rows belong together; they stay on one side of every split.",
+    )
+    id_column: str | None = Field(
+        None, description="The column that names each row; by default rows are numbered."
+    )
     test_dataset: str | None = Field(
-        None, description="Files with the test rows; else they are split off."
+        None,
+        description="The files with the rows to test on; by default a share of the data set is split off.",
     )
     validation_share: float = Field(
         VALIDATION_SHARE,
         gt=0,
         lt=1,
-        description="Share of the training rows that choose the epoch.",
+        description="The share of the training rows, from 0 to 1, that decides which epoch is kept.",
     )
     unlabelled: float = Field(
         0.1,
         ge=0,
         le=1,
-        description="Largest share of the rows that may have no label; these are left out.",
+        description="The largest share of rows without a label, from 0 to 1; these rows are left out.",
     )
     split_by: SplitChoice = Field(
         "auto",
-        description="What parts words: spaces, or characters in scripts without spaces; auto looks at the texts.",
+        description="What separates words: spaces, or characters for scripts without spaces; auto looks at the texts.",
     )
 
     kinds: ClassVar[tuple[str, ...]] = tuple(READERS)
@@ -170,7 +183,8 @@ class SensorsData(LabelledData):
     """Readings of sensors: a data set by its name, or files of one's own."""
 
     task: Task | None = Field(
-        None, description="forecast or classify; by default what a named data set is for."
+        None,
+        description="Whether to forecast or to classify; by default what a named data set is for, else forecast.",
     )
     time_column: str | None = Field(
         None,
@@ -183,15 +197,19 @@ class SensorsData(LabelledData):
         "digits (20210131), s, ms, us or ns since 1970, count or excel; by default found from the files.",
     )
     target: Names = Field(
-        (), description="Channels to forecast, parted by commas; by default all features."
+        (), description="The channels to forecast, parted by commas; by default all features."
     )
     features: Names = Field(
         (),
         description="Channels to read, parted by commas, and calendar for the hour, day and season; "
         "by default all columns of numbers, or in the order of the file the target alone.",
     )
-    label_column: str | None = Field(None, description="Column of a file with the label.")
-    group_column: str | None = Field(None, description="Column of a file: the device or person.")
+    label_column: str | None = Field(
+        None, description="The column of your own files that holds the label; needed to classify."
+    )
+    group_column: str | None = Field(
+        None, description="The column that says which device or person a reading is of."
+    )
     order: Literal["time", "file"] | None = Field(
         None,
         description="file takes the rows as they come, a step apart, whatever their time; by default time, and file "
@@ -203,20 +221,24 @@ class SensorsData(LabelledData):
         "default found from the time stamps.",
     )
     carry: int = Field(
-        6, ge=0, description="Steps for which a missing value takes the last one before it."
+        6,
+        ge=0,
+        description="For how many steps a missing value is replaced by the last one before it.",
     )
     sentinels: Sentinels | None = Field(
         None,
         description="Values that mean a missing one, parted by commas, or none; by default -9999, and those that are "
         "found far outside of all others again and again.",
     )
-    test_groups: Names = Field((), description="Groups to test on; else they are drawn.")
+    test_groups: Names = Field(
+        (), description="The groups to test on, parted by commas; by default they are drawn."
+    )
     validation_share: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="Share of the training rows that choose the epoch; 0: none do; by default 0.1, and 0 with the "
-        "preset lecture.",
+        description="The share of the training rows, from 0 to 1, that decides which epoch is kept; 0 holds none "
+        "back; by default 0.1, and 0 with the preset lecture.",
     )
 
     kinds: ClassVar[tuple[str, ...]] = KINDS

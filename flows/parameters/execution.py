@@ -6,7 +6,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 from flows.errors import InputError
 from flows.executors import Engine, Executor, executor, usual_workers
-from flows.wording import counted
+from flows.wording import counted, size
 
 DRIVER_MEMORY = 400 << 20  # bytes: of the process that plans, with Prefect and its server
 
@@ -23,12 +23,14 @@ class Processes(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int = Field(1, ge=1, description="Processes on this machine.")
-    nodes: int = Field(1, ge=1, description="Machines, each with as many processes.")
+    workers: int = Field(1, ge=1, description="How many processes train together on each machine.")
+    nodes: int = Field(
+        1, ge=1, description="How many machines train together, each with as many processes."
+    )
     rendezvous: str | None = Field(
         None,
         pattern=r"^[^\s:]+:[0-9]+$|^\[[^\s\]]+\]:[0-9]+$",
-        description="HOST:PORT of one of the machines, where they meet.",
+        description="The HOST:PORT of one of the machines, at which all of them meet.",
     )
 
     @property
@@ -53,8 +55,8 @@ class Processes(BaseModel):
     def _fits_together(self) -> "Processes":
         if (self.nodes > 1) != (self.rendezvous is not None):
             raise ValueError(
-                "nodes above 1 and rendezvous must be given together, "
-                f"got {self.nodes} and {self.rendezvous}"
+                "rendezvous must be given for nodes above 1, and for these alone, "
+                f"got: {self.rendezvous or 'none'} for nodes {self.nodes}"
             )
         return self
 
@@ -67,21 +69,32 @@ class Execution(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine: Engine = Field("local", description="local: processes of this machine; ray: a cluster.")
+    engine: Engine = Field(
+        "local",
+        description="Where the work is done: local in processes of this machine, ray on a cluster.",
+    )
     workers: int | None = Field(
         None,
         ge=1,
         description="Processes, which share the cores; by default one for every 4 of them, of a cluster one a CPU.",
     )
     address: str | None = Field(
-        None, description="host:port of a Ray cluster; by default one of its own."
+        None,
+        description="The host:port of a Ray cluster; by default the job starts one of its own.",
     )
     gpus: float = Field(
-        0, ge=0, description="That Ray sets aside for each worker; the layers compute on the CPU."
+        0,
+        ge=0,
+        description="How many GPUs Ray sets aside for each worker; the layers compute on the CPU.",
     )
-    shard_rows: int = Field(65_536, ge=1, description="Rows of a file that are done together.")
+    shard_rows: int = Field(
+        65_536,
+        ge=1,
+        description="How many rows of a file make one shard, which a worker does at once.",
+    )
     memory_limit: ByteSize | None = Field(
-        None, description="Of all processes of this machine together, such as 4GB."
+        None,
+        description="The memory that all processes of this machine may take together, such as 4GB.",
     )
 
     def executor(self, worker_memory: int) -> Executor:
@@ -94,16 +107,27 @@ class Execution(BaseModel):
             InputError: there is not enough memory for one, it is limited for Ray's workers, or Ray
                 is not installed.
         """
-        workers = self.workers
+        chosen = self._executor(worker_memory)
         if self.engine == "local":
             workers = self.fitting_workers(worker_memory)
-            peak = ByteSize(DRIVER_MEMORY + workers * worker_memory).human_readable(decimal=True)
-            logger.info("%s, at most %s of memory", counted(workers, "worker"), peak)
+            peak = size(DRIVER_MEMORY + workers * worker_memory)
+            logger.info("%s, at most %s of memory in all", counted(workers, "worker"), peak)
+        return chosen
+
+    def require_use(self, worker_memory: int) -> None:
+        """Raises InputError where `executor` would, before there is something to do."""
+        self._executor(worker_memory)
+
+    def _executor(self, worker_memory: int) -> Executor:
+        if self.engine == "local":
+            workers: int | None = self.fitting_workers(worker_memory)
         elif self.memory_limit is not None:
             raise InputError(
-                f"--memory-limit must go with --engine local, "
-                f"got: {self.memory_limit.human_readable(decimal=True)} for {self.engine}"
+                f"--memory-limit must go with --engine local, got: {size(self.memory_limit)} for "
+                f"{self.engine}; leave it out, or leave out --engine"
             )
+        else:
+            workers = self.workers
         return executor(self.engine, workers, self.address, self.gpus)
 
     def fitting_workers(self, worker_memory: int) -> int:
@@ -117,9 +141,8 @@ class Execution(BaseModel):
             return wanted
         fitting = (self.memory_limit - DRIVER_MEMORY) // worker_memory
         if fitting < 1:
-            least = ByteSize(DRIVER_MEMORY + worker_memory).human_readable(decimal=True)
+            least = size(DRIVER_MEMORY + worker_memory)
             raise InputError(
-                f"--memory-limit must be at least {least} for one worker, "
-                f"got: {self.memory_limit.human_readable(decimal=True)}"
+                f"--memory-limit must be at least {least} for one worker, got: {size(self.memory_limit)}"
             )
         return min(wanted, fitting)

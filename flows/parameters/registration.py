@@ -11,9 +11,10 @@ class Registration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Of the model in the registry."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="The name of the model in the registry.",
     )
-    registry: Path = Field(Path("models"), description="Folder of the registry.")
+    registry: Path = Field(Path("models"), description="The folder of the registry.")
     margin: float = Field(
         0.005,
         ge=0,

@@ -22,13 +22,19 @@ class FileSelection(BaseModel):
 
     new: bool = Field(
         False,
-        description="Those alone whose content no run before has taken into the output folder.",
+        description="Whether to take only files whose content no earlier run has added to the output folder.",
     )
     settle: float = Field(
-        60, ge=0, description="Seconds that a new file must have been left unmodified to be taken."
+        60,
+        ge=0,
+        description="For how many seconds a new file must have been left unmodified to be taken.",
     )
-    since: date | None = Field(None, description="The first day, such as 2026-01-01.")
-    until: date | None = Field(None, description="The day after the last one.")
+    since: date | None = Field(
+        None, description="The first day whose files are taken, such as 2026-01-01."
+    )
+    until: date | None = Field(
+        None, description="The day after the last one whose files are taken."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "FileSelection":
@@ -51,16 +57,18 @@ class ScoreRequest(BaseModel):
     output: str = Field(
         description="The folder for the scores, local or s3://; what is already there is not scored again."
     )
-    text_column: str = Field("text", description="Column of the input that holds the text.")
+    text_column: str = Field("text", description="The column of the input that holds the text.")
     id_column: str | None = Field(
         None,
-        description="Column that names the row; by default id, if it is of texts or whole numbers.",
+        description="The column that names each row; by default id, if it holds texts or whole numbers.",
     )
     time_column: str | None = Field(
-        None, description="Column of readings with the time stamp; by default as in training."
+        None,
+        description="The column of readings that holds the time stamp; by default as in training.",
     )
     group_column: str | None = Field(
-        None, description="Column of readings with the device or person; by default as in training."
+        None,
+        description="The column that says which device or person a reading is of; by default as in training.",
     )
     every: int | None = Field(
         None,
@@ -85,7 +93,7 @@ class ScoreRequest(BaseModel):
         False,
         description="Whether the run fails, after its scores are written, where a rule fails.",
     )
-    registry: Path = Field(Path("models"), description="Folder of the registry.")
+    registry: Path = Field(Path("models"), description="The folder of the registry.")
 
     @property
     def columns(self) -> Columns:

@@ -66,8 +66,8 @@ class ReviewsModel(Request):
     preset: Preset = Field("default", description=PRESET)
     cell: CellChoice = Field(
         "auto",
-        description="The idea: rnn, gru, lstm, mlp, cnn or ngrams; auto: rnn with n-grams beside it, or n-grams alone, "
-        "what is better on the validation rows.",
+        description="The kind of model: rnn, gru, lstm, mlp, cnn or ngrams; auto: rnn with n-grams beside it, or "
+        "n-grams alone, what is better on the validation rows.",
     )
 
 
@@ -85,8 +85,8 @@ class SensorsModel(Request):
     preset: Preset = Field("default", description=PRESET)
     cell: WindowCellChoice = Field(
         "auto",
-        description="The idea: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal; auto: gru, "
-        "or what stands beside it where that is better on the validation windows.",
+        description="The kind of model: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal; "
+        "auto: gru, or what stands beside it where that is better on the validation windows.",
     )
 
     @property

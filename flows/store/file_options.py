@@ -59,23 +59,24 @@ class FileOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     separator: Annotated[str, BeforeValidator(_sign), AfterValidator(_one)] | None = Field(
-        None, description="Between the fields of CSV: one character, or tab."
+        None, description="What separates the fields of CSV: one character, or tab."
     )
     encoding: Annotated[str, AfterValidator(_known)] | None = Field(
-        None, description="Of text files, such as utf-16 or cp1252."
+        None, description="The encoding of text files, such as utf-16 or cp1252."
     )
     quote: Annotated[str, AfterValidator(_quote)] | None = Field(
-        None, description="Around the fields of CSV: one character, or none."
+        None, description="What stands around the fields of CSV: one character, or none."
     )
     escape: Annotated[str, AfterValidator(_escape)] | None = Field(
-        None, description="Before a quote in quotes: backslash, or none where it is doubled."
+        None,
+        description="What stands before a quote within quotes: backslash, or none where the quote is doubled.",
     )
     decimal: Annotated[str, AfterValidator(_decimal)] | None = Field(
-        None, description="The decimal mark of numbers in CSV: . or ,"
+        None, description="The decimal mark of numbers in CSV: a point or a comma."
     )
     missing: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
         (),
-        description="Texts that mean a missing number, parted by commas, beside NA, null, - and the like.",
+        description="More texts that mean a missing number, parted by commas, beside NA, null, - and the like.",
     )
     header: bool = Field(True, description="Whether the first row of CSV has the columns' names.")
 

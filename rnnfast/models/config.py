@@ -21,48 +21,76 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cell: Cell = Field("rnn", description="The idea: rnn, gru, lstm, mlp, cnn or ngrams.")
-    nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cell rnn.")
-    max_tokens: int = Field(20_000, ge=3, description="Vocabulary size with [UNK] and pad.")
-    min_frequency: int = Field(1, ge=1, description="A known word occurs this often in training.")
+    cell: Cell = Field("rnn", description="The kind of model: rnn, gru, lstm, mlp, cnn or ngrams.")
+    nonlinearity: Literal["tanh", "relu"] = Field(
+        "tanh", description="The nonlinearity of the cell rnn: tanh or relu."
+    )
+    max_tokens: int = Field(
+        20_000, ge=3, description="The size of the vocabulary, [UNK] and pad included."
+    )
+    min_frequency: int = Field(
+        1, ge=1, description="How often a word must occur in the training texts to be known."
+    )
     split_by: SplitBy = Field(
         "spaces",
-        description="What parts words: spaces, or characters: in scripts without spaces each is a word.",
+        description="What separates words: spaces, or characters for scripts without spaces, where each is a word.",
     )
-    sequence_length: int = Field(600, ge=1, description="Tokens read of a text; the rest is cut.")
-    padding: Padding = Field("after", description="Where a short text is padded: after, before.")
+    sequence_length: int = Field(
+        600, ge=1, description="How many words of a text are read; the rest is cut off."
+    )
+    padding: Padding = Field(
+        "after", description="Where a short text is padded: after or before it."
+    )
     read_padding: bool = Field(
-        False, description="Whether padding is read as if it were text, by the recurrent model."
+        False, description="Whether a recurrent model reads the padding as if it were text."
     )
-    embedding_size: int = Field(128, ge=1, description="Size of a word vector.")
+    embedding_size: int = Field(128, ge=1, description="The size of a word vector.")
     embedding_scale: float = Field(
-        0.1, gt=0, description="Standard deviation of the initial word vectors."
+        0.1, gt=0, description="The standard deviation of the initial word vectors."
     )
     hidden_size: int = Field(
-        128, ge=1, description="Size of a recurrent state or hidden layer; filters of the cnn."
+        128,
+        ge=1,
+        description="The size of a recurrent state or hidden layer, or how many filters the cnn has.",
     )
-    num_layers: int = Field(1, ge=1, le=16, description="Recurrent layers.")
-    bidirectional: bool = Field(False, description="Also read the text from its end.")
-    pooling: Pooling = Field("mean+max", description="What of the recurrent states is classified.")
+    num_layers: int = Field(1, ge=1, le=16, description="How many recurrent layers are stacked.")
+    bidirectional: bool = Field(False, description="Whether the text is also read from its end.")
+    pooling: Pooling = Field(
+        "mean+max",
+        description="Which of the recurrent states are classified: last, mean, max, or mean+max for both.",
+    )
     word_weights: bool = Field(
-        False, description="Whether each word of a recurrent model adds to the logit by itself."
+        False,
+        description="Whether in a recurrent model each word also adds to the logit by itself.",
     )
     distinct_words: bool = Field(
         False,
-        description="Whether such a weight counts once in a text, however often the word is there.",
+        description="Whether a word's weight counts once in a text, however often the word is there.",
     )
     wide: bool = Field(
         False,
         description="Whether n-grams, fitted by themselves, are weighed against a recurrent model.",
     )
-    window: int = Field(3, ge=1, description="Words that a filter of the cnn sees; odd.")
-    max_pairs: int = Field(300_000, ge=1, description="Pairs of words that n-grams know.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout of features, in training.")
+    window: int = Field(
+        3, ge=1, description="How many words a filter of the cnn sees; an odd number."
+    )
+    max_pairs: int = Field(
+        300_000, ge=1, description="How many pairs of words n-grams know at the most."
+    )
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="The share of features that training drops, from 0 to 1."
+    )
     word_dropout: float = Field(
-        0.2, ge=0, lt=1, description="Share of the words that training replaces by [UNK]."
+        0.2,
+        ge=0,
+        lt=1,
+        description="The share of words, from 0 to 1, that training replaces by [UNK].",
     )
     channel_dropout: float = Field(
-        0.5, ge=0, lt=1, description="Dropout of whole channels of a text's vectors, in training."
+        0.5,
+        ge=0,
+        lt=1,
+        description="The share of whole channels of a text's vectors that training drops, from 0 to 1.",
     )
 
     @model_validator(mode="after")

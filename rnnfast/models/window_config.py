@@ -17,42 +17,64 @@ class WindowConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: Task = Field("forecast", description="forecast or classify.")
+    task: Task = Field("forecast", description="Whether the model forecasts or classifies.")
     cell: WindowCell = Field(
         "gru",
-        description="The idea: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal.",
+        description="The kind of model: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal.",
     )
     form: Literal["segments", "direct", "recursive"] = Field(
-        "direct", description="How a recurrent model forecasts: segments, direct, recursive."
+        "direct", description="How a recurrent model forecasts: segments, direct or recursive."
     )
-    nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="Of the cell rnn.")
-    lookback: int = Field(96, ge=2, description="Readings that the model reads.")
-    horizon: int = Field(1, ge=1, description="Readings ahead that it forecasts.")
-    segment: int = Field(1, ge=1, description="Readings that make one step of the recurrent model.")
-    hidden_size: int = Field(64, ge=2, description="Size of a recurrent state or hidden layer.")
-    num_layers: int = Field(1, ge=1, le=16, description="Recurrent layers.")
-    bidirectional: bool = Field(False, description="Also read a window to classify from its end.")
-    pooling: Pooling = Field("last", description="What of the states of a window is classified.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of features, in training.")
+    nonlinearity: Literal["tanh", "relu"] = Field(
+        "tanh", description="The nonlinearity of the cell rnn: tanh or relu."
+    )
+    lookback: int = Field(96, ge=2, description="How many readings the model reads.")
+    horizon: int = Field(1, ge=1, description="How many readings ahead the model forecasts.")
+    segment: int = Field(
+        1, ge=1, description="How many readings make one step of the recurrent model."
+    )
+    hidden_size: int = Field(64, ge=2, description="The size of a recurrent state or hidden layer.")
+    num_layers: int = Field(1, ge=1, le=16, description="How many recurrent layers are stacked.")
+    bidirectional: bool = Field(
+        False, description="Whether a window to classify is also read from its end."
+    )
+    pooling: Pooling = Field(
+        "last",
+        description="Which of the states of a window are classified: last, mean, max, or mean+max for both.",
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="The share of features that training drops, from 0 to 1."
+    )
     normalise: Literal["none", "residual", "last", "mean"] = Field(
         "none",
         description="Of each window: residual adds the last value to the forecast, last also takes "
         "it from the readings, mean takes their mean and divides by their deviation.",
     )
-    quantiles: bool = Field(False, description="Also forecast the ends of the interval.")
-    coverage: float = Field(0.9, gt=0, lt=1, description="Share of the truth in the interval.")
+    quantiles: bool = Field(
+        False, description="Whether the ends of an interval are forecast as well."
+    )
+    coverage: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="The share of the truth that the interval is to hold, from 0 to 1.",
+    )
     wide: bool = Field(
         False,
         description="Mix a recurrent forecast with a linear one, in the share that is best on the validation windows.",
     )
     period: int = Field(24, ge=1, description="Readings of a season; 1: none.")
-    kernel: int = Field(25, ge=1, description="Readings that an average or a filter sees; odd.")
+    kernel: int = Field(
+        25, ge=1, description="How many readings an average or a filter sees; an odd number."
+    )
     rotation: float = Field(
         0.0,
         ge=0,
-        description="Of triples of channels in training: deviation of the angle, radians.",
+        description="By how much training turns triples of channels: the deviation of the angle, in radians.",
     )
-    noise: float = Field(0.0, ge=0, description="Added to readings in training, in deviations.")
+    noise: float = Field(
+        0.0, ge=0, description="How much noise training adds to readings, in standard deviations."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> WindowConfig:

@@ -12,14 +12,23 @@ class LoopSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(4, ge=1, le=1000, description="Passes over the training rows.")
-    batch_size: int = Field(64, ge=1, description="Rows in a step.")
-    learning_rate: float = Field(2e-3, gt=0, description="Of Adam; the peak of a schedule.")
-    schedule: Literal["one-cycle", "constant"] = Field(
-        "one-cycle", description="How the learning rate changes over the steps."
+    epochs: int = Field(
+        4, ge=1, le=1000, description="How many times training passes over its rows."
     )
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled, as AdamW has it.")
-    clip: float = Field(1.0, gt=0, description="Largest norm of all gradients together.")
+    batch_size: int = Field(64, ge=1, description="How many rows one step of training takes.")
+    learning_rate: float = Field(
+        2e-3, gt=0, description="The learning rate of Adam, or the peak of its schedule."
+    )
+    schedule: Literal["one-cycle", "constant"] = Field(
+        "one-cycle",
+        description="How the learning rate changes over the steps: one-cycle or constant.",
+    )
+    weight_decay: float = Field(0.0, ge=0, description="The weight decay, decoupled as in AdamW.")
+    clip: float = Field(
+        1.0,
+        gt=0,
+        description="The largest norm that all gradients may have together; larger ones are scaled down.",
+    )
     averaging: float = Field(
         0.99,
         ge=0,
@@ -27,20 +36,28 @@ class LoopSettings(BaseModel):
         description="Decay of a moving average of the weights, less in the first steps; 0: none.",
     )
     patience: int = Field(
-        0, ge=0, description="Stop after so many epochs without a new best one; 0: never."
+        0,
+        ge=0,
+        description="After how many epochs without a new best one training stops; 0 never stops it.",
     )
-    regularization: float = Field(0.1, gt=0, description="Strength of a linear model's L2 penalty.")
-    seed: int = Field(0, ge=0, description="Of weights, order and dropout.")
+    regularization: float = Field(
+        0.1, gt=0, description="The strength of the L2 penalty of a linear model."
+    )
+    seed: int = Field(
+        0, ge=0, description="The seed of the weights, of the order of the rows and of dropout."
+    )
 
 
 class TrainingSettings(LoopSettings):
     """How a model of reviews is trained."""
 
     vector_learning_rate: float = Field(
-        0.02, gt=0, description="Of word vectors and weights, as learning_rate."
+        0.02, gt=0, description="The learning rate of word vectors and word weights."
     )
     vector_epsilon: float = Field(
-        1e-5, gt=0, description="Adam's epsilon for these: damps those of rare words."
+        1e-5,
+        gt=0,
+        description="Adam's epsilon for word vectors and weights; a larger one slows those of rare words.",
     )
 
 
@@ -48,7 +65,8 @@ class WindowTraining(LoopSettings):
     """How a model of windows of readings is trained."""
 
     loss: Literal["mse", "mae", "huber"] = Field(
-        "mse", description="Of a forecast, in standard deviations of the channel."
+        "mse",
+        description="The loss of a forecast, in standard deviations of the channel: mse, mae or huber.",
     )
     stride: int = Field(
         0,

@@ -46,7 +46,7 @@ def pack() -> Callable[[Path, list[Member]], Path]:
 
 
 @pytest.fixture(scope="session")
-def server() -> None:
+def server() -> Iterator[None]:
     """One server of Prefect for all tests of this process, with a home of its own, which ends with the process."""
     from flows.orchestration.own_server import OwnServer
     from flows.orchestration.surroundings import surroundings
@@ -56,6 +56,10 @@ def server() -> None:
         patch.setenv("PREFECT_HOME", str(prefect_home(Path(_STATE.name, "server"))))
         with surroundings(OwnServer()):
             pass
+    with pytest.MonkeyPatch.context() as patch:
+        # Beside other tests it may take longer to answer than a job would wait.
+        patch.setattr("flows.orchestration.surroundings.SOON", 60.0)
+        yield
 
 
 def _mirror_with(*names: str) -> Path:

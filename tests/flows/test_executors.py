@@ -1,17 +1,25 @@
 """What every executor does with items, on a work that does as an item tells it."""
 
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ByteSize
+from telling import (
+    Other,
+    Telling,
+    dies,
+    dies_once,
+    no_model,
+    process,
+    raises,
+    raises_unpicklable,
+)
 
 from flows.errors import InputError, WorkerError
 from flows.executors import AHEAD, DEATHS, Executor, executor
@@ -20,53 +28,6 @@ from flows.parameters import Execution
 pytest.importorskip("ray")
 
 CPUS = 3
-
-
-@dataclass(frozen=True)
-class Telling:
-    """Each item is a call; what it was called with goes into a file, one line a call."""
-
-    calls: Path
-    start_with: Callable[[], object] = int
-
-    def start(self, threads: int) -> Callable[[tuple[Any, ...]], Any]:
-        self.start_with()
-        return self._do
-
-    def _do(self, item: tuple[Any, ...]) -> Any:
-        with self.calls.open("a") as file:
-            file.write(f"{item}\n")
-        call, *arguments = item
-        return call(*arguments)
-
-
-class UnpicklableError(Exception):
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(one + two)
-
-
-def raises(error: BaseException) -> None:
-    raise error
-
-
-def raises_unpicklable() -> None:
-    raise UnpicklableError("a", "b")
-
-
-def dies() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dies_once(marker: Path) -> str:
-    if not marker.exists():
-        marker.touch()
-        dies()
-    return "done"
-
-
-def process(seconds: float = 0.2) -> int:
-    time.sleep(seconds)
-    return os.getpid()
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +117,6 @@ def test_errors_of_the_start(two: Executor, tmp_path: Path) -> None:
         list(two.run(Telling(tmp_path / "calls", no_model), [(int,)] * 3))
 
 
-def no_model() -> None:
-    raise InputError("no model")
-
-
 def test_errors_of_planning(two: Executor, work: Telling) -> None:
     def items() -> Iterator[tuple[Any, ...]]:
         yield from [(process, 60)] * 3
@@ -243,11 +200,6 @@ def occupied() -> Iterator[tuple[Any, ...]]:
     other = ray.remote(num_cpus=CPUS)(Other).remote()
     ray.get(other.here.remote())
     yield (repr, other)  # which is kept as long as the item
-
-
-class Other:
-    def here(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])

@@ -133,7 +133,7 @@ def test_the_reference_and_the_command_show_every_name_of_set(
         assert assigned([f"{name}=x"], command).count({name: "x"}) == 1
     share = names["test_share"]
     assert (share.default, share.values) == ("0.2", "number, above 0, below 1")
-    assert share.meaning.startswith("Share of the rows for testing")
+    assert share.meaning.startswith("The share of the rows to test on")
     assert names["split_by" if command == "reviews" else "order"].values in (
         "auto, spaces, characters",
         "time, file",

@@ -178,7 +178,7 @@ def test_a_model_that_changes_while_it_scores(
 def test_no_more_workers_than_there_is_memory_for(limit: str | None, workers: int | None) -> None:
     execution = Execution.model_validate({"workers": 7, "memory_limit": limit})
     if workers is None:
-        with pytest.raises(InputError, match=r"--memory-limit must be at least 1.*, got: 100.0MB"):
+        with pytest.raises(InputError, match=r"--memory-limit must be at least 1.*, got: 100.0 MB"):
             execution.fitting_workers(700 << 20)
     else:
         assert execution.fitting_workers(700 << 20) == workers

@@ -257,20 +257,25 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--dataset", "hapt", "--task", "forecast"], ["task must be classify for 'hapt'"]),
-        (["--dataset", "x.csv", "--task", "classify"], ["label_column must be given to classify"]),
+        (["--dataset", "hapt", "--task", "forecast"], ["--task must be classify for 'hapt'"]),
+        (
+            ["--dataset", "x.csv", "--task", "classify"],
+            ["--label-column must be given to classify"],
+        ),
         (["--task", "guess"], ["--task", "'guess' is not one of 'forecast', 'classify'"]),
         (["--cell", "transformer"], ["--cell", "'transformer' is not one of 'auto', 'rnn'"]),
         (["--preset", "lecture"], ["--cell must be rnn for --preset lecture, got 'gru'"]),
         (["--horizon", "0"], ["--horizon must ", "got '0'"]),
-        (["--set", "segment=5"], ["lookback must be a multiple of segment"]),
+        (["--set", "segment=5"], ["--set lookback must be a multiple of segment"]),
         (["--set", "width=3"], ["--set must be NAME=VALUE", "lookback", "'width=3'"]),
         (["--set", "lokback=3"], ["got 'lokback=3'; did you mean lookback"]),
         (["--epochs", "many"], ["--epochs must ", "got 'many'"]),
         (["--set", "test_share=1"], ["--set test_share must ", "less than 1", "got '1'"]),
         (
             ["--dataset", "etth1", "--set", "test_share=0.3"],
-            ["test_share must be left out for 'etth1', whose test rows are published, got: 0.3"],
+            [
+                "--set test_share must be left out for 'etth1', whose test rows are published, got: 0.3"
+            ],
         ),
         (
             ["--set", "test_share=0.3", "--set", "test_groups=a", "--task", "classify"],

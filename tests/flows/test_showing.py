@@ -196,8 +196,8 @@ def test_the_overview_names_models_runs_and_scores(
     assert "SECRET" not in text
     for words in (
         "tickets 1 ",
-        "80.0% correct the first 1",
-        "none; rnnfast models promote idle VERSION puts one into production 1",
+        "80.0% correct the first",
+        "none; rnnfast models promote idle VERSION puts one into production",
         "first 2023-11-14 22:13 UTC unknown n-grams 80.0% correct",
         "a b ",  # whose figures nobody can read
     ):

@@ -481,8 +481,11 @@ def test_torchrun_is_not_waited_for_when_all_is_done(tmp_path: Path) -> None:
     [
         (["--workers", "0"], "--workers must be greater than or equal to 1, got '0'"),
         (["--workers", "many"], "--workers must "),
-        (["--nodes", "2"], "nodes above 1 and rendezvous must be given together, got 2 and None"),
-        (["--rendezvous", "a:1"], "must be given together, got 1 and a:1"),
+        (
+            ["--nodes", "2"],
+            "--rendezvous must be given for nodes above 1, and for these alone, got: none for nodes 2",
+        ),
+        (["--rendezvous", "a:1"], "for these alone, got: a:1 for nodes 1"),
         (["--nodes", "2", "--rendezvous", "here"], "--rendezvous must "),
         (
             ["--nodes", "2", "--rendezvous", "a:1", "--cell", "ngrams"],

@@ -21,6 +21,7 @@ from flows.steps.prepare.vocabulary import (
 from flows.steps.score.reviews import BASE_MEMORY
 from flows.store.storage import Folder
 from flows.tables.readers import RowRange
+from flows.wording import size
 from rnnfast.models.config import ModelConfig
 from rnnfast.text.word_counts import WordCounts
 
@@ -91,8 +92,8 @@ def test_the_memory_that_is_said_is_that_of_the_tables(
     execution = Execution(workers=2, memory_limit=memory(room) if room else None)
     with caplog.at_level("INFO"):
         build_vocabulary(parts, ModelConfig(), parts, execution)
-    told = memory(room or MOST_WORDS).human_readable(decimal=True)
-    assert f"2 workers, at most {told} of memory" in caplog.text
+    told = size(memory(room or MOST_WORDS))
+    assert f"2 workers, at most {told} of memory in all" in caplog.text
 
 
 def test_the_memory_limit_bounds_the_tables() -> None:
