@@ -106,17 +106,16 @@ def ensembles() -> None:
             for layer in layers:
                 torch.autograd.grad(layer(x)[0].square().sum(), list(layer.parameters()))
 
+        def each_in_turn(layers: Any = layers, x: Any = x) -> list[Any]:
+            return [layer(x) for layer in layers]
+
         forward, slopes = (
             vmap(run),
             vmap(grad(lambda weights, run=run: run(weights).square().sum())),
         )
         with torch.no_grad():
-            ratio = least(
-                lambda f=forward, w=stacked: f(w),
-                lambda ls=layers, x=x: [layer(x) for layer in ls],
-                each=2,
-            )
-        training = least(lambda f=slopes, w=stacked: f(w), loop, each=2)
+            ratio = least(partial(forward, stacked), each_in_turn, each=2)
+        training = least(partial(slopes, stacked), loop, each=2)
         print(
             f"{models} models {kind} {shape} -> {hidden}: vmap takes {ratio[0] / ratio[1]:.2f} x a loop forward, "
             f"{training[0] / training[1]:.2f} x for gradients"

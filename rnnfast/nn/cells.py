@@ -23,8 +23,6 @@ State = tuple[Tensor, ...]
 class Cell(StandIn, nn.RNNCellBase):
     """What the cells share. Each is a subclass of torch's as well, so that ``isinstance(cell, torch.nn.GRUCell)``."""
 
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
     _cell: str
     """Its name among the kernels."""
 
@@ -53,7 +51,7 @@ class Cell(StandIn, nn.RNNCellBase):
                 raise RuntimeError(
                     f"rnnfast: {name} must have the dtype of the weights, {dtype}, got: {each.dtype}"
                 )
-        h0, c0 = state if cell == "lstm" else (*state, None)
+        h0, c0 = state[0], state[1] if cell == "lstm" else None
         if torch.is_grad_enabled() and input.is_cpu and steps.is_plain():
             # A step to learn from keeps all that torch keeps, so there is nothing to gain over torch's.
             after = self._theirs(input, state, weights)
@@ -75,7 +73,7 @@ class Cell(StandIn, nn.RNNCellBase):
             return None
         if w_ih is None or w_hh is None:
             return None
-        h0, c0 = state if cell == "lstm" else (*state, None)
+        h0, c0 = state[0], state[1] if cell == "lstm" else None
         tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh)
         if torch.is_grad_enabled() and steps.any_learns(tensors):
             return None
@@ -179,7 +177,7 @@ class RNNCell(Cell, nn.RNNCell):
             if h is not None:
                 return h[0]  # type: ignore[no-any-return]
         if isinstance(input, Proxy) or isinstance(hx, Proxy):
-            return self._as_leaf(input, hx)  # type: ignore[no-any-return]
+            return self._as_leaf(input, hx)
         self._expect_vectors("input", input)
         if hx is not None:
             self._expect_vectors("hidden", hx)
@@ -210,7 +208,7 @@ class GRUCell(Cell, nn.GRUCell):
             if h is not None:
                 return h[0]  # type: ignore[no-any-return]
         if isinstance(input, Proxy) or isinstance(hx, Proxy):
-            return self._as_leaf(input, hx)  # type: ignore[no-any-return]
+            return self._as_leaf(input, hx)
         self._expect_vectors("input", input)
         if hx is not None:
             self._expect_vectors("hidden", hx)
@@ -246,7 +244,7 @@ class LSTMCell(Cell, nn.LSTMCell):
                 return states  # type: ignore[no-any-return]
         first = hx[0] if isinstance(hx, tuple) and hx else hx
         if isinstance(input, Proxy) or isinstance(first, Proxy):
-            return self._as_leaf(input, hx)  # type: ignore[no-any-return]
+            return self._as_leaf(input, hx)
         self._expect_vectors("input", input)
         if hx is not None:
             for place, each in enumerate(hx):

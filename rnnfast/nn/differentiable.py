@@ -38,7 +38,7 @@ def layer(
     """The layer of :func:`rnnfast.nn.ops.layer`, with its arguments, on the CPU."""
     weights = [each for each in (w_ih, w_hh, b_ih, b_hh, w_hr) if each is not None]
     has_bias = b_ih is not None
-    states = (h0,) if c0 is None else (h0, c0)
+    states: tuple[Tensor, ...] = (h0,) if c0 is None else (h0, c0)
     if lengths is None and batch_sizes is None:
         time = 1 if batch_first else 0
         steps = input.flip(time) if reverse else input
@@ -49,6 +49,7 @@ def layer(
         data = input if places is None else input[places]
         output, *last = _run(cell, data, states, weights, has_bias, batch_sizes=batch_sizes)
         return output if places is None else output[places], *last
+    assert lengths is not None
     # Longest first, as torch wants them: of each step the rows that have it, one step after another.
     time = input.shape[1 if batch_first else 0]
     ordered, order = lengths.sort(descending=True, stable=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ def unfreeze(model: nn.Module) -> None:
 class Unchanged:
     """Whether some tensors are those that they were, by identity, version and address, which takes no look at them."""
 
-    def __init__(self, named: dict[str, Tensor | None]) -> None:
+    def __init__(self, named: Mapping[str, Tensor | None]) -> None:
         self._marks = [
             (name, each, each._version, each.data_ptr())
             for name, each in named.items()
@@ -113,6 +113,7 @@ class PackedWeights:
 
     def __init__(self, module: Recurrent | Cell) -> None:
         self.packed = _packed(module)
+        self._unchanged: Unchanged | None = None
         self._remember(module)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class PackedWeights:
             steps.arguments(cell, **weights, packed=packed)
             for (cell, weights), packed in zip(layers, self.packed, strict=True)
         ]
-        self._unchanged: Unchanged | None = unchanged
+        self._unchanged = unchanged
 
     def check(self, module: Recurrent | Cell) -> None:
         """Raises RuntimeError if the module's weights are not those that were packed."""

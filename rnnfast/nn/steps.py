@@ -30,7 +30,7 @@ _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
 _are_transformed = torch._C._are_functorch_transforms_active
 _tracing = torch._C._get_tracing_state
-_is_profiled = torch.autograd._profiler_enabled
+_is_profiled = torch._C._autograd._profiler_enabled
 _is_autocast = torch.is_autocast_enabled
 
 
@@ -155,7 +155,7 @@ def step_slots(
         slots: (N,) int64, from :func:`check_slots`: of each row its place among the S.
     """
     rows, width = input.shape
-    h, c = states if len(states) == 2 else (*states, None)
+    h, c = states[0], states[1] if len(states) == 2 else None
     output = input.new_empty(rows, h.shape[1])
     places = h.data_ptr(), _address(c), output.data_ptr(), _address(c), 0, slots.data_ptr()
     _C.step(*weights, rows, input.data_ptr(), width, *places)
@@ -176,7 +176,7 @@ def layer(
     reverse: bool,
 ) -> tuple[Tensor, ...]:
     """What :func:`rnnfast.nn.ops.layer` gives, with weights from :func:`arguments`, packed. All are checked before."""
-    h, c = states if len(states) == 2 else (*states, None)
+    h, c = states[0], states[1] if len(states) == 2 else None
     output = input.new_empty(*input.shape[:2], h.shape[1])
     last = tuple(map(torch.empty_like, states))
     time = int(batch_first)
