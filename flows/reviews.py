@@ -145,5 +145,5 @@ def reviews(
         if registration is not None:
             tell_promotion(register_task(run, output, metrics["test"], registration))
         publish_task(run, output, overwrite)
-    show_training("reviews", output, metrics, pictures)
+    show_training("reviews", output, {**metrics, "seconds": seconds}, pictures)
     return output

@@ -147,5 +147,5 @@ def sensors(
         if registration is not None:
             tell_promotion(register_task(run, output, metrics["test"], registration))
         publish_task(run, output, overwrite)
-    show_training("sensors", output, metrics, pictures)
+    show_training("sensors", output, {**metrics, "seconds": seconds}, pictures)
     return output

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.quality import texts
+from benchmarks.quality import series, texts
 from benchmarks.quality.case import Case, table
 
-CASES: tuple[Case, ...] = (*texts.CASES,)
+CASES: tuple[Case, ...] = (*texts.CASES, *series.CASES)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,9 +7,9 @@
 namespace rnnfast::cpu {
 
 inline void check_type(ScalarType type) {
-  RNNFAST_CHECK(
-      type == ScalarType::Float || type == ScalarType::Double,
-      "the CPU computes in float32, float64 or, but for pooled, bfloat16; convert input and weights to one of them");
+  RNNFAST_CHECK(type == ScalarType::Float || type == ScalarType::Double,
+                "the CPU computes in float32 or float64, and layers in bfloat16 as well; convert input and weights to "
+                "one of them");
 }
 
 /// narrow: products of float32 may be those of bfloat16.

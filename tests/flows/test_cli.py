@@ -226,11 +226,14 @@ def test_data_that_is_not_there(
         (["--batch-size", "0"], ["--batch-size must ", "got '0'"]),
         (
             ["--cell", "transformer"],
-            ["--cell", "'transformer' is not one of 'rnn', 'gru', 'lstm', 'mlp', 'cnn', 'ngrams'"],
+            [
+                "--cell",
+                "'transformer' is not one of 'auto', 'rnn', 'gru', 'lstm', 'mlp', 'cnn', 'ngrams'",
+            ],
         ),
         (["--cell", "mlp", "--preset", "lecture"], ["--cell must be rnn for --preset lecture"]),
         (["--preset", "best"], ["--preset", "'best' is not one of 'default', 'lecture'"]),
-        (["--set", "width=3"], ["--set must be NAME=VALUE", "hidden_size", "'width=3'"]),
+        (["--set", "colour=3"], ["--set must be NAME=VALUE", "hidden_size", "'colour=3'"]),
         (["--set", "hiden_size=3"], ["got 'hiden_size=3'; did you mean hidden_size"]),
         (["--set", "hidden_size"], ["--set must be NAME=VALUE, got 'hidden_size'"]),
         (["--set", "cell=gru"], ["--set must not give cell", "got 'cell=gru'"]),

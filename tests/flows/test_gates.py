@@ -386,7 +386,7 @@ def test_readings_are_profiled_and_checked(
     assert checks["missing", "load in the readings"].value == 0.02
     assert checks["missing", "load in the readings"].status == "passed"
     assert set(profile.training.features) == {"temp", "load"}
-    steps = [tally.counts["steps"] for tally in vars(profile).values()]
+    steps = [each.counts["steps"] for each in (profile.training, profile.validation, profile.test)]
     # The parts reach back into the one before, by a window's past.
     assert sum(steps) == 699 + 2 * 12
     assert profile.training.features["temp"].quantile(0.5) == pytest.approx(0, abs=0.3)
@@ -399,7 +399,7 @@ def test_labels_that_are_rare_are_said(tmp_path: Path, caplog: pytest.LogCapture
         labels = pa.array([i % 50 == 0 for i in range(200)]).cast(pa.int8())
         pq.write_table(pa.table({"text": ["good"] * 200, "label": labels}), tmp_path / f"{part}.parquet")  # fmt: skip
     rows = {"duplicates_in_train_and_test": 30, "test_rows": 200}
-    about = PreparedReviews(TextFacts(200, 0.0), {}, rows)
+    about = PreparedReviews(TextFacts(200, 0.0, 1), {}, rows)
     Vocabulary(["[UNK]", "pad", "good"]).save(tmp_path / "words.txt")
     arguments = tmp_path, about, tmp_path / "words.txt", ModelConfig()
     check_reviews_data(*arguments, Limits(), True)

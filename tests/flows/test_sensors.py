@@ -121,7 +121,7 @@ def test_from_readings_to_forecasts(
     assert "linear beside it" in result.stdout
     # The test readings were scored as the options of scale say.
     assert set(used) == {Execution(shard_rows=7, memory_limit=ByteSize(4_000_000_000))}
-    assert len(used) == 2
+    assert len(used) == 1
     assert sorted(p.name for p in run.iterdir()) == FILES
     metrics = json.loads((run / "metrics.json").read_text())
     stages = ["download", "prepare", "check", "train", "baselines", "choose", "evaluate", "score",
@@ -267,7 +267,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
         (["--preset", "lecture"], ["--cell must be rnn for --preset lecture, got 'gru'"]),
         (["--horizon", "0"], ["--horizon must ", "got '0'"]),
         (["--set", "segment=5"], ["--set lookback must be a multiple of segment"]),
-        (["--set", "width=3"], ["--set must be NAME=VALUE", "lookback", "'width=3'"]),
+        (["--set", "colour=3"], ["--set must be NAME=VALUE", "lookback", "'colour=3'"]),
         (["--set", "lokback=3"], ["got 'lokback=3'; did you mean lookback"]),
         (["--epochs", "many"], ["--epochs must ", "got 'many'"]),
         (["--set", "test_share=1"], ["--set test_share must ", "less than 1", "got '1'"]),

@@ -21,6 +21,7 @@ from flows.parameters import (
     SensorsModel,
     SensorsTraining,
 )
+from flows.steps.prepare.reviews import prepare
 from flows.steps.prepare.settings import reviews_settings, sensors_data, sensors_settings
 from rnnfast.models.presets import TextFacts
 from rnnfast.models.window_rules import DAY, SeriesFacts
@@ -108,7 +109,9 @@ def test_the_scheduled_sample_is_solved(server: None, tmp_path: Path) -> None:
     parameters |= {"output": tmp_path / "run", "registration": None}
     run = reviews(**reviews.validate_parameters(parameters))
     assert json.loads((run / "metrics.json").read_text())["test"]["accuracy"] >= 0.99
-    settings = reviews_settings(ReviewsData(), ReviewsModel(), ReviewsTraining())
+    (tmp_path / "parts").mkdir()
+    facts = prepare(ReviewsData(), None, tmp_path / "cache", tmp_path / "parts").facts
+    settings = reviews_settings(ReviewsData(), ReviewsModel(), ReviewsTraining(), facts)
     config = json.loads((run / "config.json").read_text())
     assert config["model"] == settings.model.model_dump(mode="json")
     assert config["training"] == settings.training.model_dump(mode="json")

@@ -525,16 +525,18 @@ def test_sensors_on_two_workers(
     source = tmp_path / "readings.csv"
     sizes = {"lookback": 8, "hidden_size": 4, "period": 4}
     sets = [word for name, size in sizes.items() for word in ("--set", f"{name}={size}")]
-    options = ["--epochs", 2, *sets, "--workers", 2, "--output", tmp_path / "run"]
+    options = ["--cell", "gru", "--epochs", 2, *sets, "--workers", 2, "--output", tmp_path / "run"]
     result = run_cli("sensors", "--dataset", source, *options)
     assert result.exit_code == 0, result.output
 
-    config = WindowConfig.model_validate(sizes)
+    settled = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = WindowConfig.model_validate(settled["model"])
     for name in ("parts", "alone"):
         (tmp_path / name).mkdir()
     parts = tmp_path / "parts"
     prepared = prepare_series(SensorsData(dataset=str(source)), None, lambda _: config, parts)
-    settings = SensorsSettings(config, WindowTraining(epochs=2))
+    training = WindowTraining.model_validate(settled["training"])
+    settings = SensorsSettings(config, training)
     train_windows(parts, prepared, settings, tmp_path / "alone", tmp_path / "cache")
     found = weights_of(tmp_path / "run")
     for name, tensor in weights_of(tmp_path / "alone").items():
