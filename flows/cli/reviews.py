@@ -62,7 +62,7 @@ def reviews(options: ReviewsOptions) -> None:
     server = None if options.dry_run else own_server()
     from flows.cli.look import look_at_training
     from flows.orchestration.surroundings import surroundings
-    from flows.parameters import ReviewsData, ReviewsModel, ReviewsTraining
+    from flows.parameters import ReviewsData, ReviewsModel, ReviewsRequest, ReviewsTraining
     from flows.steps.prepare.settings import reviews_settings
 
     set_data, set_model, set_training = assigned(options.settings, "reviews")
@@ -71,14 +71,12 @@ def reviews(options: ReviewsOptions) -> None:
     model = ReviewsModel(**given(ReviewsModel, options) | set_model)
     training = ReviewsTraining(**given(ReviewsTraining, options) | set_training)
     settings = reviews_settings(data, model, training)
-    common = in_common(options)
-    look_at_training(
-        data, common["output"], common["processes"], model.cell, settings.training.batch_size
-    )
+    request = ReviewsRequest(data=data, model=model, training=training, **in_common(options))
+    look_at_training(request, data, settings)
     if options.dry_run:
-        show_plan(data, settings, common["output"], common["registration"])
+        show_plan(request, data, settings)
         return
     with surroundings(server):
         from flows.reviews import reviews as flow
 
-    show_run(flow(data=data, model=model, training=training, **common))
+    show_run(flow(request))

@@ -70,7 +70,7 @@ def sensors(options: SensorsOptions) -> None:
     server = None if options.dry_run else own_server()
     from flows.cli.look import look_at_training
     from flows.orchestration.surroundings import surroundings
-    from flows.parameters import SensorsData, SensorsModel, SensorsTraining
+    from flows.parameters import SensorsData, SensorsModel, SensorsRequest, SensorsTraining
     from flows.steps.prepare.settings import sensors_data, sensors_settings
 
     set_data, set_model, set_training = assigned(options.settings, "sensors")
@@ -80,14 +80,12 @@ def sensors(options: SensorsOptions) -> None:
     training = SensorsTraining(**given(SensorsTraining, options) | set_training)
     whole = sensors_data(data, model)
     settings = sensors_settings(whole, model, training)
-    common = in_common(options)
-    look_at_training(
-        whole, common["output"], common["processes"], model.network, settings.training.batch_size
-    )
+    request = SensorsRequest(data=data, model=model, training=training, **in_common(options))
+    look_at_training(request, whole, settings)
     if options.dry_run:
-        show_plan(whole, settings, common["output"], common["registration"])
+        show_plan(request, whole, settings)
         return
     with surroundings(server):
         from flows.sensors import sensors as flow
 
-    show_run(flow(data=data, model=model, training=training, **common))
+    show_run(flow(request))

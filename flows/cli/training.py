@@ -14,7 +14,7 @@ from flows.wording import counted
 
 if TYPE_CHECKING:
     from flows.cli.options import TrainingOptions
-    from flows.parameters import JobData, Registration
+    from flows.parameters import JobData, TrainingRequest
     from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 
 
@@ -22,26 +22,23 @@ DRY = "Read 0 rows: a dry run looks at no row; used 0, rejected 0, left out 0"
 
 
 def in_common(options: "TrainingOptions") -> dict[str, Any]:
-    """The arguments of both flows beside data, model and training, by name.
+    """The fields that both requests have, by name.
 
     Raises:
         InputError: at the folder of the run is something that must not be overwritten, or options do not go together.
         ValidationError: a value breaks the rule of its field.
     """
-    from flows.parameters import Execution, Processes
+    from flows.parameters import Execution, Processes, TrainingRequest
     from flows.steps.report.publish import check_output
 
     output = options.output or _new_folder(options.dataset, options.cell)
     check_output(output, options.overwrite)
-    return {
+    return given(TrainingRequest, options) | {
         "output": output,
-        "overwrite": options.overwrite,
-        "yardstick": options.yardstick,
         "execution": Execution(**given(Execution, options)),
         "processes": Processes(**given(Processes, options)),
         "registration": registration_of(options.register, options.registry, options.margin),
         "limits": limits_of(options.limit),
-        "gate": options.gate,
     }
 
 
@@ -52,10 +49,9 @@ def _new_folder(dataset: str, cell: str) -> Path:
 
 
 def show_plan(
+    request: "TrainingRequest",
     data: "JobData",
     settings: "ReviewsSettings | SensorsSettings",
-    output: Path,
-    registration: "Registration | None",
 ) -> None:
     """Prints the settings as far as they follow without a look at the rows, and what the job would do with them."""
     groups = (("data", data), ("model", settings.model), ("training", settings.training))
@@ -66,8 +62,8 @@ def show_plan(
         if value not in (None, [], "")
     ]
     pairs(*values)
-    typer.echo(f"Would leave the run at {output}")
-    if registration is not None:
+    typer.echo(f"Would leave the run at {request.output}")
+    if (registration := request.registration) is not None:
         from flows.store.registry import Model
 
         known = Model(registration.registry / registration.name)

@@ -11,6 +11,7 @@ from flows.parameters.settings import (
     SensorsModel,
     SensorsTraining,
 )
+from flows.parameters.training import ReviewsRequest, SensorsRequest, TrainingRequest
 
 __all__ = [
     "ALONE",
@@ -25,9 +26,12 @@ __all__ = [
     "Request",
     "ReviewsData",
     "ReviewsModel",
+    "ReviewsRequest",
     "ReviewsTraining",
     "ScoreRequest",
     "SensorsData",
     "SensorsModel",
+    "SensorsRequest",
     "SensorsTraining",
+    "TrainingRequest",
 ]
