@@ -16,6 +16,8 @@ from flows.progress import console
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from flows.accounts import Account
+
 _OPTIONS = {("Registration", "name"): "--register"}  # those that are not called as their field is
 
 
@@ -89,6 +91,12 @@ def pairs(*rows: tuple[str, str]) -> None:
     for name, value in rows:
         table.add_row(name, escape(value))
     Console().print(table)
+
+
+def show_account(account: "Account") -> None:
+    """Prints what has become of the rows."""
+    for line in account.lines():
+        typer.echo(line)
 
 
 def listing(*heads: str) -> Table:

@@ -49,7 +49,7 @@ def asked_for(
     if how == "command":
         with monkeypatch.context() as patch:
             patch.setattr(f"flows.{command}.{command}", asked.append)
-            patch.setattr(f"flows.cli.{command}.show_run", lambda _: None)
+            patch.setattr("flows.cli.training.show_run", lambda _: None)
             assert run_cli(command, "--output", output).exit_code == 0
     else:
         asked += [scheduled(f"train-{command}") if how == "schedule" else {"output": output}]
