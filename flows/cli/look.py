@@ -28,7 +28,7 @@ from rnnfast.training.run_folder import RunFolderError, SensorsRun, read_config
 
 FILES = 20  # whose heads are looked at
 # What these say of the data is said when the job reads it.
-_SAID_AGAIN = ("flows.store.registry", "flows.datasets", "flows.steps.prepare.series_source")
+_LOGGED_AGAIN = ("flows.store.registry", "flows.datasets", "flows.steps.prepare.series_source")
 
 
 def look_at_training(
@@ -114,7 +114,7 @@ def _rows(file: File, columns: tables.Selection) -> int:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in _SAID_AGAIN]
+    loggers = [logging.getLogger(name) for name in _LOGGED_AGAIN]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:

@@ -38,7 +38,7 @@ class Commands(TyperGroup):
                 raise  # typer says it: an option that is missing, say
             name = error.param.opts[0]
             name = name if name.startswith("-") else name.upper()  # as its help has an argument
-            _complain(_told(name, _rule(error.message)))
+            _complain(_complaint(name, _rule(error.message)))
             raise typer.Exit(2) from None
         except (FlowError, OSError) as error:
             _complain(_explained(error))
@@ -53,7 +53,7 @@ def _broken(problem: "ErrorDetails", settings: str, options: set[str]) -> str:
         named = field.isidentifier() and rest.startswith("must ")
         return f"{_option(settings, field, options)}{space}{rest}" if named else rule
     option = _option(settings, str(problem["loc"][0]), options)
-    return f"{_told(option, rule)}, got {problem['input']!r}"
+    return f"{_complaint(option, rule)}, got {problem['input']!r}"
 
 
 def _option(settings: str, field: str, options: set[str]) -> str:
@@ -69,7 +69,7 @@ def _rule(message: str) -> str:
     return re.sub("^(Input|String) should ", "must ", message.removeprefix("Value error, "))
 
 
-def _told(option: str, rule: str) -> str:
+def _complaint(option: str, rule: str) -> str:
     return f"{option} {rule}" if rule.startswith("must ") else f"{option}: {rule}"
 
 

@@ -15,7 +15,7 @@ from flows.orchestration.events import tell_promotion
 from flows.parameters import ReviewsRequest, ScoreRequest, SensorsRequest
 from flows.progress import stage
 from flows.steps.prepare.download import download
-from flows.steps.report.publish import PARTS, dated, finish, new_run, publish
+from flows.steps.report.publish import PARTS_FOLDER, dated, finish, new_run, publish
 from flows.steps.score.files import score_files
 from flows.steps.score.job import Summary
 from flows.steps.train.register import register
@@ -50,7 +50,7 @@ class TrainingRun:
     @property
     def parts(self) -> Path:
         """What only the steps need; gone when the run is published."""
-        return self.folder / PARTS
+        return self.folder / PARTS_FOLDER
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Measures a stage."""

@@ -15,7 +15,7 @@ from docs.reference import reference
 from flows.__main__ import app
 from flows.cli.panels import PANELS
 from flows.cli.set_names import assigned, set_names, settings_of
-from rnnfast.models.choices import Cell, WindowCell
+from rnnfast.models.choices import TextCell, WindowCell
 
 RunCli = Callable[..., Result]
 
@@ -51,7 +51,7 @@ def test_reviews_and_sensors_have_the_same_options_of_scale_registry_and_run() -
 @pytest.mark.parametrize(
     ("command", "option", "choices"),
     [
-        ("reviews", "--cell", get_args(Cell)),
+        ("reviews", "--cell", get_args(TextCell)),
         ("sensors", "--cell", get_args(WindowCell)),
         ("sensors", "--task", ("forecast", "classify")),
         ("reviews", "--split-by", ("auto", "spaces", "characters")),
@@ -75,7 +75,7 @@ def test_a_wrong_choice_lists_the_right_ones(
     ("typed", "offered"),
     [
         ("rnnfast sens", ["sensors"]),
-        ("rnnfast reviews --cell ", list(get_args(Cell))),
+        ("rnnfast reviews --cell ", list(get_args(TextCell))),
         ("rnnfast sensors --engine l", ["local"]),
         ("rnnfast sensors --memory", ["--memory-limit"]),
         ("rnnfast models pro", ["promote"]),

@@ -22,8 +22,9 @@ from flows.parameters import (
 )
 from flows.steps.prepare.settings import reviews_settings, sensors_data, sensors_settings
 from rnnfast.models.presets import TextFacts
-from rnnfast.models.window_rules import DAY, SeriesFacts
+from rnnfast.models.window_rules import SeriesFacts
 from rnnfast.series import Season
+from rnnfast.series.order import DAY
 
 RunCli = Callable[..., Result]
 SCHEDULES = Path(__file__).parents[2] / "flows" / "prefect.yaml"
