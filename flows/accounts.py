@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from flows.wording import counted
 
-REJECTED = "rejected: "  # before a reason, among what is counted of rows
+REJECTED_FOR = "rejected: "  # before a reason, among what is counted of rows
 _SHARED = {"readings_merged": "closer to the one before than a step",
            "duplicates_dropped": "with the time stamp of another one"}  # fmt: skip
 
@@ -77,8 +77,8 @@ class Account:
 
 
 def count_rejected(reasons: Iterable[str]) -> Counter[str]:
-    """How many rows were rejected for each kind of reason, by names that begin with REJECTED."""
-    return Counter(REJECTED + reason_kind(reason) for reason in reasons)
+    """How many rows were rejected for each kind of reason, by names that begin with REJECTED_FOR."""
+    return Counter(REJECTED_FOR + reason_kind(reason) for reason in reasons)
 
 
 def reason_kind(reason: str) -> str:
@@ -127,8 +127,8 @@ def account_of_scoring(
         counts: that were made of the rows: of readings those of `count_report`, of all the reasons by `count_rejected`.
     """
     # In the order of their names: workers count in any order, and the folder's bytes must not depend on it.
-    rejected_for = sorted(key for key in counts if key.startswith(REJECTED))
-    why = {key.removeprefix(REJECTED): counts[key] for key in rejected_for}
+    rejected_for = sorted(key for key in counts if key.startswith(REJECTED_FOR))
+    why = {key.removeprefix(REJECTED_FOR): counts[key] for key in rejected_for}
     if (unknown := rejected - sum(why.values())) > 0:  # of shards that an earlier version wrote
         why["for reasons that are in the folder rejected"] = unknown
     if "readings" not in counts:

@@ -30,23 +30,23 @@ class ChecksumError(InputError):
 
 
 class RepeatedError(InputError):
-    """Many time stamps are there again with other values; `told` says which."""
+    """Many time stamps are there again with other values; `stamps` says which."""
 
-    def __init__(self, told: str, more: str = "") -> None:
+    def __init__(self, stamps: str, more: str = "") -> None:
         hint = "--group-column must name the column that tells the devices apart"
-        super().__init__(f"{hint}{more}: {told}")
-        self.told = told
+        super().__init__(f"{hint}{more}: {stamps}")
+        self.stamps = stamps
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
-        return type(self), (self.told,)
+        return type(self), (self.stamps,)
 
 
 class GateError(FlowError):
     """Data is past the limit of a rule, and whoever started the job wants it to end there."""
 
     def __init__(self, failed: Sequence[object]) -> None:
-        told = "; ".join(map(str, failed))
-        super().__init__(f"{told}. --limit RULE=WARNING,LIMIT moves a limit, --no-gate goes on")
+        reasons = "; ".join(map(str, failed))
+        super().__init__(f"{reasons}. --limit RULE=WARNING,LIMIT moves a limit, --no-gate goes on")
         self.failed = failed
 
     def __reduce__(self) -> tuple[type, tuple[Sequence[object]]]:

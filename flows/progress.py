@@ -53,7 +53,7 @@ def bar(title: str, total: float | None, *, unit: str = "") -> Iterator[Callable
 
 
 @dataclass(frozen=True)
-class Standing:
+class StageProgress:
     """How far the work on the rows of some files is."""
 
     title: str
@@ -73,8 +73,8 @@ class Standing:
         return self.seconds * (1 - self.part) / self.part if self.part else None
 
 
-# Told of every `Standing`, beside the terminal.
-listeners: list[Callable[[Standing], None]] = []
+# Told of every `StageProgress`, beside the terminal.
+listeners: list[Callable[[StageProgress], None]] = []
 
 
 @contextmanager
@@ -105,15 +105,15 @@ def rows_bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
             nonlocal rows, done
             rows, done = rows + more, done + size
             seconds = perf_counter() - started
-            standing = Standing(title, rows, min(1.0, done / max(total, 1)), seconds)
+            standing = StageProgress(title, rows, min(1.0, done / max(total, 1)), seconds)
             progress.update(task, advance=size, rows=rows, rate=standing.rows_per_second)
             _tell(standing)
 
         yield advance
-    _tell(Standing(title, rows, 1.0, perf_counter() - started, is_done=True))
+    _tell(StageProgress(title, rows, 1.0, perf_counter() - started, is_done=True))
 
 
-def _tell(standing: Standing) -> None:
+def _tell(standing: StageProgress) -> None:
     for tell in listeners:
         tell(standing)
 

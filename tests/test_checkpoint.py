@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import build_model
-from rnnfast.training.checkpoint import Checkpoint, CheckpointError, State
+from rnnfast.training.checkpoint import Checkpoint, CheckpointError, TrainingState
 from rnnfast.training.loop import Progress, fit
 from rnnfast.training.rows import Reviews
 from rnnfast.training.settings import TrainingSettings
@@ -158,8 +158,8 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
     kill_and_resume(tmp_path, [1 + draw.random() * 9 for _ in range(3)])
 
 
-def state() -> State:
-    return State(
+def state() -> TrainingState:
+    return TrainingState(
         {"a.x": torch.arange(6).view(2, 3), "b.x": torch.tensor(0.1), "a.": torch.zeros(0)},
         {"loss": 0.1 + 0.2, "history": [{"epoch": 1}]},
     )
@@ -168,7 +168,7 @@ def state() -> State:
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     checkpoint = checkpoint_in(tmp_path)
     assert checkpoint.parsed(checkpoint.read()) is None
-    checkpoint.write(State({}, {}))
+    checkpoint.write(TrainingState({}, {}))
     checkpoint.write(state())
     found = checkpoint.parsed(checkpoint.read())
     assert found is not None

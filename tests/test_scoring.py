@@ -10,7 +10,7 @@ import torch
 
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import build_model
-from rnnfast.scoring.scorers import CHUNK, Scorer, save_run
+from rnnfast.scoring.scorers import SCORING_BATCH, Scorer, save_run
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.prediction import predict
 from rnnfast.training.run_folder import RunFolderError
@@ -90,7 +90,7 @@ def test_scores_arrow_strings_and_many(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scorer.score(pa.array(TEXTS)), expected)
     chunked = pa.chunked_array([TEXTS[:2], TEXTS[2:]])
     np.testing.assert_array_equal(scorer.score(chunked), expected)
-    many = scorer.score(TEXTS * (CHUNK // len(TEXTS) + 1))
+    many = scorer.score(TEXTS * (SCORING_BATCH // len(TEXTS) + 1))
     np.testing.assert_allclose(many.reshape(-1, len(TEXTS)) - expected, 0, atol=1e-6)
     assert scorer.score([]).shape == (0,)
 

@@ -113,6 +113,44 @@ def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
     list(TopologicalSorter(graph).static_order())  # raises CycleError, which names them
 
 
+# Names that say the same wherever they are: the reference is the operators' plain twin, a file of a data set is one of
+# many that are alike.
+TWINS = {
+    "State": "rnnfast/nn",
+    "CELLS": "rnnfast/nn",
+    "DATASET": "flows/datasets",
+    "LABELS": "flows/datasets",
+    "CHANNELS": "flows/datasets",
+}
+
+
+def named(path: Path) -> set[str]:
+    """The classes of a file, and those constants that other files may import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        names = {
+            each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)
+        }
+        found |= {name for name in names if name[0].isupper()}
+    return found
+
+
+def test_one_name_is_one_thing() -> None:
+    homes: dict[str, set[str]] = {}
+    for package in ROOMS:
+        for path in modules(package).values():
+            for name in named(path):
+                home = path.relative_to(ROOT).as_posix()
+                twins = TWINS.get(name)
+                home = twins if twins and home.startswith(f"{twins}/") else home
+                homes.setdefault(name, set()).add(home)
+    assert TWINS.keys() <= homes.keys()
+    assert not {name: sorted(files) for name, files in homes.items() if len(files) > 1}
+
+
 def test_public_names_come_from_the_package() -> None:
     """In a process of its own: the command line leaves packages unread until they are needed."""
     rooms = sorted(set().union(*ROOMS["rnnfast"]))

@@ -7,12 +7,12 @@ import pytest
 
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.window_rules import (
-    DAY,
     SeriesFacts,
     suited_to_series,
     training_for_series,
 )
 from rnnfast.series import Season
+from rnnfast.series.order import DAY
 from rnnfast.training.settings import WindowTraining
 
 HOURS = SeriesFacts(

@@ -22,7 +22,7 @@ def main(run: Path, source: str, target: Path, execution: Execution) -> None:
     """Scores a file, a folder or a glob."""
     seconds: list[float] = []
 
-    def note(_: progress.Standing) -> None:
+    def note(_: progress.StageProgress) -> None:
         seconds.append(_BEFORE + perf_counter() - _STARTED)
 
     progress.listeners.append(note)

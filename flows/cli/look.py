@@ -14,9 +14,10 @@ from pathlib import Path
 from flows.apart import require_apart, require_data_apart, require_outside_models, shard_files
 from flows.datasets.series_files import KINDS, columns_of_run, read_raw
 from flows.errors import InputError
-from flows.parameters import Processes, ReviewsData, ScoreRequest, SensorsData
+from flows.parameters import ReviewsData, ScoreRequest, SensorsData, TrainingRequest
 from flows.steps.prepare.download import require_place
 from flows.steps.prepare.series_source import chosen_columns
+from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.store.registry import chosen_model
 from flows.store.storage import File, Folder, redacted
 from flows.tables import columns as tables
@@ -27,22 +28,26 @@ from rnnfast.training.run_folder import RunFolderError, SensorsRun, read_config
 
 FILES = 20  # whose heads are looked at
 # What these say of the data is said when the job reads it.
-_SAID_AGAIN = ("flows.store.registry", "flows.datasets", "flows.steps.prepare.series_source")
+_LOGGED_AGAIN = ("flows.store.registry", "flows.datasets", "flows.steps.prepare.series_source")
 
 
 def look_at_training(
+    request: TrainingRequest,
     data: ReviewsData | SensorsData,
-    output: Path,
-    processes: Processes,
-    cell: str,
-    batch_size: int,
+    settings: ReviewsSettings | SensorsSettings,
 ) -> None:
-    """Raises InputError where the files of a training, or the folder for its run, cannot be used."""
-    processes.require_use(cell, batch_size)
+    """Raises InputError where the files of a training, or the folder for its run, cannot be used.
+
+    Args:
+        request: what was asked for.
+        data: the same of the data, with all that was left open.
+        settings: of model and training, likewise.
+    """
+    request.processes.require_use(settings.model.cell, settings.training.batch_size)
     if data.archive is not None:
         require_place(data.archive, data.mirror)
-    require_data_apart(data, output)
-    _require_place(output)
+    require_data_apart(data, request.output)
+    _require_place(request.output)
     with _quietly():
         columns = data.columns if isinstance(data, ReviewsData) else chosen_columns(data)[0]
         for argument, pattern in data.own_files.items():
@@ -109,7 +114,7 @@ def _rows(file: File, columns: tables.Selection) -> int:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in _SAID_AGAIN]
+    loggers = [logging.getLogger(name) for name in _LOGGED_AGAIN]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:

@@ -5,9 +5,7 @@ from typing import Annotated
 
 from flows.cli.options import TrainingOptions
 from flows.cli.panels import of_data, of_model, of_training, takes
-from flows.cli.set_names import assigned
-from flows.cli.settings import given, reading_of
-from flows.cli.training import in_common, show_plan, show_run
+from flows.cli.training import run_training
 from rnnfast.models.choices import CellChoice, SplitChoice
 
 
@@ -57,28 +55,4 @@ class ReviewsOptions(TrainingOptions):
 @takes(ReviewsOptions)
 def reviews(options: ReviewsOptions) -> None:
     """Train on labelled reviews, evaluate, and score the test rows."""
-    from flows.orchestration.own_server import own_server
-
-    server = None if options.dry_run else own_server()
-    from flows.cli.look import look_at_training
-    from flows.orchestration.surroundings import surroundings
-    from flows.parameters import ReviewsData, ReviewsModel, ReviewsTraining
-    from flows.steps.prepare.settings import reviews_settings
-
-    set_data, set_model, set_training = assigned(options.settings, "reviews")
-    reading = {"reading": reading_of(options)}
-    data = ReviewsData(**given(ReviewsData, options) | reading | set_data)
-    model = ReviewsModel(**given(ReviewsModel, options) | set_model)
-    training = ReviewsTraining(**given(ReviewsTraining, options) | set_training)
-    settings = reviews_settings(data, model, training)
-    common = in_common(options)
-    look_at_training(
-        data, common["output"], common["processes"], model.cell, settings.training.batch_size
-    )
-    if options.dry_run:
-        show_plan(data, settings, common["output"], common["registration"])
-        return
-    with surroundings(server):
-        from flows.reviews import reviews as flow
-
-    show_run(flow(data=data, model=model, training=training, **common))
+    run_training(options, "reviews")

@@ -10,13 +10,12 @@ from rich.markup import escape
 from flows.cli.options import MissingMarks, ReadingOptions, RulesOptions, ScaleOptions
 from flows.cli.panels import of_data, of_model, of_registry, of_run, of_scale, takes
 from flows.cli.settings import given, limits_of, reading_of
-from flows.cli.terminal import listing, pairs
+from flows.cli.terminal import listing, pairs, show_account
 from flows.cli.training import DRY
 from flows.wording import counted, size
 
 if TYPE_CHECKING:
     from flows.steps.score.files import Plan
-    from flows.steps.score.job import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,7 @@ def score(options: ScoreOptions) -> None:
     done = flow(request)
     if done.nothing:
         typer.echo(f"Nothing to do: {done.nothing}")
-        _show_account(done)
+        show_account(done.account)
         return
     pairs(
         ("rows scored", f"{done.rows:,}"),
@@ -137,12 +136,7 @@ def score(options: ScoreOptions) -> None:
     )
     typer.echo(f"Scores: {redacted(options.output)}")
     typer.echo(f"Report: {redacted(options.output).rstrip('/')}/{REPORT}")
-    _show_account(done)
-
-
-def _show_account(done: "Summary") -> None:
-    for line in done.account.lines():
-        typer.echo(line)
+    show_account(done.account)
 
 
 def _show_plan(plan: "Plan", output: str) -> None:

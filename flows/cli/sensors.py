@@ -5,9 +5,7 @@ from typing import Annotated
 
 from flows.cli.options import MissingMarks, TimeColumn, TimeFormat, TrainingOptions
 from flows.cli.panels import of_data, of_model, of_training, takes
-from flows.cli.set_names import assigned
-from flows.cli.settings import given, reading_of
-from flows.cli.training import in_common, show_plan, show_run
+from flows.cli.training import run_training
 from rnnfast.models.choices import Task, WindowCellChoice
 
 
@@ -65,29 +63,4 @@ class SensorsOptions(TrainingOptions):
 @takes(SensorsOptions)
 def sensors(options: SensorsOptions) -> None:
     """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
-    from flows.orchestration.own_server import own_server
-
-    server = None if options.dry_run else own_server()
-    from flows.cli.look import look_at_training
-    from flows.orchestration.surroundings import surroundings
-    from flows.parameters import SensorsData, SensorsModel, SensorsTraining
-    from flows.steps.prepare.settings import sensors_data, sensors_settings
-
-    set_data, set_model, set_training = assigned(options.settings, "sensors")
-    reading = {"reading": reading_of(options)}
-    data = SensorsData(**given(SensorsData, options) | reading | set_data)
-    model = SensorsModel(**given(SensorsModel, options) | set_model)
-    training = SensorsTraining(**given(SensorsTraining, options) | set_training)
-    whole = sensors_data(data, model)
-    settings = sensors_settings(whole, model, training)
-    common = in_common(options)
-    look_at_training(
-        whole, common["output"], common["processes"], model.network, settings.training.batch_size
-    )
-    if options.dry_run:
-        show_plan(whole, settings, common["output"], common["registration"])
-        return
-    with surroundings(server):
-        from flows.sensors import sensors as flow
-
-    show_run(flow(data=data, model=model, training=training, **common))
+    run_training(options, "sensors")

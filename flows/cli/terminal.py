@@ -16,6 +16,8 @@ from flows.progress import console
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from flows.accounts import Account
+
 _OPTIONS = {("Registration", "name"): "--register"}  # those that are not called as their field is
 
 
@@ -36,7 +38,7 @@ class Commands(TyperGroup):
                 raise  # typer says it: an option that is missing, say
             name = error.param.opts[0]
             name = name if name.startswith("-") else name.upper()  # as its help has an argument
-            _complain(_told(name, _rule(error.message)))
+            _complain(_complaint(name, _rule(error.message)))
             raise typer.Exit(2) from None
         except (FlowError, OSError) as error:
             _complain(_explained(error))
@@ -51,7 +53,7 @@ def _broken(problem: "ErrorDetails", settings: str, options: set[str]) -> str:
         named = field.isidentifier() and rest.startswith("must ")
         return f"{_option(settings, field, options)}{space}{rest}" if named else rule
     option = _option(settings, str(problem["loc"][0]), options)
-    return f"{_told(option, rule)}, got {problem['input']!r}"
+    return f"{_complaint(option, rule)}, got {problem['input']!r}"
 
 
 def _option(settings: str, field: str, options: set[str]) -> str:
@@ -67,7 +69,7 @@ def _rule(message: str) -> str:
     return re.sub("^(Input|String) should ", "must ", message.removeprefix("Value error, "))
 
 
-def _told(option: str, rule: str) -> str:
+def _complaint(option: str, rule: str) -> str:
     return f"{option} {rule}" if rule.startswith("must ") else f"{option}: {rule}"
 
 
@@ -89,6 +91,12 @@ def pairs(*rows: tuple[str, str]) -> None:
     for name, value in rows:
         table.add_row(name, escape(value))
     Console().print(table)
+
+
+def show_account(account: "Account") -> None:
+    """Prints what has become of the rows."""
+    for line in account.lines():
+        typer.echo(line)
 
 
 def listing(*heads: str) -> Table:

@@ -1,48 +1,81 @@
-"""What `reviews` and `sensors` share: most of what their flows take, what would be done, and what has come of it."""
+"""What `reviews` and `sensors` do: ask for a training, say what it would do or run it, and show what has come of it."""
 
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from flows.cli.settings import given, limits_of, registration_of
-from flows.cli.terminal import pairs
+from flows.cli.set_names import assigned
+from flows.cli.settings import given, limits_of, reading_of, registration_of
+from flows.cli.terminal import pairs, show_account
 from flows.wording import counted
 
 if TYPE_CHECKING:
     from flows.cli.options import TrainingOptions
-    from flows.parameters import JobData, Registration
+    from flows.parameters import JobData, ReviewsRequest, SensorsRequest, TrainingRequest
     from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
-
 
 DRY = "Read 0 rows: a dry run looks at no row; used 0, rejected 0, left out 0"
 
 
-def in_common(options: "TrainingOptions") -> dict[str, Any]:
-    """The arguments of both flows beside data, model and training, by name.
+def run_training(options: "TrainingOptions", command: Literal["reviews", "sensors"]) -> None:
+    """Looks at what a training is given, then does it, or says what it would do.
 
     Raises:
-        InputError: at the folder of the run is something that must not be overwritten, or options do not go together.
+        InputError: something that was given cannot be used.
         ValidationError: a value breaks the rule of its field.
     """
-    from flows.parameters import Execution, Processes
+    from flows.orchestration.own_server import own_server
+
+    server = None if options.dry_run else own_server()
+    from flows.cli.look import look_at_training
+    from flows.orchestration.surroundings import surroundings
+    from flows.parameters import ReviewsRequest, SensorsRequest
+    from flows.steps.prepare.settings import settled
+
+    kind = ReviewsRequest if command == "reviews" else SensorsRequest
+    request = _request(options, command, kind)
+    data, settings = settled(request)
+    look_at_training(request, data, settings)
+    if options.dry_run:
+        _show_plan(request, data, settings)
+        return
+    with surroundings(server):
+        module = import_module(f"flows.{command}")
+
+    show_run(getattr(module, command)(request))
+
+
+def _request(
+    options: "TrainingOptions", command: str, kind: "type[ReviewsRequest] | type[SensorsRequest]"
+) -> "ReviewsRequest | SensorsRequest":
+    """What was asked for, each field checked by itself so that a refusal names its option."""
+    from flows.parameters import Execution, Processes, TrainingRequest
     from flows.steps.report.publish import check_output
 
     output = options.output or _new_folder(options.dataset, options.cell)
     check_output(output, options.overwrite)
-    return {
+    fields = given(TrainingRequest, options) | {
         "output": output,
-        "overwrite": options.overwrite,
-        "yardstick": options.yardstick,
         "execution": Execution(**given(Execution, options)),
         "processes": Processes(**given(Processes, options)),
         "registration": registration_of(options.register, options.registry, options.margin),
         "limits": limits_of(options.limit),
-        "gate": options.gate,
     }
+    of_data, of_model, of_training = assigned(options.settings, command)
+    parts: dict[str, dict[str, Any]] = {
+        "data": {"reading": reading_of(options)} | of_data,
+        "model": of_model,
+        "training": of_training,
+    }
+    for name, values in parts.items():
+        part: Any = kind.model_fields[name].annotation
+        fields[name] = part(**given(part, options) | values)
+    return kind(**fields)
 
 
 def _new_folder(dataset: str, cell: str) -> Path:
@@ -51,11 +84,10 @@ def _new_folder(dataset: str, cell: str) -> Path:
     return Path("runs", f"{stem or 'files'}-{cell}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
-def show_plan(
+def _show_plan(
+    request: "TrainingRequest",
     data: "JobData",
     settings: "ReviewsSettings | SensorsSettings",
-    output: Path,
-    registration: "Registration | None",
 ) -> None:
     """Prints the settings as far as they follow without a look at the rows, and what the job would do with them."""
     groups = (("data", data), ("model", settings.model), ("training", settings.training))
@@ -66,8 +98,8 @@ def show_plan(
         if value not in (None, [], "")
     ]
     pairs(*values)
-    typer.echo(f"Would leave the run at {output}")
-    if registration is not None:
+    typer.echo(f"Would leave the run at {request.output}")
+    if (registration := request.registration) is not None:
         from flows.store.registry import Model
 
         known = Model(registration.registry / registration.name)
@@ -92,8 +124,7 @@ def show_run(run_dir: Path) -> None:
     typer.echo(f"Report: {run_dir / 'report.html'}")
     from flows.accounts import account_of_training
 
-    for line in account_of_training(metrics["data"]).lines():
-        typer.echo(line)
+    show_account(account_of_training(metrics["data"]))
 
 
 def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:

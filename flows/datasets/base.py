@@ -7,18 +7,16 @@ each channel.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.unfinished import at_end
+from flows.store.storage import replacing
 
 GROUP_ROWS = 65_536  # of a row group that is written, at the most
 GROUP_BYTES = 16 << 20  # of the rows that wait for their row group, in memory
@@ -105,7 +103,6 @@ def reviews_writer(path: Path, labels: tuple[str, str]) -> Iterator[Callable[[pa
         A function that takes the next rows of SCHEMA. The file is there after the block, whole, or not at all.
     """
     schema = SCHEMA.with_metadata({"labels": json.dumps(labels)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     waiting: list[pa.Table] = []
     rows = size = 0
 
@@ -124,11 +121,12 @@ def reviews_writer(path: Path, labels: tuple[str, str]) -> Iterator[Callable[[pa
         rows += table.num_rows
         size += table.nbytes
 
-    with at_end(partial(temporary.unlink, missing_ok=True)):
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            yield write
-            flush()
-        temporary.replace(path)
+    with (
+        replacing(path, durable=False) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        yield write
+        flush()
 
 
 def write_reviews(table: pa.Table, labels: tuple[str, str], path: Path) -> None:

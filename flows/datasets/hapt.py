@@ -20,8 +20,10 @@ from flows.progress import bar
 
 CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 ACTIVITIES = ("walking", "walking_upstairs", "walking_downstairs", "sitting", "standing", "laying")
-STEP = 20_000  # microseconds between readings
-PAUSE = 1_000_000  # microseconds set between two recordings of a person, enough to part them
+SAMPLING = 20_000  # microseconds between readings
+RECORDING_GAP = (
+    1_000_000  # microseconds set between two recordings of a person, enough to part them
+)
 _RECORDING = re.compile(r"RawData/acc_(exp\d\d_user(\d\d))\.txt")
 
 
@@ -45,7 +47,7 @@ def read(archive: Path | None) -> Iterator[pa.Table]:
                     assert match is not None
                     person = str(int(match[2]))
                     table = _recording(members, match[1], person, labels, starts.get(person, 0))
-                    starts[person] = table["time"][-1].as_py() + PAUSE
+                    starts[person] = table["time"][-1].as_py() + RECORDING_GAP
                     yield table
                     advance(1)
     except (zipfile.BadZipFile, KeyError, pa.ArrowInvalid, ValueError, EOFError) as error:
@@ -65,7 +67,7 @@ def _recording(
     names = pa.array([None, *ACTIVITIES])
     return pa.table(
         {
-            "time": pa.array(start + STEP * np.arange(len(readings))),
+            "time": pa.array(start + SAMPLING * np.arange(len(readings))),
             "group": pa.array([person] * len(readings)),
             "label": names.take(pa.array(activity)),
             **{c: pa.array(readings[:, i], pa.float32()) for i, c in enumerate(CHANNELS)},

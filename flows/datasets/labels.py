@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-MISSING = ("", "nan", "nat", "none", "null", "n/a", "na", "#n/a", "#na", "<na>")
+MISSING_LABELS = ("", "nan", "nat", "none", "null", "n/a", "na", "#n/a", "#na", "<na>")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,3})?")
 _BOOLEANS = ("true", "false")
 
@@ -27,7 +27,7 @@ class LabelRule:
     """
 
     join: bool = False
-    missing: tuple[str, ...] = MISSING
+    missing: tuple[str, ...] = MISSING_LABELS
 
     def read(self, spelling: str | None) -> str | None:
         """The label that a spelling stands for; None where that is none."""

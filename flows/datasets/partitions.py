@@ -23,8 +23,8 @@ _READING = pa.ipc.IpcReadOptions(use_threads=False)
 
 def partition_of(group: str | None, count: int) -> int:
     """Which of so many partitions a group is in, counted from 0."""
-    told = hashlib.blake2b((group or "").encode(), digest_size=8).digest()
-    return int.from_bytes(told, "big") % count
+    digest = hashlib.blake2b((group or "").encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % count
 
 
 def is_written(folder: Folder, key: str) -> bool:

@@ -17,9 +17,9 @@ import pyarrow as pa
 from flows.datasets.base import SensorDataset
 
 MACHINES, DAYS, PER_DAY = 8, 30, 144
-STEP = 600_000_000  # microseconds
+INTERVAL = 600_000_000  # microseconds
 START = 1_704_067_200_000_000  # 2024-01-01
-MISSING = -9999.0
+FAULT = -9999.0
 HUM, FAULTY_HUM = 8.0, 5.0  # steps of a swing
 FAN_STARTS, FAN_STOPS, COOLING = 36.0, 32.0, 24.0  # degrees
 
@@ -41,13 +41,13 @@ def _machine(rng: np.random.Generator, number: int) -> pa.Table:
     for start in rng.integers(0, size - 40, 3):
         present[start : start + int(rng.integers(1, 40))] = False
     for start in rng.integers(0, size - 10, 3):
-        values[start : start + int(rng.integers(1, 10)), 0] = MISSING
+        values[start : start + int(rng.integers(1, 10)), 0] = FAULT
     order = np.flatnonzero(present)
     order[100:110] = order[100:110][::-1].copy()  # a buffer that was sent backwards
     order = np.append(order, order[-3:])  # and one that was sent twice
     return pa.table(
         {
-            "time": pa.array(START + order * STEP),
+            "time": pa.array(START + order * INTERVAL),
             "group": pa.array([f"machine-{number}"] * len(order)),
             "label": pa.array(np.where(fault[order], "fault", "normal")),
             "temperature": pa.array(values[order, 0], pa.float32()),

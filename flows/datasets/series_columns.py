@@ -18,11 +18,11 @@ from flows.tables.heads import dialect_of
 from flows.tables.inputs import find_files
 from flows.tables.numbers import Marks, count_numbers, is_number, not_a_number
 from flows.tables.readers import open_parquet
-from flows.tables.times import NUMBERS, find_form, parse_times
+from flows.tables.times import NUMBER_FORMS, find_form, parse_times
 
-HEAD = 100_000  # rows
+HEAD_ROWS = 100_000  # rows
 _REGULAR = 0.9  # share of the distances of regular stamps that are close to the usual one
-SHARED = 0.2  # share of all stamps that a device has, on average
+_SHARED = 0.2  # share of all stamps that a device has, on average
 _PAIRED = 8  # columns of which two may tell devices apart together
 PRESENT = 0.5  # share of a column's rows that has a value, at the least, for the column to be found
 _USUAL = re.compile(
@@ -58,7 +58,7 @@ def first_rows(pattern: str, argument: str, options: FileOptions = FOUND) -> tup
         if raw is None:
             names = _names(file)
             raw = pa.table({name: pa.array([], pa.string()) for name in names})
-        return raw.slice(0, HEAD), marks_of(file)
+        return raw.slice(0, HEAD_ROWS), marks_of(file)
 
 
 def _names(file: File) -> list[str]:
@@ -145,7 +145,7 @@ def _is_time(column: pa.ChunkedArray, name: str) -> bool:
     except InputError as error:
         # It is the time, and its form is to be given.
         return "first" in str(error) or _is_digits(column)
-    return form not in NUMBERS or _is_digits(column)
+    return form not in NUMBER_FORMS or _is_digits(column)
 
 
 def _is_dates(column: pa.ChunkedArray) -> bool:
@@ -244,7 +244,7 @@ def find_devices(rows: pa.Table, time: str, leave: set[str | None]) -> tuple[str
         apart = rows.group_by([*times, *chosen]).aggregate([]).num_rows
         devices = rows.group_by(list(chosen)).aggregate([]).num_rows
         # Devices have many stamps in common; what only differs where a stamp is repeated has not.
-        if apart >= 0.95 * rows.num_rows and rows.num_rows >= SHARED * devices * stamps:
+        if apart >= 0.95 * rows.num_rows and rows.num_rows >= _SHARED * devices * stamps:
             return chosen
     return ()
 
@@ -304,9 +304,9 @@ def find_numbers(
         "not all numbers": mixed,
         "mostly missing": empty,
     }
-    told = ((why, ", ".join(names)) for why, names in left_out.items())
+    groups = ((why, ", ".join(names)) for why, names in left_out.items())
     return tuple(found), tuple(
-        f"columns left out of the features, {why}: {names}" for why, names in told if names
+        f"columns left out of the features, {why}: {names}" for why, names in groups if names
     )
 
 

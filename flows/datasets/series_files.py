@@ -26,20 +26,20 @@ from flows.tables.inputs import find_files
 from flows.tables.kinds import as_bytes, is_text, value_type
 from flows.tables.numbers import Marks, parse_numbers
 from flows.tables.readers import (
+    RowBatches,
     RowRange,
-    Rows,
     open_parquet,
     parquet_rows,
     read_csv,
 )
-from flows.tables.times import FAR, UNITS, WORDS, find_form, parse_times
+from flows.tables.times import FAR, FORM_NAMES, STAMP_UNITS, find_form, parse_times
 from flows.wording import counted
 from rnnfast.training.run_folder import SeriesInfo
 
 logger = logging.getLogger(__name__)
 
 KINDS = ("csv", "parquet")
-BATCH = 1 << 16  # rows of a batch of Parquet
+PARQUET_BATCH = 1 << 16  # rows of a batch of Parquet
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def read_series(
             if rejected is not None:
                 rejected += ((file.name, row) for row in bad)
             elif bad:
-                told = f"{argument} {file}, row {bad[0].place}: {bad[0].reason}"
-                raise InputError(f"{told}; correct the row or remove it{_hint(bad[0])}")
+                reason = f"{argument} {file}, row {bad[0].place}: {bad[0].reason}"
+                raise InputError(f"{reason}; correct the row or remove it{_hint(bad[0])}")
             yield table
 
 
@@ -194,11 +194,11 @@ def with_form(files: Sequence[File], columns: SeriesColumns) -> SeriesColumns:
     raws = (decoded(raw)[0] for file in files for raw, _, _ in read_raw(file, alone))
     form = find_form((_one_time(raw) for raw in raws), columns.time)
     if form != "iso":
-        logger.info("time stamps in %r: %s", columns.time, WORDS.get(form, form))
+        logger.info("time stamps in %r: %s", columns.time, FORM_NAMES.get(form, form))
     return replace(columns, time_format=form)
 
 
-def read_raw(file: File, columns: Selection, rows: RowRange | None = None) -> Rows:
+def read_raw(file: File, columns: Selection, rows: RowRange | None = None) -> RowBatches:
     """Reads the columns of a file of any kind as they stand there."""
     return (read_csv if file.kind == "csv" else _read_parquet)(file, columns, rows)
 
@@ -238,10 +238,10 @@ def _one_time(raw: pa.Table) -> pa.ChunkedArray:
     return text
 
 
-def _read_parquet(file: File, columns: Selection, rows: RowRange | None) -> Rows:
+def _read_parquet(file: File, columns: Selection, rows: RowRange | None) -> RowBatches:
     with open_parquet(file) as parquet:
         choice = Choice(columns, parquet.schema_arrow.names, file)
-        for table, places in parquet_rows(parquet, choice.fields, BATCH, rows):
+        for table, places in parquet_rows(parquet, choice.fields, PARQUET_BATCH, rows):
             yield choice.complete(table, pa.string()), places, []
 
 
@@ -293,7 +293,7 @@ def _times(
         column = column.cast(pa.timestamp(unit))
     if pa.types.is_timestamp(column.type):
         numbers = pc.cast(column.cast(pa.int64()), pa.float64(), safe=False)
-        usable = pc.less(pc.abs(pc.multiply(numbers, UNITS[column.type.unit])), FAR)
+        usable = pc.less(pc.abs(pc.multiply(numbers, STAMP_UNITS[column.type.unit])), FAR)
         safe = pc.if_else(usable, column.cast(pa.int64()), None).cast(column.type)
         times = safe.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
     else:
@@ -303,6 +303,6 @@ def _times(
         shown = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
         for row in pc.indices_nonzero(missing).to_pylist():
             value = shown[row].as_py()
-            told = "it is missing" if value is None else f"got {value!r:.40}"
-            reasons.setdefault(row, f"{rule}, {told}")
+            found = "it is missing" if value is None else f"got {value!r:.40}"
+            reasons.setdefault(row, f"{rule}, {found}")
     return times

@@ -45,7 +45,7 @@ def executor(
     for name, value in (("address", address), ("gpus", gpus)):
         if value:
             raise InputError(f"--{name} must go with --engine ray, got: {value} for {engine}")
-    from flows.executors.local import InProcess, Processes
+    from flows.executors.local import InProcess, WorkerProcesses
 
     count = workers or usual_workers()
-    return Processes(count) if count > 1 else InProcess()
+    return WorkerProcesses(count) if count > 1 else InProcess()

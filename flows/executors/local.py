@@ -45,7 +45,7 @@ class InProcess:
 
 
 @dataclass(frozen=True)
-class Processes:
+class WorkerProcesses:
     """So many workers, each with its share of the cores; one alone is not worth a process of its own."""
 
     workers: int
@@ -58,7 +58,7 @@ class Processes:
         if len(first) < 2:
             yield from InProcess().run(work, items)
             return
-        crew = _Crew((pickle.dumps(work), max(1, cores() // self.workers)))
+        crew = _ProcessCrew((pickle.dumps(work), max(1, cores() // self.workers)))
         try:
             with at_end(crew.kill):
                 yield from shared_out(crew, self.workers, items)
@@ -94,7 +94,7 @@ class _Worker:
 
 
 @dataclass
-class _Crew:
+class _ProcessCrew:
     """The workers that there are."""
 
     start: tuple[bytes, int]  # for `Runner.start`

@@ -37,7 +37,7 @@ try:
 except ImportError as error:
     raise InputError("--engine ray needs Ray: pip install 'rnnfast[ray]'") from error
 
-PATIENCE = 120.0  # seconds in which one worker at least must be up
+START_PATIENCE = 120.0  # seconds in which one worker at least must be up
 SHUTDOWN = 20.0  # seconds in which Ray must be gone, else what it started is killed
 OBJECT_STORE = 80 << 20  # bytes, of its own cluster: little passes, and Ray takes no less
 
@@ -63,7 +63,7 @@ class OnRay:
 
         Raises:
             InputError: there is no such cluster, or it has fewer CPUs or GPUs than the workers need.
-            WorkerError: no worker is up within `PATIENCE`, since others use the cluster.
+            WorkerError: no worker is up within `START_PATIENCE`, since others use the cluster.
         """
         with _connected(self.address, self.workers or cores()):
             count = self._count(ray.cluster_resources())
@@ -71,7 +71,7 @@ class OnRay:
             actor = ray.remote(Runner).options(
                 num_cpus=1, num_gpus=self.gpus, max_concurrency=AHEAD, max_restarts=0
             )
-            crew = _Crew(actor, (pickle.dumps(work), threads))
+            crew = _ActorCrew(actor, (pickle.dumps(work), threads))
             yield from shared_out(crew, count, items)
 
     def _count(self, resources: dict[str, float]) -> int:
@@ -87,7 +87,7 @@ class OnRay:
 
 
 @dataclass
-class _Crew:
+class _ActorCrew:
     """The actors that there are; Ray ends them with the connection."""
 
     actor: Any
@@ -119,12 +119,12 @@ class _Crew:
     def _ready(self) -> Any:
         """Waits for one of the answers."""
         nobody_is_up = all(number is None for _, number in self.awaited.values())
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + START_PATIENCE
         while not (ready := ray.wait(list(self.awaited), timeout=1)[0]):
             if nobody_is_up and time.monotonic() > deadline:
                 free = ray.available_resources()
                 raise WorkerError(
-                    f"no worker was up after {PATIENCE:.0f} s; of the cluster {free.get('CPU', 0):g} "
+                    f"no worker was up after {START_PATIENCE:.0f} s; of the cluster {free.get('CPU', 0):g} "
                     f"CPUs and {free.get('GPU', 0):g} GPUs are free"
                 )
         return ready[0]

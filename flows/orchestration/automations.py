@@ -81,8 +81,8 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
 def _content(automation: AutomationCore) -> dict[str, Any]:
     """What it says, without the names that the server has given to its parts."""
     # Not as JSON, in which a set of events is a list whose order is not always the same.
-    said = automation.model_dump(include=set(AutomationCore.model_fields))
-    return said | {"trigger": {k: v for k, v in said["trigger"].items() if k != "id"}}
+    fields = automation.model_dump(include=set(AutomationCore.model_fields))
+    return fields | {"trigger": {k: v for k, v in fields["trigger"].items() if k != "id"}}
 
 
 def _automations(block: UUID | None) -> list[AutomationCore]:

@@ -22,7 +22,7 @@ from prefect.states import Crashed
 from prefect.tasks import exponential_backoff
 
 from flows.errors import TransferError
-from flows.progress import Standing, listeners
+from flows.progress import StageProgress, listeners
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,7 +73,7 @@ class _Artifact:
 _artifacts: dict[tuple[UUID, str], _Artifact] = {}  # by task run and title
 
 
-def _show_progress(standing: Standing) -> None:
+def _show_progress(standing: StageProgress) -> None:
     """Creates and updates the progress artifact of the work that a task is at, if it is in one.
 
     What is done must not depend on it: a server that answers with an error is not asked again, one that answers late
@@ -104,7 +104,7 @@ def _show_progress(standing: Standing) -> None:
         del _artifacts[key]
 
 
-def _described(standing: Standing) -> str:
+def _described(standing: StageProgress) -> str:
     left = standing.seconds_left
     ahead = "" if left is None else f", {left:,.0f} s left"
     return f"{standing.rows:,} rows, {standing.rows_per_second:,.0f} a second{ahead}"

@@ -25,7 +25,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # To the main thread, where handlers run: there was a SIGTERM.
 _FORWARDED = signal.SIGUSR1
 _LAST = b"\0"  # no signal's number
-PATIENCE = 8.0  # seconds for Prefect to take note, and for the processes to end of themselves
+INTERRUPT_PATIENCE = (
+    8.0  # seconds for Prefect to take note, and for the processes to end of themselves
+)
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
         _say_last(f"Error: interrupted by {name}\n")
         undo_all()
         _record(f"Interrupted by {name}.")
-        end_processes(children(os.getpid()), PATIENCE)
+        end_processes(children(os.getpid()), INTERRUPT_PATIENCE)
     finally:
         os._exit(128 + number)
 
@@ -109,7 +111,7 @@ def _record(message: str) -> None:
 
     # In a thread that is left behind where it waits for a lock which the main thread holds.
     _thread.start_new_thread(contextvars.copy_context().run, (record,))
-    done.acquire(timeout=PATIENCE)
+    done.acquire(timeout=INTERRUPT_PATIENCE)
 
 
 def end_processes(processes: list[int], patience: float) -> None:

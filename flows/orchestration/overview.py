@@ -15,10 +15,10 @@ from rnnfast.reports.pages import page
 from rnnfast.reports.wording import heading, number, percent
 
 MODELS = "models"
-MOST = 50  # runs on the page, the newest; the list of the folder has all
+RUNS_SHOWN = 50  # runs on the page, the newest; the list of the folder has all
 
 
-class Run(NamedTuple):
+class ShownRun(NamedTuple):
     """A line about a training: when it ended, on what, which model, and what it reached."""
 
     link: str
@@ -55,8 +55,8 @@ def overview(root: Path) -> bytes:
         title="Models, runs and scores",
         sections=[("models", "Models"), ("runs", "Runs"), ("scores", "Scores")],
         models=list(_models(root / MODELS)),
-        runs=[_run(report.parent) for report in ended[:MOST]],
-        older=max(0, len(ended) - MOST),
+        runs=[_run(report.parent) for report in ended[:RUNS_SHOWN]],
+        older=max(0, len(ended) - RUNS_SHOWN),
         scores=[_scores(root, report) for report in sorted(reports(root, root / SCORES))],
     ).content
 
@@ -77,10 +77,10 @@ def _models(registry: Path) -> Iterator[InProduction]:
         yield InProduction(model.name, last.version, since, key_figure(metrics), last.reason)
 
 
-def _run(folder: Path) -> Run:
+def _run(folder: Path) -> ShownRun:
     config, metrics = _read(folder / "config.json"), _read(folder / "metrics.json")
     data, model = config.get("data") or {}, config.get("model") or {}
-    return Run(
+    return ShownRun(
         link=f"{RUNS}/{quote(folder.name)}/{REPORT}",
         name=folder.name,
         ended=_minute(_time(folder / REPORT)),

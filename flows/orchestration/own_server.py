@@ -21,7 +21,7 @@ from flows.errors import WorkerError
 from flows.tethered import tethered
 
 HOST = "127.0.0.1"
-PATIENCE = 5.0  # seconds in which it writes what it has taken into its database, and ends
+STOP_PATIENCE = 5.0  # seconds in which it writes what it has taken into its database, and ends
 
 
 def own_server() -> "OwnServer | None":
@@ -38,7 +38,7 @@ class OwnServer:
     """A server whose process imports what it needs at once, but opens no database before `go`."""
 
     def __init__(self) -> None:
-        self._said = os.fdopen(os.memfd_create("stderr"), "w+b")
+        self._stderr = os.fdopen(os.memfd_create("stderr"), "w+b")
         with create_server((HOST, 0), backlog=100) as port:
             self._port: int = port.getsockname()[1]
             code = "from flows.orchestration.own_server import serve; serve()"
@@ -46,7 +46,7 @@ class OwnServer:
                 tethered([sys.executable, "-c", code, str(port.fileno())], signal.SIGTERM),
                 pass_fds=[port.fileno()],
                 stdin=subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._stderr,
                 env=os.environ
                 | {
                     "PREFECT_UI_ENABLED": "0",
@@ -80,7 +80,7 @@ class OwnServer:
             raise _refusal(f"it does not answer within {seconds:g} s") from None
         except (OSError, HTTPException):  # nobody has the port any more
             code = self._process.wait()
-            why = _reason(self._said) or "most likely since its database cannot be used"
+            why = _reason(self._stderr) or "most likely since its database cannot be used"
             raise _refusal(f"it ended with code {code}: {why}") from None
         finally:
             connection.close()
@@ -92,7 +92,7 @@ class OwnServer:
         atexit.unregister(self.stop)
         self._process.terminate()
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(STOP_PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -112,10 +112,10 @@ def serve() -> None:
     uvicorn.Server(config).run([socket(fileno=int(sys.argv[1]))])
 
 
-def _reason(said: BinaryIO) -> str:
+def _reason(stderr: BinaryIO) -> str:
     """The last error that is told, without the calls that led to it, which are indented."""
-    said.seek(0)
-    lines = said.read().decode(errors="replace").splitlines()
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").splitlines()
     return next((line for line in reversed(lines) if re.match(r"[\w.]+: ", line)), "")
 
 

@@ -31,14 +31,15 @@ import yaml
 from flows import cache_folder
 from flows.errors import FlowError, InputError
 from flows.orchestration.interrupt import children, end_processes
-from flows.orchestration.showing import ADDRESS, HOST
+from flows.orchestration.own_server import HOST
+from flows.orchestration.showing import ADDRESS
 from flows.orchestration.web import shown
 from flows.store.locks import locked
 from flows.tethered import tethered
 from flows.unfinished import at_end
 
 STARTING = 180.0  # seconds within which the server has to answer
-PAUSE = 5.0  # seconds before a process that died is started again
+RESTART_PAUSE = 5.0  # seconds before a process that died is started again
 GRACE = 10.0  # seconds for runs to end when they are told to
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux's prctl
 
@@ -100,7 +101,7 @@ class Kept:
         """Starts it again if it has died."""
         if (code := self.process.poll()) is not None:
             logger.warning("the %s ended with code %d, and is started again", self.name, code)
-            time.sleep(PAUSE)
+            time.sleep(RESTART_PAUSE)
             self.process = Popen(self.command)
 
     def wait_until_it_answers(self, port: int) -> None:
@@ -214,7 +215,7 @@ def _print_events() -> None:
             asyncio.run(_print_events_of_now())
         except Exception as error:  # the server is away, and comes again
             logger.debug("no events: %s", error)
-        time.sleep(PAUSE)
+        time.sleep(RESTART_PAUSE)
 
 
 async def _print_events_of_now() -> None:

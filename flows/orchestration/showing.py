@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from flows import REPORT
 
-HOST = "127.0.0.1"
 RUNS, SCORES = "runs", "scores"
 # The address at which `rnnfast serve` shows them, where it does.
 ADDRESS = "RNNFAST_RUNS_ADDRESS"

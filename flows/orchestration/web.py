@@ -21,7 +21,8 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from flows.orchestration.overview import overview
-from flows.orchestration.showing import HOST, RUNS, is_shown, reports
+from flows.orchestration.own_server import HOST
+from flows.orchestration.showing import RUNS, is_shown, reports
 from rnnfast.reports.pages import page
 
 

@@ -1,7 +1,13 @@
 """What the flows take: typed, checked before anything starts, one line of explanation each."""
 
 from flows.parameters.data import JobData, LabelledData, ReviewsData, SensorsData
-from flows.parameters.execution import ALONE, DRIVER_MEMORY, NOT_BY_STEPS, Execution, Processes
+from flows.parameters.execution import (
+    DRIVER_MEMORY,
+    NOT_BY_STEPS,
+    ONE_PROCESS,
+    Execution,
+    Processes,
+)
 from flows.parameters.registration import Registration
 from flows.parameters.scoring import FileSelection, ScoreRequest
 from flows.parameters.settings import (
@@ -11,11 +17,12 @@ from flows.parameters.settings import (
     SensorsModel,
     SensorsTraining,
 )
+from flows.parameters.training import ReviewsRequest, SensorsRequest, TrainingRequest
 
 __all__ = [
-    "ALONE",
     "DRIVER_MEMORY",
     "NOT_BY_STEPS",
+    "ONE_PROCESS",
     "Execution",
     "FileSelection",
     "JobData",
@@ -25,9 +32,12 @@ __all__ = [
     "Request",
     "ReviewsData",
     "ReviewsModel",
+    "ReviewsRequest",
     "ReviewsTraining",
     "ScoreRequest",
     "SensorsData",
     "SensorsModel",
+    "SensorsRequest",
     "SensorsTraining",
+    "TrainingRequest",
 ]

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from flows.datasets import DATASETS, SENSORS
 from flows.datasets.base import Archive, SensorDataset
-from flows.datasets.labels import MISSING, LabelRule
+from flows.datasets.labels import MISSING_LABELS, LabelRule
 from flows.datasets.series_files import KINDS
 from flows.store.file_options import FOUND, FileOptions
 from flows.tables.columns import Columns
@@ -91,7 +91,7 @@ class LabelledData(JobData):
         False, description="Whether labels count as one that differ in case or in spaces alone."
     )
     missing_labels: Names = Field(
-        MISSING,
+        MISSING_LABELS,
         description="The spellings, in upper or lower case, that mean that a row has no label.",
     )
 

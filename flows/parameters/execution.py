@@ -61,7 +61,7 @@ class Processes(BaseModel):
         return self
 
 
-ALONE = Processes()
+ONE_PROCESS = Processes()
 
 
 class Execution(BaseModel):

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 from flows.store.storage import Folder
 
-RUNS = "runs"
-MOST = 64  # files that are not merged
+LEDGER = "runs"
+MOST_FILES = 64  # files that are not merged
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Run:
+class ScoringRun:
     """What a run has taken.
 
     Attributes:
@@ -70,8 +70,13 @@ class Run:
     accepted: bool = False
     held: tuple[str, ...] = ()
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether it has taken anything, or has changed what counts."""
+        return bool(self.files or self.repeated or self.replaced)
+
     @classmethod
-    def read(cls, content: dict[str, Any]) -> "Run":
+    def read(cls, content: dict[str, Any]) -> "ScoringRun":
         """From what JSON had of `asdict`."""
         entries = {
             part: tuple(Entry(**each | {"shards": tuple(each["shards"])}) for each in content[part])
@@ -95,8 +100,8 @@ class Ledger:
     """
 
     folder: Folder
-    done: list[Run] = field(default_factory=list)
-    left: list[Run] = field(default_factory=list)
+    done: list[ScoringRun] = field(default_factory=list)
+    left: list[ScoringRun] = field(default_factory=list)
     files: int = 0
     live: dict[str, Entry] = field(default_factory=dict)
     seen: dict[str, Entry] = field(default_factory=dict)
@@ -104,12 +109,12 @@ class Ledger:
     @classmethod
     def of(cls, output: Folder) -> "Ledger":
         """The ledger of an output folder, which may have none."""
-        ledger = cls(output / RUNS)
-        runs: dict[str, Run] = {}
+        ledger = cls(output / LEDGER)
+        runs: dict[str, ScoringRun] = {}
         for name in sorted(name for name in ledger.folder.sizes() if name.endswith(".json")):
             ledger.files += 1
             for content in json.loads(ledger.folder.read(name))["runs"]:
-                run = Run.read(content)
+                run = ScoringRun.read(content)
                 if run.done:
                     runs[run.id] = run
                 else:
@@ -124,9 +129,9 @@ class Ledger:
         return ledger
 
     @property
-    def unaccepted(self) -> list[Run]:
+    def unaccepted(self) -> list[ScoringRun]:
         """The runs that are done, and that neither themselves nor a later one had accepted."""
-        found: list[Run] = []
+        found: list[ScoringRun] = []
         for run in self.done:
             found.append(run)
             if run.accepted:
@@ -138,13 +143,13 @@ class Ledger:
         last = max((run.id for run in (*self.done, *self.left)), default="0-")
         return f"{int(last.partition('-')[0]) + 1:08}-{uuid4().hex[:8]}"
 
-    def write(self, run: Run) -> None:
+    def write(self, run: ScoringRun) -> None:
         """Puts down what a run has chosen, or that it is done."""
         self._write(_file(run), [run])
 
     def merge(self) -> None:
         """Makes one file of those of all runs that are done, where there are many."""
-        if self.files <= MOST or not self.done:
+        if self.files <= MOST_FILES or not self.done:
             return
         merged = f"{self.done[-1].id}-merged.json"
         kept = {merged, *(_file(run) for run in self.left)}
@@ -153,18 +158,18 @@ class Ledger:
         for name in old:
             self.folder.remove(name)
 
-    def forget(self, runs: Iterable[Run]) -> None:
+    def forget(self, runs: Iterable[ScoringRun]) -> None:
         """Removes what was put down of runs that are not done, when nothing is left of them or another has done it."""
         for run in runs:
             self.folder.remove(_file(run))
         self.folder.remove_if_empty()
 
-    def _write(self, name: str, runs: Iterable[Run]) -> None:
+    def _write(self, name: str, runs: Iterable[ScoringRun]) -> None:
         content = {"runs": [asdict(run) for run in runs]}
         self.folder.write(name, (json.dumps(content) + "\n").encode())
 
 
-def _file(run: Run) -> str:
+def _file(run: ScoringRun) -> str:
     return f"{run.id}.json"
 
 

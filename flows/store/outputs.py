@@ -81,9 +81,9 @@ class Outputs:
 
     def key(self, stem: str, *parts: object) -> str:
         """The key of the shard that the `parts`, as JSON has them, tell from all others."""
-        told = json.dumps([self.settings, *parts]).encode()
+        identity = json.dumps([self.settings, *parts]).encode()
         short = stem.encode()[:STEM].decode(errors="ignore")  # not within a character
-        return f"{short}-{hashlib.sha256(told).hexdigest()[:16]}"
+        return f"{short}-{hashlib.sha256(identity).hexdigest()[:16]}"
 
     def find(self, key: str) -> tuple[Record, Tally] | None:
         """The record of a shard that is done, and what was counted of its rows, else None."""

@@ -34,7 +34,7 @@ ANY = -1  # whatever is in production
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["candidate", "production", "retired"]
+VersionStatus = Literal["candidate", "production", "retired"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Registered:
 
     name: str
     version: int
-    status: Status
+    status: VersionStatus
     reason: str
     promoted: bool = False
 
@@ -90,7 +90,7 @@ class Standing:
                 stack.append(each.version)
         return stack[:-1]
 
-    def status(self, number: int) -> Status:
+    def status(self, number: int) -> VersionStatus:
         """What a version is at present."""
         if number == self.production:
             return "production"

@@ -20,7 +20,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -41,7 +41,7 @@ _QUERY = re.compile(r"\?(?=\w+=)")  # where that of a URI begins
 _KEYS = re.compile(r"^[^/]*:[^@]*@|^[^/]*@")
 BLOCK = 4 << 20  # bytes that are read of a stream at a time
 STALE = 24 * 3600  # seconds after which a temporary file of another machine is nobody's
-HOST = socket.gethostname().replace(".", "_")  # in the names of temporary files
+HOST_NAME = socket.gethostname().replace(".", "_")  # in the names of temporary files
 
 
 @dataclass(frozen=True)
@@ -260,13 +260,8 @@ class Folder:
                 file.write(content)
             return
         self.make()
-        path = Path(self.path, name)
-        temporary = path.with_name(f".{name}.{HOST}-{os.getpid()}.tmp")
-        with at_end(partial(temporary.unlink, missing_ok=True)):
+        with replacing(Path(self.path, name)) as temporary:
             temporary.write_bytes(content)
-            to_disk(temporary)
-            temporary.replace(path)
-            to_disk(path.parent)
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
@@ -377,7 +372,7 @@ def _listing(kinds: tuple[str, ...]) -> str:
 def _is_stale(path: Path) -> bool:
     """Whether the process is gone that wrote a temporary file, as `Folder.write` names them."""
     host, _, process = path.name.removesuffix(".tmp").rpartition(".")[2].rpartition("-")
-    if host == HOST and process.isdecimal():
+    if host == HOST_NAME and process.isdecimal():
         return int(process) != os.getpid() and not _is_alive(int(process))
     with suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime > STALE
@@ -395,6 +390,24 @@ def _is_alive(process: int) -> bool:
     with suppress(OSError):  # where there is no such list of processes
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return True
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Where to write a local file that takes its place after the block, as a whole, or not at all.
+
+    Args:
+        path: its place; the folder must exist.
+        durable: wait until it is on the disk.
+    """
+    temporary = path.with_name(f".{path.name}.{HOST_NAME}-{os.getpid()}.tmp")
+    with at_end(partial(temporary.unlink, missing_ok=True)):
+        yield temporary
+        if durable:
+            to_disk(temporary)
+        temporary.replace(path)
+        if durable:
+            to_disk(path.parent)
 
 
 def to_disk(path: Path) -> None:

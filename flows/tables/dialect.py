@@ -18,7 +18,7 @@ from flows.errors import InputError
 from flows.store.file_options import FileOptions
 from flows.store.storage import File
 
-HEAD = 1 << 20  # bytes of a file that are looked at
+HEAD_BYTES = 1 << 20  # bytes of a file that are looked at
 _SEPARATORS = (",", ";", "\t", "|")
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -168,9 +168,9 @@ def find_dialect(head: bytes, is_whole: bool, encoding: str, file: File) -> Dial
 
 def is_table(text: str, file: File) -> bool:
     """Whether a text is a table with columns: nine of ten rows have as many fields as the first, more than one."""
-    before, said = _before_header(text)
-    whole = _whole_lines(text[len(before) :], is_whole=len(text) < HEAD // 4)
-    rows = _rows(whole, *_signs(whole, file.options, said, file))
+    before, declared = _before_header(text)
+    whole = _whole_lines(text[len(before) :], is_whole=len(text) < HEAD_BYTES // 4)
+    rows = _rows(whole, *_signs(whole, file.options, declared, file))
     fields = len(rows[0] or ()) if rows else 0
     return len(rows) > 1 < fields and sum(len(r or ()) == fields for r in rows) >= 0.9 * len(rows)
 
@@ -196,9 +196,9 @@ def _before_header(text: str) -> tuple[str, str]:
     separator, size = "", 0
     for line in io.StringIO(text, newline=""):
         content = line.strip()
-        said = re.fullmatch(r'"?sep=(.)"?', line.strip("\r\n"), re.IGNORECASE)
-        if said:
-            separator = said[1]
+        declared = re.fullmatch(r'"?sep=(.)"?', line.strip("\r\n"), re.IGNORECASE)
+        if declared:
+            separator = declared[1]
         elif content and not (content.startswith("#") and size + len(line) < len(text)):
             break
         size += len(line)
@@ -207,12 +207,12 @@ def _before_header(text: str) -> tuple[str, str]:
     return text[:size], separator
 
 
-def _above_header(text: str, said: str) -> int:
+def _above_header(text: str, declared: str) -> int:
     """How many letters are above the header: lines that programs write there, with fewer fields than all rows have.
 
     The header is taken to be the first line with as many fields as the rows, where it holds no number and the rows do.
     """
-    for separator in (said,) if said else _SEPARATORS:
+    for separator in (declared,) if declared else _SEPARATORS:
         lines = _Lines(text)
         reader = _reader(lines, separator, '"', "", strict=False)
         rows, starts, start = [], [], 0
@@ -295,10 +295,10 @@ def _rows(text: str, separator: str, quote: str, escape: str) -> list[list[str] 
                 rows.append(row)
 
 
-def _signs(text: str, options: FileOptions, said: str, file: File) -> tuple[str, str, str]:
+def _signs(text: str, options: FileOptions, declared: str, file: File) -> tuple[str, str, str]:
     """Separator, quote and escape: those that were given, and else those under which most rows are like the header."""
-    if options.separator or said:
-        separators: tuple[str, ...] = (options.separator or said,)
+    if options.separator or declared:
+        separators: tuple[str, ...] = (options.separator or declared,)
     elif ".tsv" in file.name.lower() or ".tab" in file.name.lower():
         separators = ("\t", *(sign for sign in _SEPARATORS if sign != "\t"))
     else:

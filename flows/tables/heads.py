@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 from flows.store.storage import File
-from flows.tables.dialect import HEAD, Dialect, find_dialect, find_encoding
+from flows.tables.dialect import HEAD_BYTES, Dialect, find_dialect, find_encoding
 from flows.tables.unfolded import in_utf8
 
 _found: dict[tuple[Any, ...], Dialect | None] = {}
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def read_head(file: File) -> bytes:
     """The first bytes of a file, unpacked."""
     with file.stream() as stream:
-        return bytes(stream.read(HEAD))
+        return bytes(stream.read(HEAD_BYTES))
 
 
 def encoding_of(file: File) -> str:
@@ -37,8 +37,8 @@ def dialect_of(file: File) -> Dialect | None:
         head = raw
         if encoding != "utf-8":
             with in_utf8(file, encoding).stream() as stream:
-                head = bytes(stream.read(HEAD))
-        dialect = find_dialect(head, len(raw) < HEAD, encoding, file)
+                head = bytes(stream.read(HEAD_BYTES))
+        dialect = find_dialect(head, len(raw) < HEAD_BYTES, encoding, file)
         # A file that is written anew while its time stands still has another dialect.
         if file.modified:
             _found[key] = dialect

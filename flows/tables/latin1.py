@@ -1,4 +1,4 @@
-"""Bytes that are not all UTF-8, in the letters of Latin-1, in which every byte is one."""
+"""Bytes that are not all UTF-8, in the characters of Latin-1, in which every byte is one."""
 
 import codecs
 
@@ -22,10 +22,10 @@ def is_utf8(content: bytes | bytearray) -> bool:
 def as_latin1(content: bytes | bytearray) -> bytearray:
     """Every byte as the letter that it is in Latin-1, in UTF-8; without a byte-order mark."""
     begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
-    letters = bytearray()
+    result = bytearray()
     for at in range(begin, len(content), _PIECE):
-        letters += content[at : at + _PIECE].decode("latin-1").encode()
-    return letters
+        result += content[at : at + _PIECE].decode("latin-1").encode()
+    return result
 
 
 def from_latin1(column: pa.ChunkedArray) -> pa.ChunkedArray:

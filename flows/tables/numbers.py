@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MISSING = (  # in any case
+MISSING_NUMBERS = (  # in any case
     "", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-nan", "1.#qnan", "-1.#ind", "nat", "null", "none", "nil",
     "nd", "n/d", "missing", "no data", "nodata", "\\n", "-", "--", "---", "?", ".", "..", "…", ":", "*", "***",
     "#value!", "#div/0!", "#ref!", "#num!", "#name?",
@@ -83,7 +83,7 @@ def _numbers_alone(
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     """The texts without missing ones and with truth values as numbers, and which of them are numbers."""
     text = pc.utf8_trim_whitespace(column)
-    blank = pa.array([*MISSING, *(each.strip().lower() for each in marks.missing)])
+    blank = pa.array([*MISSING_NUMBERS, *(each.strip().lower() for each in marks.missing)])
     text = pc.if_else(pc.is_in(pc.utf8_lower(text), blank), None, text)
     logical = pc.match_substring_regex(text, _LOGICAL)
     text = pc.if_else(logical, pc.if_else(pc.match_substring_regex(text, "^[tT]"), "1", "0"), text)

@@ -33,7 +33,7 @@ from flows.tables.pieces import Piece, pieces
 from flows.tables.repeated import FEW, may_repeat
 from flows.tables.unfolded import in_utf8
 
-ROWS = 8192  # rows of a batch where the format leaves the choice
+BATCH_ROWS = 8192  # rows of a batch where the format leaves the choice
 CSV_BLOCK = 16 << 20  # bytes; a row must fit into one block
 NESTED = "the line is nested too deeply"
 
@@ -55,12 +55,12 @@ class RowRange(NamedTuple):
     dialect: Dialect | None = None
 
 
-Rows = Iterator[tuple[pa.Table, pa.Array, list[Rejected]]]
+RowBatches = Iterator[tuple[pa.Table, pa.Array, list[Rejected]]]
 
 
 def read_csv(
     file: File, columns: Selection, rows: RowRange | None = None, only: Fields = ()
-) -> Rows:
+) -> RowBatches:
     """Reads CSV in any dialect; quoted fields may hold line breaks.
 
     An empty field is missing, a quoted empty one is a text without words. A row is rejected that has too few or too
@@ -86,21 +86,23 @@ def read_csv(
             yield choice.complete(table, pa.binary()), places, rejected
 
 
-def _read_piece(piece: Piece, dialect: Dialect, choice: Choice) -> Rows:
+def _read_piece(piece: Piece, dialect: Dialect, choice: Choice) -> RowBatches:
     """Reads some rows with a header before them."""
     if is_utf8(piece.content):
         yield from _csv_rows(piece, dialect, choice)
         return
     # Arrow decodes a row with too few or too many fields for the handler, and gives up where it is not UTF-8. In
-    # other letters rows and fields end where they did.
+    # other characters rows and fields end where they did.
     latin1 = piece._replace(content=as_latin1(piece.content))
     for table, places, rejected in _csv_rows(latin1, dialect, choice, is_latin1=True):
         texts = {field: from_latin1(table[field]) for field in table.column_names}
         yield pa.table(texts), places, rejected
 
 
-def _csv_rows(piece: Piece, dialect: Dialect, choice: Choice, is_latin1: bool = False) -> Rows:
-    """Reads such rows in the letters that they are in; what comes of them is in these letters."""
+def _csv_rows(
+    piece: Piece, dialect: Dialect, choice: Choice, is_latin1: bool = False
+) -> RowBatches:
+    """Reads such rows in the characters that they are in; what comes of them is in these characters."""
     rejected: list[Rejected] = []
     first = piece.first
     # The rows of a part are counted from its own header.
@@ -116,11 +118,31 @@ def _csv_rows(piece: Piece, dialect: Dialect, choice: Choice, is_latin1: bool = 
     named = {field: f"c{dialect.names.index(name) + 1}" for field, name in choice.fields.items()}
     wanted = list(dict.fromkeys(named.values())) or ["c1"]
     with pa_csv.open_csv(
-        pa.BufferReader(piece.content),
-        # A byte of Latin-1 is up to two of UTF-8, as is a quote that was escaped.
-        pa_csv.ReadOptions(
-            use_threads=False, block_size=CSV_BLOCK * (1 + (is_latin1 or bool(dialect.escape)))
-        ),
+        pa.BufferReader(piece.content), *_csv_options(dialect, wanted, reject, is_latin1)
+    ) as reader:
+        for batch in reader:
+            table = _fields_of(batch, named)
+            # The handler has seen the rejected rows of this batch, perhaps some of the next one's.
+            places = _places(first, batch.num_rows, [row.place for row in rejected])
+            first = int(places[-1]) + 1 if len(places) else first
+            yield table, pa.array(places, pa.int64()), [r for r in rejected if r.place < first]
+            rejected[:] = [row for row in rejected if row.place >= first]
+    if rejected:
+        empty = pa.table({field: pa.array([], pa.binary()) for field in named})
+        yield empty, pa.array([], pa.int64()), rejected
+
+
+def _csv_options(
+    dialect: Dialect,
+    wanted: list[str],
+    reject: Callable[[pa_csv.InvalidRow], str],
+    is_latin1: bool,
+) -> tuple[pa_csv.ReadOptions, pa_csv.ParseOptions, pa_csv.ConvertOptions]:
+    """How Arrow reads a piece: bytes of the columns that are wanted."""
+    # A byte of Latin-1 is up to two of UTF-8, as is a quote that was escaped.
+    block_size = CSV_BLOCK * (1 + (is_latin1 or bool(dialect.escape)))
+    return (
+        pa_csv.ReadOptions(use_threads=False, block_size=block_size),
         pa_csv.ParseOptions(
             delimiter=dialect.separator,
             quote_char=dialect.quote or False,
@@ -135,28 +157,17 @@ def _csv_rows(piece: Piece, dialect: Dialect, choice: Choice, is_latin1: bool = 
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),
-    ) as reader:
-        for batch in reader:
-            table = _fields_of(batch, named)
-            # The handler has seen the rejected rows of this batch, perhaps some of the next one's.
-            places: list[int] = []
-            gaps = {row.place for row in rejected}
-            place = first
-            while len(places) < batch.num_rows:
-                if place not in gaps:
-                    places.append(place)
-                place += 1
-            first = place
-            yield table, pa.array(places, pa.int64()), [r for r in rejected if r.place < first]
-            rejected[:] = [row for row in rejected if row.place >= first]
-    if rejected:
-        empty = pa.table({field: pa.array([], pa.binary()) for field in named})
-        yield empty, pa.array([], pa.int64()), rejected
+    )
+
+
+def _places(first: int, rows: int, gaps: list[int]) -> np.ndarray:
+    """The places of so many rows (rows,) from the first one on, without the gaps."""
+    return np.setdiff1d(np.arange(first, first + rows + len(gaps)), gaps)[:rows]
 
 
 def read_jsonl(
     file: File, columns: Columns, rows: RowRange | None = None, only: Fields = ()
-) -> Rows:
+) -> RowBatches:
     """Reads one JSON object a line; the file's first one says which columns there are.
 
     Line by line, so that one broken line costs that line: pyarrow's reader would refuse the file.
@@ -173,7 +184,7 @@ def read_jsonl(
             choice = Choice(columns, list(head), file, only)
     with io.BufferedReader(content) as stream:
         lines = enumerate(stream, start=1 + (rows.start if rows else 0))
-        while chunk := list(islice(lines, ROWS)):
+        while chunk := list(islice(lines, BATCH_ROWS)):
             found: list[dict[str, bytes | None]] = []
             places: list[int] = []
             rejected: list[Rejected] = []
@@ -233,7 +244,7 @@ def _plain(value: object) -> bytes | None:
 
 def read_parquet(
     file: File, columns: Columns, rows: RowRange | None = None, only: Fields = ()
-) -> Rows:
+) -> RowBatches:
     """Reads Parquet; Arrow does not check that its strings are UTF-8, so they are read as bytes."""
     with open_parquet(file) as parquet:
         schema = parquet.schema_arrow
@@ -251,7 +262,7 @@ def read_parquet(
         choice = Choice(columns, schema.names, file, only)
         chosen = {field: name for field, name in choice.fields.items() if field in fields}
         for table, places in parquet_rows(
-            parquet, chosen, min(FEW, ROWS) if repeats else ROWS, rows
+            parquet, chosen, min(FEW, BATCH_ROWS) if repeats else BATCH_ROWS, rows
         ):
             texts = {
                 field: (_id_bytes if field == "id" else as_bytes)(table[field])
@@ -332,7 +343,7 @@ def _hex(value: UUID | bytes) -> UUID | str:
     return value.hex() if isinstance(value, bytes) else value
 
 
-READERS: dict[str, Callable[[File, Columns, RowRange | None, Fields], Rows]] = {
+READERS: dict[str, Callable[[File, Columns, RowRange | None, Fields], RowBatches]] = {
     "csv": read_csv,
     "jsonl": read_jsonl,
     "parquet": read_parquet,

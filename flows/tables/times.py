@@ -21,7 +21,7 @@ MONTHLY = (
     0.02  # months that a year with a fraction, which was rounded, may be from the start of one
 )
 ENOUGH = 0.5  # share of the rows that have the form of a column: some may be broken
-UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3, "count": 1e6}
+STAMP_UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3, "count": 1e6}
 _NEVER = -1 - (1 << 62)  # of `_digits`, for what is no date
 _EXCEL = 25_569  # the serial number of 1970-01-01
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -47,7 +47,7 @@ _FORMS = {
     "day name": r"^(?P<d>\d{1,2})(?P<m>[A-Za-z]{3})(?P<y>\d{4})" + _CLOCK,
 }  # fmt: skip
 _NUMBER = r"^[+-]?\d+(\.\d*)?([eE][+]?\d+)?$"
-WORDS = {
+FORM_NAMES = {
     "s": "seconds since 1970",
     "ms": "milliseconds since 1970",
     "us": "microseconds since 1970",
@@ -58,8 +58,8 @@ WORDS = {
     "day first": "dates with the day first",
     "month first": "dates with the month first",
 }
-NUMBERS = (*UNITS, "digits", "years", "excel")
-FORMS = ("iso", *_FORMS, *NUMBERS)
+NUMBER_FORMS = (*STAMP_UNITS, "digits", "years", "excel")
+FORMS = ("iso", *_FORMS, *NUMBER_FORMS)
 
 
 def find_form(columns: Iterable[pa.ChunkedArray], name: str) -> str:
@@ -125,7 +125,7 @@ def require_form(form: str) -> None:
 
 def parse_times(column: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
     """Microseconds since 1970 (int64) of text or numbers; null where the value has not that form."""
-    if form in NUMBERS:
+    if form in NUMBER_FORMS:
         if not pa.types.is_string(column.type):
             return _counted(column, form)
         text = _trimmed(column)
@@ -390,7 +390,7 @@ def _counted(column: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
         safe = pc.fill_null(pc.if_else(known, floats, None), 0.0).cast(pa.int64(), safe=False)
         times = _digits(safe.to_numpy())
         return pa.chunked_array([pa.array(times, mask=times == _NEVER)])
-    factor = UNITS[form]
+    factor = STAMP_UNITS[form]
     usable = pc.less(pc.abs(pc.multiply(floats, factor)), FAR)
     if pa.types.is_integer(column.type) and form != "count":
         kept = pc.if_else(usable, column, None).cast(pa.int64())

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCKS = 8
-SURE = 1.0  # standard errors of the mean difference over blocks
+CHOICE_BLOCKS = 8
+_SURE = 1.0  # standard errors of the mean difference over blocks
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """The model that is kept, and what it was chosen by.
 
     Attributes:
@@ -50,7 +50,7 @@ class Choice:
         return f"kept {self.asked}: it has {difference}{sure}"
 
 
-def choose(asked: str, blocks: Mapping[str, np.ndarray], *, replace: bool) -> Choice:
+def choose(asked: str, blocks: Mapping[str, np.ndarray], *, replace: bool) -> ModelChoice:
     """Compares a model with what stands beside it.
 
     Args:
@@ -66,7 +66,7 @@ def choose(asked: str, blocks: Mapping[str, np.ndarray], *, replace: bool) -> Ch
     errors = {name: float(each.mean()) for name, each in blocks.items()}
     other = min((name for name in errors if name != asked), key=errors.__getitem__)
     differences = blocks[asked] - blocks[other]
-    chance = SURE * differences.std() / len(differences) ** 0.5
+    chance = _SURE * differences.std() / len(differences) ** 0.5
     is_sure = bool(differences.mean() > chance)
     gain = errors[asked] / errors[other] - 1 if errors[other] else 0.0
-    return Choice(asked, other if replace and is_sure else asked, errors, gain, is_sure)
+    return ModelChoice(asked, other if replace and is_sure else asked, errors, gain, is_sure)

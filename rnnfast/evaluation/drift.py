@@ -32,9 +32,9 @@ ERRORS = 2.0 ** (np.arange(-40, 17) / 4)
 GROUPS = 10
 """Bins of a comparison, each with about that part of the training rows."""
 
-LEAST = 1e-4  # the share that a bin without a row is taken to have, which is the usual one
+_LEAST = 1e-4  # the share that a bin without a row is taken to have, which is the usual one
 
-SURE = 3.090232  # the 99.9 % point of the standard normal distribution
+_SURE = 3.090232  # the 99.9 % point of the standard normal distribution
 
 
 @dataclass(eq=False)
@@ -161,16 +161,16 @@ def stability_index(training: np.ndarray, now: np.ndarray) -> float:
 
     ``sum((a - e) * ln(a / e))`` over the bins, e the share of the training rows in a bin and a that of the rows
     now: the symmetric Kullback-Leibler divergence. Below 0.1 there is little change, above 0.25 much (Siddiqi,
-    "Credit Risk Scorecards", 2006). So that an empty bin gives a finite index, a share below LEAST counts as LEAST, and
-    to the rows now are added, spread like those of training, half a row for each bin: few rows say little.
+    "Credit Risk Scorecards", 2006). So that an empty bin gives a finite index, a share below _LEAST counts as
+    that, and to the rows now are added, spread like those of training, half a row for each bin: few rows say little.
 
     Args:
         training: (K,) counts.
         now: (K,) likewise.
     """
-    expected = np.maximum(training / np.sum(training), LEAST)
+    expected = np.maximum(training / np.sum(training), _LEAST)
     prior = len(expected) / 2
-    actual = np.maximum((now + prior * expected) / (np.sum(now) + prior), LEAST)
+    actual = np.maximum((now + prior * expected) / (np.sum(now) + prior), _LEAST)
     return float(((actual - expected) * np.log(actual / expected)).sum())
 
 
@@ -190,7 +190,7 @@ def chance_index(bins: int, training: int, now: int) -> float:
     if bins < 2 or not training or not now:
         return 0.0
     spread = 2 / (9 * (bins - 1))
-    quantile = (bins - 1) * (1 - spread + SURE * spread**0.5) ** 3
+    quantile = (bins - 1) * (1 - spread + _SURE * spread**0.5) ** 3
     return float(quantile * (1 / training + 1 / now))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 GAIN = 2.0  # of the width's logarithm over as many misses as a step has to wait for the truth
 DELAY = 10  # windows that are added to that wait
-LEAST = 1e-6  # standard deviations: half a width that can be multiplied
+_LEAST = 1e-6  # standard deviations: half a width that can be multiplied
 
 
 def conformal_margins(
@@ -87,7 +87,7 @@ class MarginTracker:
         Returns:
             Both ends (N, H, D), calibrated.
         """
-        middle, half = (low + high) / 2, np.maximum((high - low) / 2 + self._margins, LEAST)
+        middle, half = (low + high) / 2, np.maximum((high - low) / 2 + self._margins, _LEAST)
         lows, highs = np.empty_like(low), np.empty_like(high)
         for row in range(len(truth)):
             missed = self._missed[(self._done - self._wait) % len(self._missed), self._steps]

@@ -31,7 +31,7 @@ LEARNED = {"unknown"}  # features of the input that training has a part in
 NO_WORDS = Vocabulary([Vocabulary.UNKNOWN, Vocabulary.PAD])
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 TEXTS = 4096  # looked at together
-READINGS = 1 << 16  # likewise
+_READINGS = 1 << 16  # likewise
 # A channel as a model sees it that takes the level from each window.
 LEVEL_LESS = "{} less its level"
 # Cells that forecast from the level, whatever it is.
@@ -207,8 +207,8 @@ def tally_readings(
     mean, scale = scaler
     count = len(channels)
     for start, stop in runs.tolist():
-        for first in range(start, stop, READINGS):
-            part = (values[first : min(first + READINGS, stop)] - mean) / scale
+        for first in range(start, stop, _READINGS):
+            part = (values[first : min(first + _READINGS, stop)] - mean) / scale
             tally.counts["steps"] += len(part)
             for place, name in enumerate(channels):
                 tally.add(name, part[:, place], DEVIATIONS)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rnnfast.models.choices import Cell
+from rnnfast.models.choices import TextCell
 from rnnfast.text.reference import Padding, SplitBy
 
 RECURRENT = ("rnn", "gru", "lstm")
@@ -21,7 +21,9 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cell: Cell = Field("rnn", description="The kind of model: rnn, gru, lstm, mlp, cnn or ngrams.")
+    cell: TextCell = Field(
+        "rnn", description="The kind of model: rnn, gru, lstm, mlp, cnn or ngrams."
+    )
     nonlinearity: Literal["tanh", "relu"] = Field(
         "tanh", description="The nonlinearity of the cell rnn: tanh or relu."
     )

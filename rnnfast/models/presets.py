@@ -10,14 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from rnnfast.models.choices import Cell, Preset, WindowCell
+from rnnfast.models.choices import Preset, TextCell, WindowCell
 
 UNSPACED_SHARE = 0.05  # of the letters, from which on each character of such a script is a word
-LEAST_WORDS, MOST_WORDS = 200, 2000  # that are read of a text
-STEPS = 1400  # of the optimizer, that a training of a classifier of texts has
+_LEAST_WORDS, _MOST_WORDS = 200, 2000  # that are read of a text
+_STEPS = 1400  # of the optimizer, that a training of a classifier of texts has
 
 # Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
-PRESETS: dict[Preset, dict[Cell, dict[str, dict[str, Any]]]] = {
+PRESETS: dict[Preset, dict[TextCell, dict[str, dict[str, Any]]]] = {
     "default": {
         "rnn": {
             "model": {
@@ -115,13 +115,13 @@ class TextFacts:
 def suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     """Fields of `ModelConfig` that follow from the rows.
 
-    Of a text so many words are read that 99 in 100 texts are read whole, up to `MOST_WORDS`, which bounds the memory
+    Of a text so many words are read that 99 in 100 texts are read whole, up to `_MOST_WORDS`, which bounds the memory
     and the time of a training.
 
     >>> suited_to_texts(TextFacts(rows=1000, unspaced=0.9, words=907))
     {'sequence_length': 907, 'split_by': 'characters'}
     """
-    suited: dict[str, Any] = {"sequence_length": max(LEAST_WORDS, min(MOST_WORDS, facts.words))}
+    suited: dict[str, Any] = {"sequence_length": max(_LEAST_WORDS, min(_MOST_WORDS, facts.words))}
     if facts.unspaced >= UNSPACED_SHARE:
         suited["split_by"] = "characters"
     return suited
@@ -131,7 +131,7 @@ def training_suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     """Fields of `TrainingSettings` that follow from the rows.
 
     A batch has a sixty-fourth of the rows, down to a power of two, from 16 to 64. There are as many epochs as give
-    `STEPS` steps, from 4 to 12. Training stops where two thirds of the epochs have passed without a lower loss on the
+    `_STEPS` steps, from 4 to 12. Training stops where two thirds of the epochs have passed without a lower loss on the
     validation rows: what depends on the order of words is often learned late.
 
     >>> training_suited_to_texts(TextFacts(rows=450, unspaced=0.0, words=907))
@@ -140,5 +140,5 @@ def training_suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     {'batch_size': 64, 'epochs': 4, 'patience': 3}
     """
     batch = max(16, min(64, 1 << max(1, facts.rows // 64).bit_length() - 1))
-    epochs = max(4, min(12, math.ceil(STEPS * batch / facts.rows)))
+    epochs = max(4, min(12, math.ceil(_STEPS * batch / facts.rows)))
     return {"batch_size": batch, "epochs": epochs, "patience": math.ceil(2 * epochs / 3)}

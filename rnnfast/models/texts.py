@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnfast.models.choices import Cell
+from rnnfast.models.choices import TextCell
 from rnnfast.models.config import ModelConfig
 from rnnfast.nn.layers import GRU, LSTM, RNN
 from rnnfast.text.pairs import Pairs
@@ -331,7 +331,7 @@ def _max_over_time(steps: Tensor, lengths: Tensor) -> Tensor:
     return steps.masked_fill(padding[:, :, None], -torch.inf).max(1).values
 
 
-_MODELS: dict[Cell, type[nn.Module]] = {
+_MODELS: dict[TextCell, type[nn.Module]] = {
     "rnn": RecurrentClassifier,
     "gru": RecurrentClassifier,
     "lstm": RecurrentClassifier,

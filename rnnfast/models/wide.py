@@ -14,7 +14,7 @@ from rnnfast.models.window_model import WindowModel
 from rnnfast.series.scaling import Scaler
 
 LAST = 12  # steps of all channels that each target reads
-READINGS = 240  # of all channels, at most
+_READINGS = 240  # of all channels, at most
 SIZE = (
     1 << 24
 )  # numbers in the products of all features, at most; beyond, targets share their weights
@@ -34,7 +34,7 @@ class LinearPart(nn.Module):
     def __init__(self, config: WindowConfig, channels: int, targets: tuple[int, ...]) -> None:
         super().__init__()
         self.targets, self.lookback = list(targets), config.lookback
-        self.last = min(LAST, READINGS // channels, config.lookback) if channels > 1 else 0
+        self.last = min(LAST, _READINGS // channels, config.lookback) if channels > 1 else 0
         own = config.lookback + 1
         size = own + channels * self.last
         if len(targets) * size * max(size, config.horizon) > SIZE:

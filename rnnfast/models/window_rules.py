@@ -13,17 +13,15 @@ from typing import Any
 from rnnfast.models.config import RECURRENT
 from rnnfast.series.seasons import Season
 
-DAY = 24 * 3600 * 1_000_000  # microseconds
-
 LOOKBACK = 720  # readings, at most: 30 days of hours
 PLAIN_LOOKBACK = 96  # likewise, where each reading is a step of the network, or no season is known
 HORIZON = 24  # readings ahead, where no season is known
 SEGMENTS = 15  # steps of the network over the look-back, about so many
 NEAR = 4  # steps ahead that a network reads single readings for, all channels together
 WINDOWS = 8192  # that an epoch takes; of more, which overlap, every so many
-STEPS = 600  # of the optimizer, at least, however few windows there are
+_STEPS = 600  # of the optimizer, at least, however few windows there are
 EPOCHS = 60  # at most
-PARTS = 4  # times that the training part has to hold the look-back
+_PARTS = 4  # times that the training part has to hold the look-back
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def suited_to_series(facts: SeriesFacts, chosen: Mapping[str, Any]) -> dict[str,
     - The hidden state grows with the training part, from 32 to 128.
 
     >>> day = Season(steps=24, name="day", strength=0.5)
-    >>> facts = SeriesFacts(11_520, 11_520, 7, DAY // 24, "", 7, 8_640, (8_640, 2_880, 2_880), (day,))
+    >>> facts = SeriesFacts(11_520, 11_520, 7, 3_600_000_000, "", 7, 8_640, (8_640, 2_880, 2_880), (day,))
     >>> found = suited_to_series(facts, {})
     >>> found["horizon"], found["form"], found["lookback"], found["segment"], found["hidden_size"]
     (24, 'segments', 720, 48, 128)
@@ -103,9 +101,9 @@ def training_for_series(facts: SeriesFacts, model: Mapping[str, Any]) -> dict[st
     """Fields of `WindowTraining` that follow from the readings and the fields of the model, to forecast.
 
     An epoch takes WINDOWS windows or less. There are eight epochs, of few windows so many that the optimizer takes
-    STEPS steps. Training ends where a quarter of them, three at least, bring nothing new.
+    _STEPS steps. Training ends where a quarter of them, three at least, bring nothing new.
 
-    >>> facts = SeriesFacts(11_520, 11_520, 7, DAY // 24, "", 7, 8_640, (8_640, 2_880, 2_880))
+    >>> facts = SeriesFacts(11_520, 11_520, 7, 3_600_000_000, "", 7, 8_640, (8_640, 2_880, 2_880))
     >>> found = training_for_series(facts, {"lookback": 720, "horizon": 96, "form": "segments"})
     >>> found["stride"], found["batch_size"], found["epochs"], found["patience"]
     (1, 64, 8, 3)
@@ -116,7 +114,7 @@ def training_for_series(facts: SeriesFacts, model: Mapping[str, Any]) -> dict[st
     stride = -(-windows // WINDOWS)
     windows //= stride
     batch = 64 if windows >= 2048 else 32 if windows >= 512 else 16
-    epochs = min(EPOCHS, max(8, -(-STEPS * batch // max(windows, 1))))
+    epochs = min(EPOCHS, max(8, -(-_STEPS * batch // max(windows, 1))))
     segments = model.get("form") == "segments"
     found: dict[str, Any] = {
         "stride": stride,
@@ -137,7 +135,7 @@ def _horizon(facts: SeriesFacts) -> int:
 def _lookback(facts: SeriesFacts, horizon: int, *, plain: bool) -> int:
     """Whole seasons where one fits, else whole segments."""
     training = facts.stretches[0] if facts.stretches else facts.longest
-    room = max(2, min(LOOKBACK, (training - horizon) // PARTS))
+    room = max(2, min(LOOKBACK, (training - horizon) // _PARTS))
     season = facts.seasons[0].steps if facts.seasons else 0
     if plain or not season:
         room = min(room, max(PLAIN_LOOKBACK, 0 if plain else 2 * horizon))

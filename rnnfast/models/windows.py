@@ -26,9 +26,9 @@ from rnnfast.models.wide import WideForecaster
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.window_model import WindowModel
 
-State = Any  # what a layer gives beside its output: a tensor, of an LSTM two
+LayerState = Any  # what a layer gives beside its output: a tensor, of an LSTM two
 Recurrence = Callable[
-    [Tensor, State], tuple[Tensor, State]
+    [Tensor, LayerState], tuple[Tensor, LayerState]
 ]  # from input and state to output and state
 
 
@@ -57,8 +57,8 @@ class RecurrentForecaster(WindowModel):
         return self._ahead(output[:, -1], state, offset, factor)
 
     def step(
-        self, reading: Tensor, state: State | None = None, recurrence: Recurrence | None = None
-    ) -> tuple[Tensor, State]:
+        self, reading: Tensor, state: LayerState | None = None, recurrence: Recurrence | None = None
+    ) -> tuple[Tensor, LayerState]:
         """Reads one more reading (N, C) of N devices; the forecasts from there, and the new state.
 
         The state is all that is kept of a device. Fed a series from its start, this gives what
@@ -69,7 +69,7 @@ class RecurrentForecaster(WindowModel):
         output, state = (recurrence or self.rnn)(prepared, state)
         return self._ahead(output[:, -1], state, offset, factor), state
 
-    def _ahead(self, hidden: Tensor, state: State, offset: Tensor, factor: Tensor) -> Tensor:
+    def _ahead(self, hidden: Tensor, state: LayerState, offset: Tensor, factor: Tensor) -> Tensor:
         if self.config.form != "recursive":
             return self.shaped(self.head(self.dropout(hidden)), offset, factor)
         steps = []
@@ -160,8 +160,8 @@ class RecurrentWindowClassifier(WindowModel):
         return result
 
     def step(
-        self, reading: Tensor, state: State | None = None, recurrence: Recurrence | None = None
-    ) -> tuple[Tensor, State]:
+        self, reading: Tensor, state: LayerState | None = None, recurrence: Recurrence | None = None
+    ) -> tuple[Tensor, LayerState]:
         """Logits after one more reading (N, C), and the new state; see RecurrentForecaster.step."""
         require_streams(self.config)
         output, state = (recurrence or self.rnn)(self.standardised(reading)[:, None], state)

@@ -20,7 +20,7 @@ from rnnfast.nn import differentiable, reference
 PRIMALS = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
 """What a layer is differentiated by, in the order of the operators."""
 
-WEIGHTS = PRIMALS[3:]
+_WEIGHTS = PRIMALS[3:]
 
 COTANGENTS = ("grad_output", "grad_h_n", "grad_c_n")
 """The gradients of its outputs."""
@@ -162,7 +162,7 @@ def mapped(
         name: dim if isinstance(call[name], Tensor) else None
         for name, dim in zip(call, in_dims, strict=True)
     }
-    if sums or call["batch_sizes"] is not None or any(dims[name] is not None for name in WEIGHTS):
+    if sums or call["batch_sizes"] is not None or any(dims[name] is not None for name in _WEIGHTS):
         entries = (
             (x,) * size if dims[name] is None else x.unbind(dims[name]) for name, x in call.items()
         )

@@ -19,7 +19,7 @@ from rnnfast.reports.plots import LINES, Plot, overlaid_plot
 from rnnfast.reports.training import title
 from rnnfast.reports.wording import Part, duration, finite, heading, number, pairs, percent
 
-MOST = len(ascii_uppercase)
+_MOST = len(ascii_uppercase)
 
 FIGURES: tuple[tuple[str, str, bool, Callable[[Any], str]], ...] = (
     ("test.accuracy", "Accuracy", True, lambda value: percent(value, 2)),
@@ -49,7 +49,7 @@ FIGURES: tuple[tuple[str, str, bool, Callable[[Any], str]], ...] = (
 )  # fmt: skip
 """Place in `metrics.json`, name, whether more is better, and how the value is written."""
 
-SECTIONS = (
+COMPARISON_SECTIONS = (
     ("runs", "Runs"),
     ("figures", "Figures"),
     ("curves", "Training"),
@@ -74,7 +74,7 @@ TEST_DATA = (
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ComparedRun:
     """A run: the letter that stands for it, the name of its folder, and what is in there."""
 
     letter: str
@@ -115,7 +115,7 @@ class Comparison:
         same_rows: whether they were measured on the same test rows, as far as the runs tell.
     """
 
-    runs: list[Run]
+    runs: list[ComparedRun]
     parameters: list[Row]
     figures: list[Row]
     same_rows: bool
@@ -128,11 +128,11 @@ def compare(folders: Sequence[Path]) -> Comparison:
         ValueError: fewer than two folders, or too many; one that is not that of a run; or runs that do not do the
             same.
     """
-    if not 2 <= len(folders) <= MOST:
-        raise ValueError(f"RUN must be given 2 to {MOST} times, got: {len(folders)}")
+    if not 2 <= len(folders) <= _MOST:
+        raise ValueError(f"RUN must be given 2 to {_MOST} times, got: {len(folders)}")
     names = _names(folders)
     runs = [
-        Run(letter, name, _read(folder, "config.json"), _read(folder, "metrics.json"))
+        ComparedRun(letter, name, _read(folder, "config.json"), _read(folder, "metrics.json"))
         for letter, name, folder in zip(ascii_uppercase, names, folders, strict=False)
     ]
     for run in runs[1:]:
@@ -154,7 +154,9 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
         title=f"{len(comparison.runs)} runs side by side",
         comparison=comparison,
         titles=[title(run.config) for run in comparison.runs],
-        sections=[(name, words) for name, words in SECTIONS if name != "curves" or curves],
+        sections=[
+            (name, words) for name, words in COMPARISON_SECTIONS if name != "curves" or curves
+        ],
         curves=curves,
         colours=[LINES[place % len(LINES)] for place in range(len(comparison.runs))],
     )
@@ -184,18 +186,18 @@ def _read(folder: Path, name: str) -> Part:
     return content
 
 
-def _test_data(run: Run) -> list[object]:
+def _test_data(run: ComparedRun) -> list[object]:
     """Which rows a run was measured on, and what was asked of them, as far as the run tells.
 
     The content of a user's files is not told, only how many rows they have, and how many of each label.
     """
     test = run.metrics["test"]
     parts = [(run.config.get(part) or {}, names) for part, names in TEST_DATA]
-    told = [part.get(name) for part, names in parts for name in names]
-    return [*told, test.get("rows"), [sum(row) for row in test.get("confusion_matrix") or []]]
+    facts = [part.get(name) for part, names in parts for name in names]
+    return [*facts, test.get("rows"), [sum(row) for row in test.get("confusion_matrix") or []]]
 
 
-def _parameters(runs: Sequence[Run]) -> Iterator[Row]:
+def _parameters(runs: Sequence[ComparedRun]) -> Iterator[Row]:
     flat = [dict(pairs(run.config)) for run in runs]
     for name in dict.fromkeys(name for each in flat for name in each):
         values = [each.get(name, "") for each in flat]
@@ -203,7 +205,7 @@ def _parameters(runs: Sequence[Run]) -> Iterator[Row]:
             yield Row(name, values)
 
 
-def _figures(runs: Sequence[Run], same_rows: bool) -> Iterator[Row]:
+def _figures(runs: Sequence[ComparedRun], same_rows: bool) -> Iterator[Row]:
     rows = [run.metrics["test"].get("rows") for run in runs]
     yield Row("Test rows", [number(count) for count in rows])
     for place, name, more, written in FIGURES:
@@ -244,7 +246,7 @@ def _worst_drift(metrics: Part) -> float | None:
     return max((feature["psi"] for feature in features.values()), default=None)
 
 
-def _curves(runs: Sequence[Run]) -> Iterator[tuple[str, str, Plot, list[list[object]]]]:
+def _curves(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, str, Plot, list[list[object]]]]:
     """Name, caption and plot of each curve, and its table: by epoch, the value of each run."""
     for key, caption in CURVES.items():
         curves = {

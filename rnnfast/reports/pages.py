@@ -6,7 +6,6 @@ All that a template may call stands here: how values are written (`rnnfast.repor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from rnnfast.reports import plots, wording
+from rnnfast.training.atomic import write_whole
 
 FILTERS: tuple[Callable[..., object], ...] = (
     wording.number,
@@ -106,10 +106,5 @@ def write_page(path: Path, template: str, **values: Any) -> tuple[Picture, ...]:
         values: likewise.
     """
     content, pictures = page(template, **values)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, content)
     return pictures

@@ -30,7 +30,7 @@ HALVES = DEVIATIONS[::5]
 MAX_CHANNELS = 6
 """Channels whose forecasts are drawn, those that moved most; the table of quantiles has them all."""
 
-SECTIONS = (
+SCORING_SECTIONS = (
     ("scored", "Result"),
     ("rejected", "Rejected"),
     ("scores", "Scores"),
@@ -113,7 +113,7 @@ def scoring_page(scoring: Scoring) -> Page:
     return page(
         "scoring.html.jinja",
         title=_title(scoring.model),
-        sections=[(name, words) for name, words in SECTIONS if shown.get(name, True)],
+        sections=[(name, words) for name, words in SCORING_SECTIONS if shown.get(name, True)],
         run=scoring.run,
         model=scoring.model,
         what=title(scoring.config),

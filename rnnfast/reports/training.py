@@ -3,7 +3,7 @@
 `write_report` turns the two dictionaries of a run, `config` and `metrics`, into a page that needs
 no script, no network and no other file. Its words and tables stand in `templates/sections`, one
 file a section; how values are written stands in `rnnfast.reports.wording`, the plots in `rnnfast.reports.plots`. So a
-new section is one line in `SECTIONS` and one template of that name.
+new section is one line in `TRAINING_SECTIONS` and one template of that name.
 
 Left out on purpose: whatever would have to be computed from the model or the data. The page shows
 what the dictionaries hold, and the intervals that follow from that.
@@ -18,7 +18,7 @@ from rnnfast.reports.pages import Picture, write_page
 from rnnfast.reports.plots import stage_seconds
 from rnnfast.reports.wording import MAX_EXAMPLE_CHARACTERS, Part, heading
 
-SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] = (
+TRAINING_SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] = (
     ("result", "Result", lambda _, metrics: "mse" not in metrics["test"]),
     ("forecast", "Result", lambda _, metrics: "mse" in metrics["test"]),
     ("horizon", "Error by step ahead", lambda _, metrics: metrics["test"].get("by_horizon")),
@@ -79,7 +79,9 @@ def write_report(path: Path, config: Part, metrics: Part) -> tuple[Picture, ...]
         labels=[str(label) for label in _labels(config)],
         noun=noun(config),
         stages=stage_seconds(metrics),
-        sections=[(name, words) for name, words, part in SECTIONS if part(config, metrics)],
+        sections=[
+            (name, words) for name, words, part in TRAINING_SECTIONS if part(config, metrics)
+        ],
         checked=CHECKED,
         which_rows="training rows",
         drifted="test",

@@ -21,7 +21,7 @@ MAX_EXAMPLE_CHARACTERS = 600
 MOST_MARKED = 12
 """Words of an example that are marked, those that moved its score most."""
 
-CELLS = {
+CELL_NAMES = {
     "rnn": "RNN",
     "gru": "GRU",
     "lstm": "LSTM",
@@ -91,8 +91,8 @@ def interval(part: Part) -> str:
 
 def heading(key: str) -> str:
     """A key of a dictionary as words: "validation_loss" -> "Validation loss"."""
-    words = CELLS.get(key, str(key)).replace("_", " ")
-    return words if key in CELLS else words[:1].upper() + words[1:]
+    words = CELL_NAMES.get(key, str(key)).replace("_", " ")
+    return words if key in CELL_NAMES else words[:1].upper() + words[1:]
 
 
 def pairs(part: Part, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Texts that are turned into ids at a time: bounds the memory, and is enough to sort by length.
-CHUNK = 4096
+SCORING_BATCH = 4096
 
 
 def save_run(
@@ -168,8 +168,8 @@ class Scorer:
         Each part of the texts is shown to `seen`, with its ids and lengths.
         """
         scores = np.empty(len(texts), np.float32)
-        for start in range(0, len(texts), CHUNK):
-            part = texts[start : start + CHUNK]
+        for start in range(0, len(texts), SCORING_BATCH):
+            part = texts[start : start + SCORING_BATCH]
             ids, lengths = vectorize(
                 part,
                 self.vocabulary,
@@ -177,7 +177,7 @@ class Scorer:
                 self.config.padding,
                 threads=torch.get_num_threads(),
             )
-            scores[start : start + CHUNK] = self._probabilities(ids, lengths)
+            scores[start : start + SCORING_BATCH] = self._probabilities(ids, lengths)
             if seen is not None:
                 seen(part, ids, lengths)
         return scores
@@ -267,12 +267,12 @@ def load_scorer(run_dir: str | Path) -> Scorer | SensorScorer:
     return SensorScorer.load(run_dir) if is_of_sensors else Scorer.load(run_dir)
 
 
-Model = TypeVar("Model", bound=nn.Module)
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
 
 def _load_weights(
-    run_dir: Path, described_by: str, build: Callable[[], Model]
-) -> tuple[Model, bytes]:
+    run_dir: Path, described_by: str, build: Callable[[], AnyModel]
+) -> tuple[AnyModel, bytes]:
     weights = read_part(run_dir, WEIGHTS)
     try:
         model = build()

@@ -22,7 +22,7 @@ from rnnfast.nn.freezing import PackedWeights, why_not
 from rnnfast.scoring.scorers import SensorScorer
 
 # Devices that are read together: enough for one call to cost next to nothing, few enough for the caches.
-CHUNK = 8192
+_CHUNK = 8192
 
 # Devices that there is room for at first; then it doubles.
 FIRST_ROOM = 64
@@ -139,8 +139,8 @@ class Stream:
             raise ValueError(str(error).removeprefix("rnnfast: ")) from None
         self._weights.check(self.model.rnn)
         results = [
-            self._read(batch[start : start + CHUNK], places[start : start + CHUNK])
-            for start in range(0, max(1, len(places)), CHUNK)
+            self._read(batch[start : start + _CHUNK], places[start : start + _CHUNK])
+            for start in range(0, max(1, len(places)), _CHUNK)
         ]
         result: np.ndarray = (results[0] if len(results) == 1 else torch.cat(results)).numpy()
         return result

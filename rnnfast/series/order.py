@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CHUNK = 1 << 18  # rows that are looked at together where the whole need not be in memory
-DAY = 24 * 3600 * 1_000_000
+DAY = 24 * 3600 * 1_000_000  # microseconds
 ROUND = (
     DAY,
     *(seconds * 1_000_000 for seconds in (3600, 900, 600, 300, 60, 30, 10, 5, 1)),

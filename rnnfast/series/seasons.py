@@ -18,10 +18,10 @@ CALENDAR_PERIODS = {"day": 86_400.0, "week": 7 * 86_400.0, "year": 365.25 * 86_4
 CYCLES = 2.5  # of a season that the training part has to hold
 SEEN = 4  # cycles that have to be there of a season that the calendar does not have
 CLEAR = 0.1  # by which the correlation after a season is above that a quarter of it before
-SURE = 4.0  # standard errors above none
-ROWS = 1 << 17  # of a run that are looked at, the last ones
-RUNS = 8  # that are looked at, the longest
-LONGEST = 2048  # steps of a season that the calendar does not have
+_SURE = 4.0  # standard errors above none
+_ROWS = 1 << 17  # of a run that are looked at, the last ones
+_RUNS = 8  # that are looked at, the longest
+_LONGEST = 2048  # steps of a season that the calendar does not have
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ def find_seasons(values: np.ndarray, runs: np.ndarray, seconds: float) -> tuple[
     """The seasons of readings, the shortest first.
 
     A day, a week and a year are looked for where they are two steps or more and the longest run holds CYCLES of them.
-    A period is a season where the mean correlation of the channels after it is SURE standard errors above none
+    A period is a season where the mean correlation of the channels after it is _SURE standard errors above none
     (Bartlett's formula), and CLEAR above the correlation a quarter of it before, of a week in whole days where
     the day is one. Where the calendar has none, the period with the clearest peak of the autocorrelation is looked at,
-    up to LONGEST, if there are SEEN cycles of it.
+    up to _LONGEST, if there are SEEN cycles of it.
 
     Args:
         values: (T, C) readings on their grid, finite; those to be forecast.
@@ -63,12 +63,12 @@ def find_seasons(values: np.ndarray, runs: np.ndarray, seconds: float) -> tuple[
         [(24, 'day')]
     """
     lengths = runs[:, 1] - runs[:, 0]
-    chosen = np.argsort(-lengths, kind="stable")[:RUNS]
+    chosen = np.argsort(-lengths, kind="stable")[:_RUNS]
     parts = [
-        values[max(start, stop - ROWS) : stop].astype(np.float64)
+        values[max(start, stop - _ROWS) : stop].astype(np.float64)
         for start, stop in runs[chosen].tolist()
     ]
-    longest = min(int(lengths.max(initial=0)), ROWS)
+    longest = min(int(lengths.max(initial=0)), _ROWS)
     found: list[Season] = []
     for name, length in CALENDAR_PERIODS.items():
         steps = round(length / seconds) if seconds > 0 else 0
@@ -76,7 +76,7 @@ def find_seasons(values: np.ndarray, runs: np.ndarray, seconds: float) -> tuple[
             unit = found[-1].steps if found else 1
             strength = _strength(parts, steps, unit)
             found += [Season(steps, name, strength)] if strength > 0 else []
-    if not found and (steps := _clearest(parts, min(LONGEST, longest // SEEN))):
+    if not found and (steps := _clearest(parts, min(_LONGEST, longest // SEEN))):
         strength = _strength(parts, steps, 1)
         found += [Season(steps, "cycle", strength)] if strength > 0 else []
     return tuple(found)
@@ -124,7 +124,7 @@ def _strength(parts: list[np.ndarray], period: int, unit: int) -> float:
     error = np.sqrt((1 + 2 * np.square(mean[1:quarter]).sum()) / pairs)
     before = period - quarter
     strength = float(mean[period])
-    return strength if strength > SURE * error and strength - mean[before] > CLEAR else 0.0
+    return strength if strength > _SURE * error and strength - mean[before] > CLEAR else 0.0
 
 
 def _clearest(parts: list[np.ndarray], longest: int) -> int:

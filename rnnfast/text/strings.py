@@ -13,7 +13,7 @@ from rnnfast import _text
 
 Texts: TypeAlias = Iterable[str] | pa.Array | pa.ChunkedArray
 """Python strings, or Arrow's `string` or `large_string`."""
-ROWS = 4096  # Python strings that are joined at a time
+_ROWS = 4096  # Python strings that are joined at a time
 
 
 def columns(texts: Texts) -> Iterator[_text.Strings]:
@@ -47,7 +47,7 @@ def _parts(texts: Texts) -> Iterator[pa.Array | Sequence[str]]:
         yield from texts.chunks
     else:
         rest: Iterator[str] = iter(texts)
-        while part := list(islice(rest, ROWS)):
+        while part := list(islice(rest, _ROWS)):
             yield part
 
 

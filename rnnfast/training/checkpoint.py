@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from rnnfast.training.atomic import write_whole
+
 
 class CheckpointError(ValueError):
     """A file is not a whole checkpoint, or it is that of another training."""
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """Tensors by name, and what JSON can hold, floats to the last bit."""
 
     tensors: Mapping[str, Tensor]
@@ -55,21 +56,11 @@ class Checkpoint:
     key: str
     seconds: float = 30.0
 
-    def write(self, state: State) -> None:
+    def write(self, state: TrainingState) -> None:
         """Replace the file. Whenever the process is killed, either the old one is there or the new."""
         metadata = {"key": self.key, "record": json.dumps(state.record), "sha256": _digest(state)}
         tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with partial.open("wb") as file:
-            file.write(safetensors.torch.save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self.path, safetensors.torch.save(tensors, metadata))
 
     def read(self) -> bytes:
         """What the file holds; nothing where there is none."""
@@ -78,7 +69,7 @@ class Checkpoint:
         except FileNotFoundError:
             return b""
 
-    def parsed(self, data: bytes) -> State | None:
+    def parsed(self, data: bytes) -> TrainingState | None:
         """The state that ``read`` gave; None of nothing.
 
         Raises CheckpointError, with the reason, for anything else than a whole checkpoint of this
@@ -90,7 +81,7 @@ class Checkpoint:
             tensors = safetensors.torch.load(data)
             size = int.from_bytes(data[:8], "little")
             metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-            state = State(tensors, json.loads(metadata["record"]))
+            state = TrainingState(tensors, json.loads(metadata["record"]))
             key, digest = metadata["key"], metadata["sha256"]
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.path} must be a whole checkpoint: {error!r}") from error
@@ -105,7 +96,7 @@ class Checkpoint:
         return state
 
 
-def _digest(state: State) -> str:
+def _digest(state: TrainingState) -> str:
     digest = hashlib.sha256(json.dumps(state.record).encode())
     for name, tensor in sorted(state.tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

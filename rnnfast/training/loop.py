@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordVectors, WordWeights
-from rnnfast.training.checkpoint import Checkpoint, State
+from rnnfast.training.checkpoint import Checkpoint, TrainingState
 from rnnfast.training.rows import Reviews, Rows
 from rnnfast.training.settings import LoopSettings, TrainingSettings
 from rnnfast.training.solvers import SOLVERS
@@ -273,10 +273,10 @@ class _Loop:
         }
         tensors = {f"{part}.{name}": t for part, own in parts.items() for name, t in own.items()}
         record = {name: getattr(self, name) for name in _RECORD}
-        checkpoint.write(State(tensors, record))
+        checkpoint.write(TrainingState(tensors, record))
         self.written = time.monotonic()
 
-    def _restore(self, saved: State) -> None:
+    def _restore(self, saved: TrainingState) -> None:
         self.model.load_state_dict(saved.tensors_of("model"))
         if self.average:
             self.average.load_state_dict(saved.tensors_of("average"))

@@ -104,7 +104,7 @@ class RunFolderError(ValueError):
     """A folder does not hold a whole run in a format that this version reads."""
 
 
-Run = TypeVar("Run", bound=RunConfig)
+AnyRun = TypeVar("AnyRun", bound=RunConfig)
 
 
 def read_config(run_dir: str | Path) -> ReviewsRun | SensorsRun:
@@ -136,7 +136,7 @@ def _require_part(run_dir: Path, name: str) -> None:
         )
 
 
-def parse_config(run_dir: Path, kind: type[Run]) -> Run:
+def parse_config(run_dir: Path, kind: type[AnyRun]) -> AnyRun:
     """The configuration of a run of that kind; raises RunFolderError where it is missing or broken."""
     path = run_dir / CONFIG
     try:

@@ -19,7 +19,7 @@ from rnnfast.series.windows import Windows
 from rnnfast.training.prediction import forecasts
 from rnnfast.training.rows import Futures
 
-SHARED = (
+_SHARED = (
     0.01,
     0.1,
     0.3,
@@ -31,10 +31,10 @@ OWN = (0.1, 1.0, 10.0)  # of what a target's weights differ from these
 CROSS = (0.03, 0.3)  # of the weights of the other channels
 CONSTANT = 1e-9  # of the constant's: above zero where the lags explain it
 SHORTER = (1, 2, 4)  # the look-back is also tried as these parts of itself
-BLOCKS = 4  # of the validation windows, by whose difference a gain is told from chance
+_BLOCKS = 4  # of the validation windows, by whose difference a gain is told from chance
 WORK = 1 << 34  # multiplications that the sums may take; windows are left out evenly beyond
-CHUNK = 1 << 25  # features in memory at a time
-SHARES = 1 << 22  # forecasts that the share of the recurrent part is chosen by
+_CHUNK = 1 << 25  # features in memory at a time
+_SHARES = 1 << 22  # forecasts that the share of the recurrent part is chosen by
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ def solve_wide(model: WideForecaster, train: Futures, validation: Futures | None
     part = model.wide
     sums = _sums(model, train.windows, torch.arange(len(train)))
     if validation is None:
-        shared = _solved(sums.pooled(), _own(part), SHARED[1])
+        shared = _solved(sums.pooled(), _own(part), _SHARED[1])
         part.weight.copy_(_solved(sums, _own(part), OWN[len(OWN) // 2], shared))
         model.share.fill_(0.5)
         return
-    blocks = torch.arange(len(validation)).chunk(BLOCKS)
+    blocks = torch.arange(len(validation)).chunk(_BLOCKS)
     judges = [_sums(model, validation.windows, block) for block in blocks]
     part.weight.copy_(_best(part, sums, judges))
     model.share.copy_(_best_share(model, validation.windows))
@@ -103,7 +103,7 @@ def _best(part: LinearPart, sums: _Sums, judges: list[_Sums]) -> Tensor:
             for shorter in SHORTER
             if part.lookback // shorter > 1
             for places in [_own(part, part.lookback // shorter)]
-            for penalty in SHARED
+            for penalty in _SHARED
         ),
         key=lambda each: pooled_judge.error(each[2]),
     )
@@ -172,7 +172,7 @@ def _sums(model: WideForecaster, windows: Windows, numbers: Tensor) -> _Sums:
     gram = torch.zeros(groups, size, size, dtype=torch.float64)
     moment = torch.zeros(groups, size, steps, dtype=torch.float64)
     square, count = torch.zeros((), dtype=torch.float64), 0
-    for chunk in numbers.split(max(1, CHUNK // (targets * size))):
+    for chunk in numbers.split(max(1, _CHUNK // (targets * size))):
         taken = model.standardised(windows.take(chunk))
         features, last = part.features(taken[:, :lookback])
         truth = taken[:, lookback:, model.targets].permute(2, 0, 1) - last
@@ -188,7 +188,7 @@ def _sums(model: WideForecaster, windows: Windows, numbers: Tensor) -> _Sums:
 def _best_share(model: WideForecaster, windows: Windows) -> Tensor:
     """The share () of the recurrent part with the least squared error on windows, from 0 to 1."""
     readings = len(windows) * model.config.horizon * len(model.targets)
-    step = windows.step * -(-readings // SHARES)
+    step = windows.step * -(-readings // _SHARES)
     chosen = Windows(windows.values, windows.runs, windows.size, step)
     model.share.fill_(1)
     along = across = 0.0

@@ -232,14 +232,14 @@ def _schedules(train: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
     content = yaml.safe_load(SCHEDULES.read_text())
     by_name = {each["name"]: each for each in content["deployments"]}
     by_name["train-reviews"]["schedules"] = [train]
-    by_name["train-reviews"]["parameters"] |= {
+    by_name["train-reviews"]["parameters"]["request"] |= {
         "data": {"dataset": "labelled.csv"},
         "model": SMALL,
         "training": {"epochs": 3, "learning_rate": 0.02},
     }
     by_name["score-reviews"]["schedules"] = [score]
     by_name["train-sensors"]["schedules"] = by_name["score-sensors"]["schedules"] = [NEVER]
-    by_name["train-sensors"]["parameters"] |= {
+    by_name["train-sensors"]["parameters"]["request"] |= {
         "data": {"dataset": "readings.csv"},
         "model": {"cell": "linear", "lookback": 12, "horizon": 2},
         "training": {"epochs": 10},

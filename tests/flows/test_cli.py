@@ -328,13 +328,13 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
 def test_a_download_that_does_not_recover(
     server: None, run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import reviews
+    from flows.orchestration import training_run
 
     def broken(*_: object) -> Path:
         raise TransferError("http://host/file broke off after 7 bytes")
 
-    task = reviews.download_task.with_options(retry_delay_seconds=0)
+    task = training_run.download_task.with_options(retry_delay_seconds=0)
     monkeypatch.setattr(task, "fn", broken)
-    monkeypatch.setattr(reviews, "download_task", task)
+    monkeypatch.setattr(training_run, "download_task", task)
     result = run_cli("reviews", "--dataset", "imdb", "--output", tmp_path / "run")
     assert_refused(result, tmp_path, "broke off after 7 bytes")

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.steps.prepare.draw import TEST, TRAIN, VALIDATION, Draw, Lots, sides
+from flows.steps.prepare.draw import TEST, TRAIN, VALIDATION, Draw, RowNumbers, sides
 
 Groups = list[str | None]
 
@@ -13,12 +13,12 @@ def drawn(
     """The side of each row, where a tenth of the rest is for validation."""
     names = pa.chunked_array([pa.array([str(label) for label in labels])])
     of = pa.chunked_array([pa.array(groups, pa.string())])
-    draw, lots = Draw(seed), Lots(seed)
+    draw, numbers = Draw(seed), RowNumbers(seed)
     for start in range(0, len(labels), batch):
         draw.add(names.slice(start, batch), of.slice(start, batch))
     cuts = draw.cuts(("0", "1"), test, 0.1)
     parts = [
-        sides(lots.draw(of.slice(start, batch)), np.array(labels[start : start + batch]), cuts)
+        sides(numbers.draw(of.slice(start, batch)), np.array(labels[start : start + batch]), cuts)
         for start in range(0, len(labels), batch)
     ]
     return np.concatenate(parts)

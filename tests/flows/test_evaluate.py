@@ -56,7 +56,7 @@ def measured(parts: Path, run: Path) -> dict[str, Any]:
 def test_figures_are_those_of_the_whole_table(
     parts: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "CHUNK", 9)
+    monkeypatch.setattr(step, "SCORING_BATCH", 9)
     metrics = measured(parts, run)
     test = pq.read_table(parts / "test.parquet")
     scores, labels = Scorer.load(run).score(test["text"]), test["label"].to_numpy()

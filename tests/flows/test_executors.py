@@ -187,7 +187,7 @@ def test_a_cluster_that_others_use(
 
     from flows.executors import on_ray
 
-    monkeypatch.setattr(on_ray, "PATIENCE", 2)
+    monkeypatch.setattr(on_ray, "START_PATIENCE", 2)
     with pytest.raises(WorkerError, match="no worker was up after 2 s; of the cluster 0 CPUs"):
         list(executor("ray", 1, cluster).run(work, occupied()))
     assert not ray.is_initialized()

@@ -82,7 +82,7 @@ def test_small_batches_give_the_same_rows(
 ) -> None:
     rows: list[dict[str, object]] = [{"text": f"text {i}", "label": i % 2} for i in range(100)]
     path = write(tmp_path / name, rows)
-    monkeypatch.setattr(readers, "ROWS", 7)
+    monkeypatch.setattr(readers, "BATCH_ROWS", 7)
     monkeypatch.setattr(readers, "CSV_BLOCK", 64)
     batches = list(read_batches(path, LABELLED, name))
     assert len(batches) > 5

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from flows.parameters import FileSelection
 from flows.steps.score.incoming import arrivals, between, file_date
 from flows.store import ledger as ledger_module
-from flows.store.ledger import Entry, Ledger, Run, with_shards
+from flows.store.ledger import Entry, Ledger, ScoringRun, with_shards
 from flows.store.storage import File, Folder, base_folder, find
 
 OLD = datetime(2026, 3, 4, tzinfo=UTC).timestamp()
@@ -96,7 +96,7 @@ class Inbox:
         files = found(self.input)
         arrived = arrivals(files, ledger, settle)
         entries = tuple(entry for _, entry in arrived.taken)
-        run = Run(ledger.next_id(), "", "model", None, True, entries,
+        run = ScoringRun(ledger.next_id(), "", "model", None, True, entries,
                   tuple(arrived.repeated), tuple(arrived.replaced))  # fmt: skip
         ledger.write(run)
         what = {
@@ -185,16 +185,16 @@ def test_a_file_that_was_only_touched_is_read_once_more(
 
 
 def test_many_runs_become_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MOST", 5)
+    monkeypatch.setattr(ledger_module, "MOST_FILES", 5)
     output = Folder.at(tmp_path / "out", "--output")
     entries = [Entry(f"{i}.csv", i, 10 * i, f"digest {i}") for i in range(30)]
     for entry in entries:
         ledger = Ledger.of(output)
         ledger.merge()
-        run = Run(ledger.next_id(), "now", "model", {"a": 1}, files=(entry,))
+        run = ScoringRun(ledger.next_id(), "now", "model", {"a": 1}, files=(entry,))
         ledger.write(run)
         whole = with_shards([entry], {entry.name: ["b", "a"]})
-        done = Run(run.id, "now", "model", {"a": 1}, done=True, files=whole, rows=7)
+        done = ScoringRun(run.id, "now", "model", {"a": 1}, done=True, files=whole, rows=7)
         ledger.write(done)
         if entry.name in ("5.csv", "20.csv"):
             ledger.write(replace(done, accepted=True))
@@ -214,13 +214,13 @@ def test_many_runs_become_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_run_that_is_accepted_may_leave_earlier_ones_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "MOST", 2)
+    monkeypatch.setattr(ledger_module, "MOST_FILES", 2)
     output = Folder.at(tmp_path, "--output")
 
     def unaccepted(run: str, *held: str, accepted: bool = True) -> list[str]:
         ledger = Ledger.of(output)
         ledger.merge()
-        ledger.write(Run(run, "", "", None, done=True, accepted=accepted, held=held))
+        ledger.write(ScoringRun(run, "", "", None, done=True, accepted=accepted, held=held))
         return [run.id for run in Ledger.of(output).unaccepted]
 
     assert unaccepted("1", accepted=False) == ["1"]
@@ -234,7 +234,7 @@ def test_a_run_that_is_accepted_may_leave_earlier_ones_as_they_are(
 def test_a_run_that_is_not_done_counts_for_nothing(tmp_path: Path) -> None:
     output = Folder.at(tmp_path, "--output")
     ledger = Ledger.of(output)
-    ledger.write(Run(ledger.next_id(), "", "", None, files=(Entry("a.csv", 1, 1, "x"),)))
+    ledger.write(ScoringRun(ledger.next_id(), "", "", None, files=(Entry("a.csv", 1, 1, "x"),)))
     again = Ledger.of(output)
     assert (again.live, again.seen, len(again.left), again.files) == ({}, {}, 1, 1)
     assert again.next_id() > again.left[0].id

@@ -5,7 +5,7 @@ import pytest
 
 from flows.errors import InputError
 from flows.steps.report.publish import (
-    PARTS,
+    PARTS_FOLDER,
     check_output,
     finish,
     new_run,
@@ -22,7 +22,7 @@ METRICS = {"test": {"rows": 2, "accuracy": 0.5, "confusion_matrix": [[1, 0], [1,
 
 def build(run: Path, mark: str = "new") -> None:
     (run / "config.json").write_text(json.dumps({"labels": ["neg", "pos"], "mark": mark}))
-    (run / PARTS / "train.parquet").write_bytes(b"rows")
+    (run / PARTS_FOLDER / "train.parquet").write_bytes(b"rows")
 
 
 def test_a_run_appears_whole(tmp_path: Path) -> None:
@@ -105,12 +105,12 @@ def test_only_runs_are_replaced(tmp_path: Path) -> None:
 def left_by_a_killed_job(output: Path, *, whole: bool) -> Path:
     """A hidden folder such as `new_run` or `replaced` makes, which nobody is at."""
     left = output.with_name(f".{output.name}.0123abcd.partial")
-    (left / PARTS).mkdir(parents=True)
+    (left / PARTS_FOLDER).mkdir(parents=True)
     build(left, "old")
     if whole:
         (left / "report.html").touch()
-        (left / PARTS / "train.parquet").unlink()
-        (left / PARTS).rmdir()
+        (left / PARTS_FOLDER / "train.parquet").unlink()
+        (left / PARTS_FOLDER).rmdir()
     return left
 
 

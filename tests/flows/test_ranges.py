@@ -149,7 +149,7 @@ def parquet(path: Path, rows: int, group: int) -> File:
 
 @pytest.mark.parametrize(("group", "most"), [(10, 25), (10, 10), (100, 30), (17, 10), (7, 3)])
 def test_parquet(tmp_path: Path, group: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "ROWS", 4)
+    monkeypatch.setattr(readers, "BATCH_ROWS", 4)
     file = parquet(tmp_path, 100, group)
     assert in_parts(file, most, 10**9) == content(file)
     sizes = [r.stop - r.start for r in row_ranges(file, most, 10**9)]

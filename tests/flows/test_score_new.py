@@ -283,7 +283,7 @@ def test_killed_within_a_shard_that_is_not_done_again(
 def test_runs_that_never_end_leave_one_file(
     score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "MOST", 2)
+    monkeypatch.setattr(ledger_module, "MOST_FILES", 2)
     put(tmp_path, "a.csv", "good")
     for _ in range(5):
         killed(score, monkeypatch, after=0)

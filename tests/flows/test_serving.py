@@ -88,7 +88,10 @@ def test_a_deployment_that_the_file_leaves_out_goes(
     assert deployed("mine", *of_reviews) == both
     # Of the same name, and of another flow.
     train = next(each for each in content["deployments"] if each["name"] == "train-reviews")
-    train |= {"entrypoint": "flows.sensors.sensors", "parameters": {"output": "runs/sensors"}}
+    train |= {
+        "entrypoint": "flows.sensors.sensors",
+        "parameters": {"request": {"output": "runs/sensors"}},
+    }
     assert deployed("mine", *of_reviews) == both
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from flows.parameters import (
 from flows.steps.prepare.reviews import prepare
 from flows.steps.prepare.settings import reviews_settings, sensors_data, sensors_settings
 from rnnfast.models.presets import TextFacts
-from rnnfast.models.window_rules import DAY, SeriesFacts
+from rnnfast.models.window_rules import SeriesFacts
 from rnnfast.series import Season
+from rnnfast.series.order import DAY
 
 RunCli = Callable[..., Result]
 SCHEDULES = Path(__file__).parents[2] / "flows" / "prefect.yaml"
@@ -33,33 +33,29 @@ READINGS = SeriesFacts(rows=34_000, longest=4_000, channels=2, step=DAY // 144, 
 
 
 def scheduled(name: str) -> dict[str, Any]:
-    """The parameters of a deployment."""
+    """What a deployment asks for."""
     deployments = yaml.safe_load(SCHEDULES.read_text(encoding="utf-8"))["deployments"]
     [found] = [each["parameters"] for each in deployments if each["name"] == name]
-    return dict(found)
+    return dict(found["request"])
 
 
 def asked_for(
     command: str, how: str, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, output: Path
-) -> tuple[Any, Any, Any]:
-    """What comes to the flow: data, model and training."""
+) -> Any:
+    """The request that comes to the flow."""
     from flows.reviews import reviews
     from flows.sensors import sensors
 
     flow = {"reviews": reviews, "sensors": sensors}[command]
+    asked: list[Any] = []
     if how == "command":
-        given: dict[str, Any] = {}
         with monkeypatch.context() as patch:
-            patch.setattr(f"flows.{command}.{command}", given.update)
-            patch.setattr(f"flows.cli.{command}.show_run", lambda _: None)
+            patch.setattr(f"flows.{command}.{command}", asked.append)
+            patch.setattr("flows.cli.training.show_run", lambda _: None)
             assert run_cli(command, "--output", output).exit_code == 0
-        parameters = flow.validate_parameters(given)
     else:
-        stated = scheduled(f"train-{command}") if how == "schedule" else {"output": output}
-        parameters = flow.validate_parameters(stated)
-    defaults = {name: each.default for name, each in signature(flow.fn).parameters.items()}
-    asked = defaults | parameters
-    return asked["data"], asked["model"], asked["training"]
+        asked += [scheduled(f"train-{command}") if how == "schedule" else {"output": output}]
+    return flow.validate_parameters({"request": asked[0]})["request"]
 
 
 @pytest.mark.parametrize("facts", [None, TextFacts(rows=10_800, unspaced=0.0, words=30)])
@@ -74,7 +70,9 @@ def test_a_command_a_schedule_and_python_train_the_same_classifier(
         asked_for("reviews", how, run_cli, monkeypatch, tmp_path / "run")
         for how in ("command", "schedule", "python")
     ]
-    [first, *others] = [reviews_settings(*asked, facts) for asked in ways]
+    [first, *others] = [
+        reviews_settings(asked.data, asked.model, asked.training, facts) for asked in ways
+    ]
     assert others == [first, first]
     assert first.model.hidden_size == 128  # as suits the sample
     assert first.model.word_weights  # as the preset has it
@@ -93,9 +91,9 @@ def test_a_command_a_schedule_and_python_train_the_same_forecaster(
         for how in ("command", "schedule", "python")
     ]
     found = []
-    for data, model, training in ways:
-        whole = sensors_data(data, model)
-        found.append((whole, sensors_settings(whole, model, training, facts)))
+    for asked in ways:
+        data = sensors_data(asked.data, asked.model)
+        found.append((data, sensors_settings(data, asked.model, asked.training, facts)))
     [first, *others] = found
     assert others == [first, first]
     assert (first[1].model.lookback, first[1].training.epochs) == (144, 6)
@@ -105,9 +103,8 @@ def test_the_scheduled_sample_is_solved(server: None, tmp_path: Path) -> None:
     """Its words alone say little: a model that is not made for it is right in two of three cases."""
     from flows.reviews import reviews
 
-    parameters = scheduled("train-reviews")
-    parameters |= {"output": tmp_path / "run", "registration": None}
-    run = reviews(**reviews.validate_parameters(parameters))
+    asked = scheduled("train-reviews") | {"output": tmp_path / "run", "registration": None}
+    run = reviews(**reviews.validate_parameters({"request": asked}))
     assert json.loads((run / "metrics.json").read_text())["test"]["accuracy"] >= 0.99
     (tmp_path / "parts").mkdir()
     facts = prepare(ReviewsData(), None, tmp_path / "cache", tmp_path / "parts").facts

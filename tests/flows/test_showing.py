@@ -228,7 +228,7 @@ def test_a_key_figure_in_words(test: dict[str, float], words: str) -> None:
 
 
 def test_the_overview_has_the_newest_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.orchestration.overview.MOST", 2)
+    monkeypatch.setattr("flows.orchestration.overview.RUNS_SHOWN", 2)
     for number in range(3):
         folder = tmp_path / "runs" / str(number)
         folder.mkdir(parents=True)

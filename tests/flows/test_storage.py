@@ -15,7 +15,7 @@ from jobs import score_files
 from flows import REPORT
 from flows.errors import InputError
 from flows.parameters import Execution, FileSelection
-from flows.store.storage import HOST, Folder, find, redacted
+from flows.store.storage import HOST_NAME, Folder, find, redacted
 
 KINDS = ("csv", "jsonl", "parquet")
 
@@ -170,9 +170,9 @@ def test_temporaries_of_the_dead_are_swept(tmp_path: Path) -> None:
     dead.wait()
     old = tmp_path / ".x.elsewhere-7.tmp"
     names = {
-        f".a.parquet.{HOST}-{dead.pid}.tmp": False,
-        f".a.parquet.{HOST}-{os.getpid()}.tmp": True,
-        f".a.parquet.{HOST}-{os.getppid()}.tmp": True,
+        f".a.parquet.{HOST_NAME}-{dead.pid}.tmp": False,
+        f".a.parquet.{HOST_NAME}-{os.getpid()}.tmp": True,
+        f".a.parquet.{HOST_NAME}-{os.getppid()}.tmp": True,
         old.name: False,
         ".y.elsewhere-7.tmp": True,
         "z.tmp": True,

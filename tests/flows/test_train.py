@@ -28,16 +28,16 @@ from flows.datasets.base import SCHEMA, write_reviews
 from flows.errors import FlowError, WorkerError
 from flows.parameters import NOT_BY_STEPS, Processes, SensorsData
 from flows.steps.prepare.encode import IDS, OFFSETS, encode, open_encoded
-from flows.steps.prepare.gather import RUNS, TIMES, VALUES, open_readings
+from flows.steps.prepare.gather import RUN_RECORD, TIMES, VALUES, open_readings
 from flows.steps.prepare.series import prepare_series
 from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train import workers as train_workers
 from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import ReviewsJob
 from flows.steps.train.train import train, train_windows
-from flows.steps.train.worker import HISTORY, REPORTS, Order, work
+from flows.steps.train.worker import HISTORY, REPORTS, WorkOrder, work
 from flows.steps.train.workers import follow, train_together
-from rnnfast.models.choices import Cell, WindowCell
+from rnnfast.models.choices import TextCell, WindowCell
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import WideAndDeep, build_model
 from rnnfast.models.window_config import WindowConfig
@@ -170,7 +170,7 @@ def test_n_grams_are_kept_alone_where_the_rest_adds_nothing(
 def test_ids_are_those_of_the_texts(
     parts: Path, tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.steps.prepare.encode.CHUNK", chunk)
+    monkeypatch.setattr("flows.steps.prepare.encode.ENCODING_BATCH", chunk)
     encode(parts / "train.parquet", WORDS, MODEL, tmp_path / "ids")
     rows = open_encoded(tmp_path / "ids", MODEL)
     table = pq.read_table(parts / "train.parquet")
@@ -203,7 +203,7 @@ def test_files_of_more_than_the_memory_are_mapped(job: ReviewsJob, tmp_path: Pat
         "group_names": [],
         "report": {},
     }
-    (tmp_path / RUNS).write_text(json.dumps(record))
+    (tmp_path / RUN_RECORD).write_text(json.dumps(record))
     assert open_readings(tmp_path).tensor()[-1].tolist() == [0, 0]
     with (job.parts / "train" / IDS).open("r+b") as file:
         file.truncate(size)
@@ -378,7 +378,7 @@ def test_a_worker_reports(job: ReviewsJob, monkeypatch: pytest.MonkeyPatch) -> N
         folder = job.parts / name
         folder.mkdir()
         order_job = job.model_copy(update={"training": settings})
-        work(Order(job=order_job, checkpoint=None, folder=folder), Workers())
+        work(WorkOrder(job=order_job, checkpoint=None, folder=folder), Workers())
         reports[name] = [json.loads(line) for line in (folder / REPORTS).read_text().splitlines()]
         assert (folder / HISTORY).exists() == (name == "calm")
         assert reports[name][0] == {"restarts": 1}
@@ -511,7 +511,7 @@ def test_cells_that_are_not_trained_by_steps() -> None:
             config = WindowConfig(cell=cell)  # type: ignore[arg-type]
             yield trained_by_steps(build_window_model(config, 1, (0,)))
 
-    cells = {*get_args(Cell), *get_args(WindowCell)}
+    cells = {*get_args(TextCell), *get_args(WindowCell)}
     assert {cell for cell in cells if not all(by_steps(cell))} == set(NOT_BY_STEPS)
 
 

@@ -53,7 +53,7 @@ def test_neither_workers_nor_shards_make_a_difference(
 
 
 def test_one_shard_is_counted_in_this_process(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_Crew", None)
+    monkeypatch.setattr(local, "_ProcessCrew", None)
     build_vocabulary(parts, ModelConfig(), parts, Execution(workers=2))
     with pytest.raises(TypeError):
         build_vocabulary(parts, ModelConfig(), parts, Execution(workers=2, shard_rows=20))

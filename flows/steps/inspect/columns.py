@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.datasets.labels import MISSING, LabelRule
+from flows.datasets.labels import MISSING_LABELS, LabelRule
 from flows.errors import InputError
-from flows.tables.numbers import MISSING as BLANK_NUMBERS
-from flows.tables.numbers import Marks, count_numbers, parse_numbers
+from flows.tables.numbers import MISSING_NUMBERS, Marks, count_numbers, parse_numbers
 from flows.tables.times import find_form, parse_times
 
 LONGEST_LABEL = 40  # characters, on average, of the labels of a column
@@ -21,7 +20,7 @@ LABEL_NAME = re.compile(r"label|sentiment|class|target|categor|polarity|activity
 TEXT_NAME = re.compile(r"text|review|comment|body|content|message|description", re.IGNORECASE)
 _TIME_NAME = re.compile(r"time|date|stamp|when|day|month|year|datum|zeit|^ts$", re.IGNORECASE)
 _ID_NAME = re.compile(r"(^|_)id$|^index$|^Unnamed", re.IGNORECASE)
-_BLANK = frozenset((*MISSING, *BLANK_NUMBERS))
+_BLANK = frozenset((*MISSING_LABELS, *MISSING_NUMBERS))
 
 
 @dataclass(frozen=True)

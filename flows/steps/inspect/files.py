@@ -30,8 +30,8 @@ from flows.tables.readers import READERS, open_parquet, parquet_rows
 from flows.tables.times import require_form
 from flows.wording import counted
 
-ROWS = 5000  # that are looked at, unless another number is asked for
-SHOWN = 5  # rows
+INSPECTED_ROWS = 5000  # that are looked at, unless another number is asked for
+SHOWN_ROWS = 5  # rows
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Everything:
 
 def inspect(
     pattern: str,
-    rows: int = ROWS,
+    rows: int = INSPECTED_ROWS,
     options: FileOptions = FOUND,
     time_column: str | None = None,
     time_format: str | None = None,
@@ -122,11 +122,11 @@ def inspect(
         shape=_shape(files[0], dialect),
         rows=table.num_rows + len(rejected),
         is_all=is_all,
-        rejected=tuple(rejected[:SHOWN]),
+        rejected=tuple(rejected[:SHOWN_ROWS]),
         columns=columns,
         head=tuple(
             tuple(f"{column[row] or '':.60}" for column in values.values())
-            for row in range(min(SHOWN, table.num_rows))
+            for row in range(min(SHOWN_ROWS, table.num_rows))
         ),
         times=times,
         no_times=why,
@@ -161,7 +161,7 @@ def _batches(file: File, rows: int) -> Iterator[tuple[pa.Table, pa.Array, list[R
         return
     with open_parquet(file) as parquet:
         names = {name: name for name in parquet.schema_arrow.names}
-        for table, places in parquet_rows(parquet, names, min(rows, ROWS), None):
+        for table, places in parquet_rows(parquet, names, min(rows, INSPECTED_ROWS), None):
             yield pa.table({name: _as_bytes(table[name]) for name in names}), places, []
 
 

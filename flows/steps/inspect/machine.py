@@ -20,7 +20,7 @@ from rnnfast.nn import ops
 GIGABYTE = 1 << 30
 LEAST_DISK = 2 * GIGABYTE  # IMDB with its parsed tables and a run
 VECTORS = ("avx512", "avx2", "neon")  # instruction sets by the start of their names
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def look() -> Machine:
         "threads": f"{torch.get_num_threads()} of torch",
         "memory": _memory(),
         "instruction set": f"{ops.cpu_target()}, of {', '.join(ops.cpu_targets())}",
-        "precisions": ", ".join(str(each).removeprefix("torch.") for each in DTYPES)
+        "precisions": ", ".join(str(each).removeprefix("torch.") for each in _DTYPES)
         + "; sums of bfloat16 are float32, and float16 is computed in float32",
         "CUDA": _cuda(),
         "Prefect": f"{_version('prefect')}, server: {os.environ.get('PREFECT_API_URL') or 'one for each job'}",

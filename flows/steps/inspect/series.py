@@ -14,11 +14,11 @@ from flows.datasets.series_columns import (
 from flows.datasets.series_files import KINDS, SeriesColumns, typed_rows
 from flows.errors import InputError
 from flows.steps.prepare.grid_step import find_step
-from flows.steps.prepare.oddities import REPEATED, doubt, find_sentinels, stamp, stray_times
+from flows.steps.prepare.oddities import REPEATED_SHARE, doubt, find_sentinels, stamp, stray_times
 from flows.store.file_options import FileOptions
 from flows.store.storage import File
 from flows.tables.steps import step_text
-from flows.tables.times import WORDS
+from flows.tables.times import FORM_NAMES
 from flows.wording import counted
 from rnnfast.series.calendar_steps import seconds_of, to_places
 from rnnfast.series.order import in_order
@@ -94,7 +94,7 @@ def inspect_series(
     times, groups = table["time"].to_numpy(), np.zeros(table.num_rows, np.int64)
     order = in_order(times, groups)
     devices: tuple[str, ...] = ()
-    if order.duplicates > max(2, REPEATED * len(times)):
+    if order.duplicates > max(2, REPEATED_SHARE * len(times)):
         devices = find_devices(rows, column, {label})
     if len(devices) == 2:
         both = " and ".join(map(repr, devices))
@@ -129,7 +129,7 @@ def inspect_series(
         features = tuple(name for name in features if name not in sparse)
     return Times(
         column,
-        "ISO 8601" if form == "iso" else WORDS.get(form, form),
+        "ISO 8601" if form == "iso" else FORM_NAMES.get(form, form),
         devices[0] if len(devices) == 1 else "",
         len(np.unique(groups)),
         seconds_of(step, unit),

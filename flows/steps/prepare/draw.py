@@ -17,7 +17,7 @@ import pyarrow as pa
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
-class Lots:
+class RowNumbers:
     """The numbers of rows, (N,) uint64 for the next N at a time."""
 
     def __init__(self, seed: int) -> None:
@@ -51,7 +51,7 @@ class Draw:
     def __init__(self, seed: int) -> None:
         """Starts without rows."""
         self.rows: Counter[str] = Counter()
-        self._lots = Lots(seed)
+        self._numbers = RowNumbers(seed)
         self._groups = array("Q")  # of each batch's groups
         self._single: dict[str, array[int]] = {}  # of rows without a group, by their label
 
@@ -62,7 +62,7 @@ class Draw:
 
     def add(self, labels: pa.ChunkedArray, groups: pa.ChunkedArray) -> None:
         """Takes the labels, none of them null, and the groups of the next rows."""
-        numbers = self._lots.draw(groups)
+        numbers = self._numbers.draw(groups)
         single = groups.is_null().to_numpy()
         self._groups.frombytes(np.unique(numbers[~single]).tobytes())
         coded = labels.combine_chunks().dictionary_encode()

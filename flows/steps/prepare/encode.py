@@ -15,8 +15,8 @@ from rnnfast.models.config import ModelConfig
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.rows import Reviews
 
-CHUNK = 4096  # rows in memory at a time
-IDS, OFFSETS, LABELS = "ids.i32", "offsets.i64", "labels.i8"
+ENCODING_BATCH = 4096  # rows in memory at a time
+IDS, OFFSETS, ENCODED_LABELS = "ids.i32", "offsets.i64", "labels.i8"
 
 
 def encode(path: Path, vocabulary: Vocabulary, config: ModelConfig, folder: Path) -> str:
@@ -38,11 +38,11 @@ def encode(path: Path, vocabulary: Vocabulary, config: ModelConfig, folder: Path
         open_reviews(path) as file,
         (folder / IDS).open("wb") as id_file,
         (folder / OFFSETS).open("wb") as offset_file,
-        (folder / LABELS).open("wb") as label_file,
+        (folder / ENCODED_LABELS).open("wb") as label_file,
         bar("texts to ids", file.metadata.num_rows, unit="rows") as advance,
     ):
         offset_file.write(end.to_bytes(8, "little"))
-        for batch in file.iter_batches(CHUNK, columns=["text", "label"]):
+        for batch in file.iter_batches(ENCODING_BATCH, columns=["text", "label"]):
             padded, lengths = vectorize(
                 batch["text"],
                 vocabulary,
@@ -66,7 +66,7 @@ def open_encoded(folder: Path, config: ModelConfig) -> Reviews:
     return Reviews(
         _mapped(folder / IDS, torch.int32),
         _mapped(folder / OFFSETS, torch.int64),
-        _mapped(folder / LABELS, torch.int8),
+        _mapped(folder / ENCODED_LABELS, torch.int8),
         config.sequence_length if whole_width else None,
         config.padding,
     )

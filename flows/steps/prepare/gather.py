@@ -29,7 +29,7 @@ from torch import Tensor
 from flows.errors import InputError, RepeatedError
 from flows.steps.prepare.grid_step import with_step
 from flows.steps.prepare.oddities import (
-    REPEATED,
+    REPEATED_SHARE,
     close_times,
     doubt,
     find_sentinels,
@@ -49,7 +49,7 @@ from rnnfast.training.run_folder import SeriesInfo
 
 logger = logging.getLogger(__name__)
 
-VALUES, TIMES, RUNS = "readings.f32", "times.i64", "runs.json"
+VALUES, TIMES, RUN_RECORD = "readings.f32", "times.i64", "runs.json"
 RAW = np.float32, np.int64, np.int32, np.int32  # kinds of the rows' values, times, groups, labels
 
 
@@ -86,12 +86,12 @@ class Readings:
 class NoReadingsError(InputError):
     """There is nothing to gather; `report` counts what there was, like that of `Readings`."""
 
-    def __init__(self, told: str, report: Mapping[str, Any]) -> None:
-        super().__init__(told)
-        self.told, self.report = told, report
+    def __init__(self, reason: str, report: Mapping[str, Any]) -> None:
+        super().__init__(reason)
+        self.reason, self.report = reason, report
 
     def __reduce__(self) -> tuple[type, tuple[str, Mapping[str, Any]]]:
-        return type(self), (self.told, self.report)
+        return type(self), (self.reason, self.report)
 
 
 class _Codes:
@@ -184,7 +184,7 @@ def gather(
             "report": report,
         }
         if folder is not None:
-            (folder / RUNS).write_text(json.dumps(record), encoding="utf-8")
+            (folder / RUN_RECORD).write_text(json.dumps(record), encoding="utf-8")
         own_rows = np.memmap(own_file, np.bool_, "r")
         return replace(_mapped(value_file, time_file, record), own=own_rows), info
 
@@ -256,16 +256,16 @@ def _require_one_of_each(raw: "_Raw", order: Order) -> None:
         return
     row = int(order.repeats[other][0, 0])
     has = "has a time stamp of its" if count == 1 else "have a time stamp of their"
-    told = (
+    stamps = (
         f"{counted(count, 'reading')} of {len(raw.times):,} {has} device that another one has, "
         f"with other values; the first is {stamp(int(raw.times[row]))}"
     )
     # Device by device, so that it does not depend on which devices are gathered together.
     of_device = np.bincount(raw.groups[order.repeats[other][:, 0]], minlength=len(raw.group_names))
-    most = np.maximum(2, REPEATED * np.bincount(raw.groups, minlength=len(raw.group_names)))
+    most = np.maximum(2, REPEATED_SHARE * np.bincount(raw.groups, minlength=len(raw.group_names)))
     if (of_device > most).any():
-        raise RepeatedError(told)
-    logger.warning("%s; of each stamp the first reading is taken", told)
+        raise RepeatedError(stamps)
+    logger.warning("%s; of each stamp the first reading is taken", stamps)
 
 
 def _none_in_common(own: list[str], raw: "_Raw") -> str:
@@ -289,7 +289,7 @@ def _none_in_common(own: list[str], raw: "_Raw") -> str:
 
 def open_readings(folder: Path) -> Readings:
     """The readings that `gather` left in a folder."""
-    record = json.loads((folder / RUNS).read_text(encoding="utf-8"))
+    record = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
     with (folder / VALUES).open("r+b") as value_file, (folder / TIMES).open("r+b") as time_file:
         return _mapped(value_file, time_file, record)
 

@@ -8,13 +8,13 @@ import numpy as np
 from flows.wording import counted
 from rnnfast.series.order import CHUNK
 
-REPEATED = 0.05  # share of a device's readings that may have a time stamp of another one
+REPEATED_SHARE = 0.05  # share of a device's readings that may have a time stamp of another one
 _TIMES = 3  # that a number has to be there to be no reading
 STRAY = 100  # steps to the next reading from which a few readings are far from all others
 
 
 @dataclass(frozen=True)
-class _Rule:
+class _SentinelRule:
     """When a number is no reading of a sensor: it is far outside, and there again and again."""
 
     far: float  # spreads of the other values
@@ -22,8 +22,8 @@ class _Rule:
     distinct: int  # other values there have to be
 
 
-_ANY = _Rule(5.0, 90.0, 10)
-_USUAL = _Rule(0.5, 9.0, 3)  # of nines alone, or an end of the integers of 16 bits
+_ANY = _SentinelRule(5.0, 90.0, 10)
+_USUAL = _SentinelRule(0.5, 9.0, 3)  # of nines alone, or an end of the integers of 16 bits
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def find_sentinels(
     return next(as_written), next(as_written)
 
 
-def _rule_of(number: float) -> _Rule:
+def _rule_of(number: float) -> _SentinelRule:
     digits = f"{abs(number):.7g}".replace(".", "")
     return (
         _USUAL
@@ -89,7 +89,12 @@ def _rule_of(number: float) -> _Rule:
 
 
 def _is_far(
-    candidate: float, rule: _Rule, rest: _Ends, channel: int, values: np.ndarray, leave: np.ndarray
+    candidate: float,
+    rule: _SentinelRule,
+    rest: _Ends,
+    channel: int,
+    values: np.ndarray,
+    leave: np.ndarray,
 ) -> bool:
     low, high = rest.low[channel], rest.high[channel]
     if np.isnan(low) or high <= low:

@@ -111,8 +111,8 @@ class Whole:
 
     def digest(self, shard: Shard) -> str:
         digests = [file.sha256() for file in self.files]
-        told = json.dumps([self._names, digests]).encode()
-        return digests[0] if len(digests) == 1 else hashlib.sha256(told).hexdigest()
+        identity = json.dumps([self._names, digests]).encode()
+        return digests[0] if len(digests) == 1 else hashlib.sha256(identity).hexdigest()
 
     def read(self, shard: Shard, rejected: RejectedRows) -> Iterator[pa.Table]:
         for name, file in zip(self._names, self.files, strict=True):
@@ -166,7 +166,7 @@ class Parted:
 
 
 @dataclass(frozen=True)
-class Part(FileRows):
+class FilePart(FileRows):
     """Some rows of a file: which part of the input they are, and the key of their partitions."""
 
     number: int
@@ -187,15 +187,15 @@ class PartitionWork:
     folder: Folder
     count: int
 
-    def start(self, threads: int) -> Callable[[Part], Part]:
+    def start(self, threads: int) -> Callable[[FilePart], FilePart]:
         """Needs nothing; all of it is done by one thread."""
         return partial(self._do, Lock())
 
-    def _do(self, computing: Lock, part: Part) -> Part:
+    def _do(self, computing: Lock, part: FilePart) -> FilePart:
         if is_written(self.folder, part.key):
             return part
         readings, rejected = [], []
-        with _told_apart():
+        with _as_unusable():
             for table, bad in read_readings(part.file, self.columns, part.rows):
                 readings.append(table)
                 rejected += [(part.file.place, row) for row in bad]
@@ -264,7 +264,7 @@ def _parted(
     folder = outputs.folder / PARTITIONS
     folder.sweep()
     size = sum(file.size for file in files)
-    parts: list[Part] = []
+    parts: list[FilePart] = []
     with rows_bar("partitioning", size) as advance:
         for part in executor.run(
             PartitionWork(columns, folder, count),
@@ -278,17 +278,17 @@ def _parted(
     return Parted(folder, tuple(keys), columns, count, size // count)
 
 
-def _parts(files: list[File], outputs: Outputs, count: int, part_rows: int) -> Iterator[Part]:
+def _parts(files: list[File], outputs: Outputs, count: int, part_rows: int) -> Iterator[FilePart]:
     """The parts of the input, each as soon as it is known."""
-    with _told_apart():
+    with _as_unusable():
         for number, each in enumerate(file_rows(files, part_rows, PART_BYTES)):
             file, rows = each.file, each.rows
             key = outputs.key("part", file.place, rows, file.size, file.modified, count)
-            yield Part(file, rows, number, key)
+            yield FilePart(file, rows, number, key)
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _as_unusable() -> Iterator[None]:
     """Makes an error of the input one that is told apart from those of other arguments."""
     try:
         yield

@@ -37,7 +37,7 @@ from flows.errors import InputError
 from flows.parameters import ReviewsData
 from flows.progress import rows_bar
 from flows.steps.prepare.download import sha256
-from flows.steps.prepare.draw import TEST, Draw, Lots, sides
+from flows.steps.prepare.draw import TEST, Draw, RowNumbers, sides
 from flows.steps.prepare.duplicates import in_both, text_digests
 from flows.steps.prepare.split import split, too_few
 from flows.unfinished import at_end
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 DUPLICATES = "duplicates.npy"
-BATCH = 8192  # rows
+PART_BATCH = 8192  # rows
 LOOKED_AT = 10_000  # rows of the training part, for their scripts and lengths
 
 
@@ -68,7 +68,7 @@ class PreparedReviews:
     rows: Mapping[str, int]
 
 
-class Source(NamedTuple):
+class SourceRows(NamedTuple):
     """What there is to write.
 
     Attributes:
@@ -133,7 +133,7 @@ def _facts(path: Path) -> TextFacts:
     return TextFacts(rows, unspaced, round(pc.quantile(lengths, 0.99)[0].as_py()))
 
 
-def _write(source: Source, data: ReviewsData, work: Path) -> tuple[np.ndarray, np.ndarray]:
+def _write(source: SourceRows, data: ReviewsData, work: Path) -> tuple[np.ndarray, np.ndarray]:
     """Writes the parts; returns their numbers of rows (3,), and which test rows have a text of another part."""
     counts = np.zeros((len(PARTS), 2), int)  # by part and label
     rest, test = array("Q"), array("Q")  # digests of texts
@@ -159,7 +159,7 @@ def _write(source: Source, data: ReviewsData, work: Path) -> tuple[np.ndarray, n
     return counts.sum(1), in_both(np.array(rest, copy=False), np.array(test, copy=False))
 
 
-def _named(data: ReviewsData, archive: Path | None, digest: str | None, cache: Path) -> Source:
+def _named(data: ReviewsData, archive: Path | None, digest: str | None, cache: Path) -> SourceRows:
     """A data set that has a name."""
     dataset = DATASETS[data.dataset]
     if archive is None or digest is None:
@@ -172,15 +172,15 @@ def _named(data: ReviewsData, archive: Path | None, digest: str | None, cache: P
         rest, test = split(rest, data.test_share, data.split_seed, "testing")
     tables = (*split(rest, data.validation_share, data.split_seed, "validation"), test)
     batches = (
-        (part, table.slice(start, BATCH))
+        (part, table.slice(start, PART_BATCH))
         for part, table in enumerate(tables)
-        for start in range(0, len(table), BATCH)
+        for start in range(0, len(table), PART_BATCH)
     )
     by_group = rest["group"].null_count < len(rest)
-    return Source(splits.labels, sum(map(len, tables)), by_group, batches)
+    return SourceRows(splits.labels, sum(map(len, tables)), by_group, batches)
 
 
-def _of_files(data: ReviewsData) -> Source:
+def _of_files(data: ReviewsData) -> SourceRows:
     """Files of one's own: reads their labels and groups, and draws."""
     files = LabelledFiles.find(
         data.dataset, data.columns, "--dataset", data.label_rule, data.reading
@@ -209,8 +209,8 @@ def _of_files(data: ReviewsData) -> Source:
         )
     share = data.test_share if tests is None else 0.0
     cuts = draw.cuts(labels, share, data.validation_share)
-    batches = _drawn(files, tests, labels, cuts, Lots(data.split_seed))
-    return Source(files.names(labels), rows, draw.by_group, batches, missing)
+    batches = _drawn(files, tests, labels, cuts, RowNumbers(data.split_seed))
+    return SourceRows(files.names(labels), rows, draw.by_group, batches, missing)
 
 
 def _keys(files: LabelledFiles) -> Iterator[pa.Table]:
@@ -254,10 +254,10 @@ def _drawn(
     tests: LabelledFiles | None,
     labels: tuple[str, str],
     cuts: np.ndarray,
-    lots: Lots,
+    numbers: RowNumbers,
 ) -> Iterator[tuple[int, pa.Table]]:
     for table in files.read_reviews(labels):
-        drawn = sides(lots.draw(table["group"]), table["label"].to_numpy(), cuts)
+        drawn = sides(numbers.draw(table["group"]), table["label"].to_numpy(), cuts)
         for part in np.unique(drawn).tolist():
             yield part, table.filter(pa.array(drawn == part))
     if tests is not None:

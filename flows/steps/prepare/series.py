@@ -19,7 +19,7 @@ from flows.errors import InputError, RepeatedError
 from flows.parameters import SensorsData
 from flows.steps.prepare.download import sha256
 from flows.steps.prepare.gather import (
-    RUNS,
+    RUN_RECORD,
     VALUES,
     NoReadingsError,
     Readings,
@@ -381,7 +381,7 @@ def _varied(scaler: Scaler, readings: Readings, runs: np.ndarray, info: SeriesIn
 
 def training_digest(work: Path) -> str:
     """The SHA-256, in hexadecimal, of the files that `prepare_series` left to train on."""
-    sums = "".join(sha256(work / name) for name in (VALUES, RUNS, SPANS))
+    sums = "".join(sha256(work / name) for name in (VALUES, RUN_RECORD, SPANS))
     return hashlib.sha256(sums.encode()).hexdigest()
 
 

@@ -53,8 +53,8 @@ def chosen_columns(
         if not features:
             keys = {time, *time.split(","), data.group_column, data.label_column, *KEYS}
             features, left_out = find_numbers(rows, marks, {k for k in keys if k})
-            for told in left_out:
-                logger.warning("%s", told)
+            for line in left_out:
+                logger.warning("%s", line)
     own = [name for name in features if name != "calendar"]
     targets: tuple[str, ...] = ()
     if data.chosen_task == "forecast":
@@ -90,23 +90,10 @@ def source(
     Raises:
         InputError: the columns cannot be used.
     """
-    named = data.named
     columns, features, targets = chosen_columns(data)
-    step, unit = parse_step(data.step) if data.step else (0, "")
-    info = SeriesInfo(
-        channels=(*columns.channels, *(CALENDAR if "calendar" in features else ())),
-        targets=targets,
-        step=step,
-        unit=unit,
-        carry=data.carry,
-        sentinels=(SENTINEL,) if data.sentinels is None else data.sentinels,
-        order=data.order or "time",
-        standardised=bool(named and named.standardised),
-        time_column=columns.time,
-        group_column="group" if named else data.group_column,
-    )
-    if named:
-        return named.read(archive), info
+    info = _rules(data, columns, features, targets)
+    if data.named:
+        return data.named.read(archive), info
     if data.has_time:
         files = find_files(data.dataset, "--dataset", KINDS, data.reading)
         columns = with_form(files, columns)
@@ -117,6 +104,25 @@ def source(
     if data.label_column is None:
         return batches, info
     return (_with_labels(batch, data.label_rule, counts) for batch in batches), info
+
+
+def _rules(
+    data: SensorsData, columns: SeriesColumns, features: tuple[str, ...], targets: tuple[str, ...]
+) -> SeriesInfo:
+    """How the readings come to a grid, as far as that is known before they are read."""
+    step, unit = parse_step(data.step) if data.step else (0, "")
+    return SeriesInfo(
+        channels=(*columns.channels, *(CALENDAR if "calendar" in features else ())),
+        targets=targets,
+        step=step,
+        unit=unit,
+        carry=data.carry,
+        sentinels=(SENTINEL,) if data.sentinels is None else data.sentinels,
+        order=data.order or "time",
+        standardised=bool(data.named and data.named.standardised),
+        time_column=columns.time,
+        group_column="group" if data.named else data.group_column,
+    )
 
 
 def _require_one_device(data: SensorsData, columns: SeriesColumns, file: File) -> None:
@@ -143,10 +149,10 @@ def told_apart(error: RepeatedError, data: SensorsData, time: str) -> RepeatedEr
     found = find_devices(rows, time, {data.label_column})
     if len(found) == 2:
         both = " and ".join(map(repr, found))
-        return RepeatedError(error.told, f", which {both} do together: join them in one column")
+        return RepeatedError(error.stamps, f", which {both} do together: join them in one column")
     if found and found[0] != data.group_column:
-        return RepeatedError(error.told, f": --group-column {found[0]}")
-    return RepeatedError(error.told, ", and no column was found that does")
+        return RepeatedError(error.stamps, f": --group-column {found[0]}")
+    return RepeatedError(error.stamps, ", and no column was found that does")
 
 
 def _with_labels(batch: pa.Table, rule: LabelRule, counts: Counter[str]) -> pa.Table:

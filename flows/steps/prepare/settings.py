@@ -21,9 +21,11 @@ from flows.errors import InputError
 from flows.parameters import (
     ReviewsData,
     ReviewsModel,
+    ReviewsRequest,
     ReviewsTraining,
     SensorsData,
     SensorsModel,
+    SensorsRequest,
     SensorsTraining,
 )
 from rnnfast.models.config import RECURRENT, ModelConfig
@@ -64,6 +66,22 @@ class SensorsSettings:
 
     model: WindowConfig
     training: WindowTraining
+
+
+def settled(
+    request: ReviewsRequest | SensorsRequest,
+) -> tuple[ReviewsData | SensorsData, ReviewsSettings | SensorsSettings]:
+    """What a training reads, and its settings, as far as they follow without a look at the rows.
+
+    Raises:
+        InputError: the preset has no such cell.
+        ValidationError: what was asked for does not go together.
+    """
+    if isinstance(request, ReviewsRequest):
+        data = request.data
+        return data, reviews_settings(data, request.model, request.training)
+    readings = sensors_data(request.data, request.model)
+    return readings, sensors_settings(readings, request.model, request.training)
 
 
 def reviews_settings(

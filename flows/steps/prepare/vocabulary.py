@@ -18,9 +18,9 @@ from flows.errors import InputError
 from flows.parameters import DRIVER_MEMORY, Execution
 from flows.progress import rows_bar
 from flows.steps.score.reviews import BASE_MEMORY, SHARD_BYTES
-from flows.store.storage import File, Folder
+from flows.store.storage import File, Folder, replacing
 from flows.tables.ranges import row_ranges
-from flows.tables.readers import ROWS, RowRange, open_parquet, parquet_rows
+from flows.tables.readers import BATCH_ROWS, RowRange, open_parquet, parquet_rows
 from flows.unfinished import at_end
 from rnnfast.models.config import ModelConfig
 from rnnfast.text.vocabulary import SplitBy, Vocabulary
@@ -129,10 +129,9 @@ class CountingWork:
     def _do(self, computing: Lock, rows: RowRange) -> tuple[RowRange, Path]:
         counts = WordCounts(self.room, self.split_by)
         path = self.folder / f"{rows.start}.tsv"
-        temporary = self.folder / f".{rows.start}-{uuid4().hex}.tmp"
         with computing, open_parquet(self.file) as parquet:
-            for table, _ in parquet_rows(parquet, {"text": "text"}, ROWS, rows):
+            for table, _ in parquet_rows(parquet, {"text": "text"}, BATCH_ROWS, rows):
                 counts.add(table["text"])
-            counts.save(temporary)
-        temporary.replace(path)
+            with replacing(path, durable=False) as temporary:
+                counts.save(temporary)
         return rows, path

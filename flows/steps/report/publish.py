@@ -20,7 +20,7 @@ from rnnfast.training.run_folder import CONFIG
 if TYPE_CHECKING:
     from rnnfast.reports.pages import Picture
 
-PARTS = "parts"  # what only the steps need; gone when the run is published
+PARTS_FOLDER = "parts"  # what only the steps need; gone when the run is published
 
 
 def dated(output: Path) -> Path:
@@ -41,9 +41,9 @@ def new_run(output: Path, overwrite: bool) -> Iterator[Path]:
         sweep_run(left)
     check_output(output, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
-    run = _beside(output)
+    run = _sibling(output)
     with at_end(partial(shutil.rmtree, run, ignore_errors=True)):
-        (run / PARTS).mkdir(parents=True)
+        (run / PARTS_FOLDER).mkdir(parents=True)
         with locked(run, must=False):
             yield run
 
@@ -63,7 +63,11 @@ def sweep_run(left: Path) -> bool:
             if not free:
                 return False
             output = left.with_name(left.name[1:].rsplit(".", 2)[0])
-            if (left / REPORT).is_file() and not (left / PARTS).exists() and not output.exists():
+            if (
+                (left / REPORT).is_file()
+                and not (left / PARTS_FOLDER).exists()
+                and not output.exists()
+            ):
                 left.rename(output)
             else:
                 shutil.rmtree(left)
@@ -74,7 +78,7 @@ def sweep_run(left: Path) -> bool:
 
 def remove_run(run: Path) -> None:
     """Removes the folder of a run; whenever the process is killed, it is there as a whole or not at all."""
-    gone = _beside(run)
+    gone = _sibling(run)
     run.rename(gone)
     (gone / REPORT).unlink(missing_ok=True)  # so that nobody takes it for one to put back
     shutil.rmtree(gone)
@@ -124,7 +128,7 @@ def publish(run: Path, output: Path, overwrite: bool) -> Path:
     Returns:
         `output`.
     """
-    shutil.rmtree(run / PARTS)
+    shutil.rmtree(run / PARTS_FOLDER)
     check_output(output, overwrite)
     with replaced(output):
         run.rename(output)
@@ -134,7 +138,7 @@ def publish(run: Path, output: Path, overwrite: bool) -> Path:
 @contextmanager
 def replaced(output: Path) -> Iterator[None]:
     """Moves away what is at `output`: removed after the block, or back where nothing came instead."""
-    old = _beside(output)
+    old = _sibling(output)
 
     def settle() -> None:
         if old.exists() and not output.exists():
@@ -147,5 +151,5 @@ def replaced(output: Path) -> Iterator[None]:
         yield
 
 
-def _beside(output: Path) -> Path:
+def _sibling(output: Path) -> Path:
     return output.with_name(f".{output.name}.{uuid4().hex[:8]}.partial")

@@ -18,7 +18,7 @@ from flows.tables.readers import open_parquet
 from rnnfast.evaluation.metrics import binary_metrics
 from rnnfast.evaluation.profiles import Profile, tally_scores
 from rnnfast.models.texts import WideAndDeep
-from rnnfast.scoring.scorers import CHUNK, Scorer
+from rnnfast.scoring.scorers import SCORING_BATCH, Scorer
 
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
 
@@ -108,7 +108,7 @@ def _scored(scorer: Scorer, file: File, title: str) -> tuple[np.ndarray, np.ndar
     started = perf_counter()
     labels, scores = [], []
     with open_parquet(file) as parquet, rows_bar(title, parquet.metadata.num_rows) as advance:
-        for batch in parquet.iter_batches(CHUNK, columns=["text", "label"]):
+        for batch in parquet.iter_batches(SCORING_BATCH, columns=["text", "label"]):
             labels.append(batch["label"].to_numpy())
             scores.append(scorer.score(batch["text"]))
             advance(len(batch), len(batch))

@@ -13,7 +13,7 @@ from typing import Any
 
 from flows import REPORT
 from flows.parameters import ScoreRequest
-from flows.steps.score.job import Job, Judged
+from flows.steps.score.job import Judged, ScoringJob
 from flows.store.json_files import read_json
 from flows.store.ledger import Ledger
 from flows.store.outputs import REJECTED, Outputs, Record
@@ -33,7 +33,7 @@ LAST_RUNS = 10  # that are listed, of a folder to which runs add
 
 def report_scores(
     model: Path,
-    job: Job,
+    job: ScoringJob,
     judged: Judged,
     drift: Mapping[str, Any],
     seconds: dict[str, float],

@@ -19,8 +19,8 @@ from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
 from rnnfast.training.prediction import forecasts
 
-EXAMPLES = 3  # windows shown: the worst, and of the others the one in the middle
-SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
+EXAMPLE_WINDOWS = 3  # windows shown: the worst, and of the others the one in the middle
+LEAST_SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
 
 
 def evaluate_series(parts: Path, run: Path, profile: Profile) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _forecast_errors(
         # The worst window's neighbours are as bad, and the same.
         if all(abs(number - other) > model.config.horizon for other in apart):
             apart.append(number)
-        if len(apart) == EXAMPLES:
+        if len(apart) == EXAMPLE_WINDOWS:
             break
     return errors, [*apart, int(order[len(order) // 2])]
 
@@ -201,7 +201,7 @@ def _example(
     low, high = (_in_units(model, end.numpy())[0, :, 0] for end in model.interval(forecast))
     series = taken[0, :, model.targets[0]]
     lookback = model.config.lookback
-    shown = max(SHOWN[0], SHOWN[1] * model.config.horizon)
+    shown = max(LEAST_SHOWN[0], LEAST_SHOWN[1] * model.config.horizon)
     stamp = np.datetime64(int(times[int(windows.starts(numbers)) + lookback]), "us")
     return {
         "channel": scorer.series.targets[0],

@@ -16,7 +16,7 @@ from rnnfast.evaluation.profiles import ERROR_OF, LEVEL_LESS, Profile
 from rnnfast.scoring.scorers import Scorer, SensorScorer
 
 NINE_OF_TEN = 0.9
-SLACK = 1.5  # times what the training part itself has, from which on an index is no chance
+_SLACK = 1.5  # times what the training part itself has, from which on an index is no chance
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def check_drift(
         and tally.features[name].total
     }
     for name, feature in moved.items():
-        usual = SLACK * profile.usual(name, tally.features[name].total)
+        usual = _SLACK * profile.usual(name, tally.features[name].total)
         index = feature.beyond_chance if feature.index > usual else 0.0
         is_level = LEVEL_LESS.format(name.removeprefix("forecast of ")) in moved
         rule = "level" if is_level or is_harmless else "psi"

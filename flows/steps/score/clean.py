@@ -18,7 +18,7 @@ from flows.store.registry import Model, models
 from flows.wording import size
 from rnnfast.training.run_folder import CONFIG
 
-DAY = 24 * 3600  # seconds
+DAY_SECONDS = 24 * 3600  # seconds
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def removable(registry: Path, runs: Path, cache: Path, keep: int, days: float) -
     return [
         *(each for model in found for each in _versions(model, keep)),
         *_runs(runs, keep, {path for model in found for path in _sources(model)}),
-        *_left_in_cache(cache, days * DAY),
+        *_left_in_cache(cache, days * DAY_SECONDS),
     ]
 
 
@@ -126,7 +126,7 @@ def _left_in_cache(cache: Path, age: float) -> Iterator[Removable]:
             what = "part of a download"
             yield Removable(path, what, _bytes(path), partial(_remove_file, path))
     for path in sorted(cache.glob("tables/.*")):
-        if _is_old(path, max(age, DAY)):
+        if _is_old(path, max(age, DAY_SECONDS)):
             yield Removable(path, "unfinished tables", _bytes(path), partial(_remove_tree, path))
 
 

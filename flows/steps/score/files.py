@@ -13,9 +13,9 @@ from flows.progress import rows_bar
 from flows.steps.prepare.checks import report_checks
 from flows.steps.score.check_drift import check_drift
 from flows.steps.score.incoming import arrivals, between
-from flows.steps.score.job import Job, Judge, Judged, Summary, scoring_job
+from flows.steps.score.job import Judge, Judged, ScoringJob, Summary, scoring_job
 from flows.steps.score.new import progress_new, require_ledger, score_new
-from flows.store.ledger import RUNS, Ledger
+from flows.store.ledger import LEDGER, Ledger
 from flows.store.outputs import MANIFEST
 from flows.store.storage import File, base_folder, common_folder, redacted
 from flows.tables.inputs import find_files
@@ -64,9 +64,9 @@ def score_files(
 
     Args:
         model: folder of the run that the request names.
-        request: which files, and how. The output folder gets one Parquet file a shard, with the columns of SCORES,
-            FORECASTS or LABELS, and what else `flows.store.outputs` says, or `flows.store.ledger` where what is new
-            is added.
+        request: which files, and how. The output folder gets one Parquet file a shard, with the columns of
+            REVIEW_SCORES, FORECASTS or WINDOW_LABELS, and what else `flows.store.outputs` says, or
+            `flows.store.ledger` where what is new is added.
         report: whether a page tells of it; the scores that a training leaves have a place in its own report.
         on_judged: called with what was done as soon as the rows are judged, before anything of it ends the job.
 
@@ -120,15 +120,15 @@ def plan_files(model: Path, request: ScoreRequest) -> Plan:
     return Plan(new, shards, done, len(found.repeated), len(found.waiting), failed)
 
 
-def _require_no_ledger(job: Job) -> None:
+def _require_no_ledger(job: ScoringJob) -> None:
     """Raises InputError where the output folder is one to which runs add."""
-    if (job.outputs.folder / RUNS).sizes():
+    if (job.outputs.folder / LEDGER).sizes():
         raise InputError(
             f"--new must be given for an --output that was filled by it, {job.outputs.folder} was"
         )
 
 
-def _found(job: Job, request: ScoreRequest) -> list[File]:
+def _found(job: ScoringJob, request: ScoreRequest) -> list[File]:
     """The files that are selected, with their places below the folder that all are in.
 
     Where not all files are taken at once, that folder must not depend on which there are.
@@ -149,7 +149,7 @@ def _found(job: Job, request: ScoreRequest) -> list[File]:
     return chosen
 
 
-def _run(job: Job, files: list[File], execution: Execution, judge: Judge) -> Summary:
+def _run(job: ScoringJob, files: list[File], execution: Execution, judge: Judge) -> Summary:
     """Has all shards of the files done, lists them, and has what was counted of them judged."""
     started = perf_counter()
     outputs, tally = job.outputs, Tally()

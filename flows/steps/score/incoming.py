@@ -54,6 +54,11 @@ class Arrivals:
     waiting: list[File] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is to be entered or said of them."""
+        return bool(self.taken or self.repeated or self.replaced or self.failed)
+
 
 def arrivals(files: list[File], ledger: Ledger, settle: float) -> Arrivals:
     """Tells new files from those that were there before, whatever their age.

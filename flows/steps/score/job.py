@@ -17,7 +17,7 @@ from flows.parameters import ScoreRequest
 from flows.steps.prepare.partition import Shard, Whole, partition_count, partitioned
 from flows.steps.score import readings, reviews
 from flows.steps.score.readings import ReadingsFilesWork, ReadingsWork, output_schema
-from flows.steps.score.reviews import SCORES, SHARD_BYTES, Done, ReviewsWork
+from flows.steps.score.reviews import REVIEW_SCORES, SHARD_BYTES, Done, ReviewsWork
 from flows.store.file_options import FOUND, FileOptions
 from flows.store.outputs import Outputs, Record
 from flows.store.storage import File, Folder
@@ -122,7 +122,7 @@ class FilesWork(Work[Any, Done], Protocol):
         """The record of a shard that is done, and what was counted of its rows."""
 
 
-class Job(Protocol):
+class ScoringJob(Protocol):
     """What is to be done with files, which are known by their place below the folder that all are in."""
 
     @property
@@ -160,7 +160,7 @@ class Job(Protocol):
         """How many shards all files have as one input, and how many are done; None where only the work tells."""
 
 
-def progress_apart(job: Job, files: list[File]) -> tuple[int, int]:
+def progress_apart(job: ScoringJob, files: list[File]) -> tuple[int, int]:
     """How many shards files have that are taken each by itself, and how many are done."""
     with job.apart() as work:
         done = [work.find(shard) is not None for file in files for shard in job.shards_of(file)]
@@ -168,7 +168,7 @@ def progress_apart(job: Job, files: list[File]) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class ReviewsJob:
+class ReviewsScoring:
     """The scoring of reviews, of which each has its score whatever is beside it."""
 
     model: Path
@@ -205,7 +205,7 @@ class ReviewsJob:
 
 
 @dataclass(frozen=True)
-class ReadingsJob:
+class ReadingsScoring:
     """The scoring of readings, of which a device's are one series wherever they are."""
 
     model: Path
@@ -255,7 +255,7 @@ class ReadingsJob:
         return 1, int(found is not None)
 
 
-def scoring_job(model: Path, request: ScoreRequest) -> Job:
+def scoring_job(model: Path, request: ScoreRequest) -> ScoringJob:
     """What there is to do for a request with the model of a run.
 
     Raises:
@@ -266,21 +266,21 @@ def scoring_job(model: Path, request: ScoreRequest) -> Job:
     except RunFolderError as error:
         raise InputError(f"--model: {error}") from error
     folder = Folder.at(request.output, "--output")
-    # What is written is told apart by the version too: another one may score in another way.
-    told: dict[str, Any] = {
+    # What is written is identity apart by the version too: another one may score in another way.
+    identity: dict[str, Any] = {
         "rnnfast": rnnfast.__version__,
         "format": FORMAT,
         "model": scorer.digest,
     }
     reading, shard_rows = request.reading, request.execution.shard_rows
     if reading.given:
-        told["reading"] = reading.given
+        identity["reading"] = reading.given
     if isinstance(scorer, Scorer):
-        settings = told | {"columns": request.columns.wanted, "shard_rows": shard_rows}
-        outputs = Outputs(folder, SCORES, settings)
-        return ReviewsJob(model, scorer, request.columns, shard_rows, outputs, reading)
+        settings = identity | {"columns": request.columns.wanted, "shard_rows": shard_rows}
+        outputs = Outputs(folder, REVIEW_SCORES, settings)
+        return ReviewsScoring(model, scorer, request.columns, shard_rows, outputs, reading)
     read = columns_of_run(scorer.series, request.time_column, request.group_column)
     columns_read = asdict(read) | {"channels": list(read.channels)}
-    settings = told | {"columns": columns_read, "every": request.every}
+    settings = identity | {"columns": columns_read, "every": request.every}
     written = Outputs(folder, output_schema(scorer), settings)
-    return ReadingsJob(model, scorer, read, request.every, shard_rows, written, reading)
+    return ReadingsScoring(model, scorer, read, request.every, shard_rows, written, reading)

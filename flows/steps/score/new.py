@@ -18,18 +18,19 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
 from flows.errors import GateError, InputError
 from flows.executors import Executor
+from flows.executors.base import Result
 from flows.parameters import ScoreRequest
 from flows.progress import rows_bar
 from flows.steps.score.incoming import Arrivals, arrivals
-from flows.steps.score.job import FilesWork, Job, Judge, Judged, Summary
+from flows.steps.score.job import FilesWork, Judge, Judged, ScoringJob, Summary
 from flows.steps.score.reviews import Done
-from flows.store.ledger import Entry, Ledger, Run, with_shards
+from flows.store.ledger import Entry, Ledger, ScoringRun, with_shards
 from flows.store.locks import locked
 from flows.store.outputs import Outputs, Record
 from flows.store.registry import version_at
@@ -40,13 +41,11 @@ from flows.wording import counted
 from rnnfast.evaluation.drift import Tally
 from rnnfast.training.run_folder import CONFIG
 
-Result = TypeVar("Result")
-
 logger = logging.getLogger(__name__)
 
 
 def score_new(
-    job: Job,
+    job: ScoringJob,
     model: str,
     files: list[File],
     request: ScoreRequest,
@@ -77,56 +76,88 @@ def score_new(
         require_ledger(outputs, ledger)
         found = arrivals(files, ledger, request.selection.settle)
         _remove_left(outputs, ledger, {entry for _, entry in found.taken})
-        told = _told(found, len(files))
-        logger.info("%s", told)
-        unaccepted = ledger.unaccepted
-        any_found = found.taken or found.repeated or found.replaced or found.failed
-        if not (any_found or ledger.left or unaccepted):
+        arrived = _described(found, len(files))
+        logger.info("%s", arrived)
+        if not (found.is_any or ledger.left or ledger.unaccepted):
             if ledger.done:
                 # The last run may have been killed before it said so, or the files gone that it could not read.
                 outputs.succeed()
-            return Summary(nothing=told)
+            return Summary(nothing=arrived)
         # First, so that an argument that it refuses leaves nothing behind.
         executor = request.execution.executor(job.memory)
         outputs.begin()
+        unaccepted = ledger.unaccepted
         run = _begun(model, found, outputs, ledger)
         summary = Summary(files=len(run.files))
-        new = [file for file, _ in found.taken]
-        records, failed = _scored(job, new, executor, summary)
-        failed |= found.failed
-        own = [record for record in records if record.input not in failed]
-        done = _done(run, own, failed, ledger)
-        has_entries = bool(done.files or done.repeated or done.replaced)
-        # Killed at any moment: no shard goes before it is written that it does not count, and none is left in a
-        # folder whose ledger has no run, which would be taken for one that was filled without it.
-        if has_entries:
-            ledger.write(done)
-        _remove_stale(outputs, ledger, done, records)
-        if not has_entries:
-            ledger.forget([run])
+        entered = _enter(job, run, found, executor, ledger, summary)
         seconds = perf_counter() - started
         # Before files that failed are: these fail again in the next run, these rows are not scored again.
         held = _held(outputs, unaccepted) if request.gate else []
-        tally, rejected, judged = _counted(outputs, [*unaccepted, done])
+        tally, rejected, judged = _counted(outputs, [*unaccepted, entered.run])
         if judged:
-            rows = Judged(summary, own, seconds, tally, rejected, judged, failed)
-            judge(rows)
-        if has_entries or len(held) < len(unaccepted):
-            ledger.write(replace(done, accepted=True, held=tuple(run.id for run in held)))
-        if held:
-            raise GateError(sorted({_left_by(run, model) for run in held}))
-        if failed:
-            name, reason = next(iter(failed.items()))
-            count = len(run.files) + len(found.failed)
-            summary.log_account()
-            raise InputError(
-                f"--input must hold files that can be read, {len(failed)} of {count} new ones cannot, "
-                f"the others are scored; {name}: {reason}"
+            rows = Judged(
+                summary, entered.records, seconds, tally, rejected, judged, entered.failed
             )
+            judge(rows)
+        if entered.run.has_entries or len(held) < len(unaccepted):
+            accepted = replace(entered.run, accepted=True, held=tuple(each.id for each in held))
+            ledger.write(accepted)
+        if held:
+            raise GateError(sorted({_left_by(each, model) for each in held}))
+        if entered.failed:
+            summary.log_account()
+            raise _unreadable(entered.failed, len(run.files) + len(found.failed))
         outputs.succeed()
         summary.seconds = perf_counter() - started
-        summary.nothing = "" if run.files else told
+        summary.nothing = "" if run.files else arrived
         return summary
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """A run that is done, as the ledger has it.
+
+    Attributes:
+        run: its entry.
+        records: of the shards of those files that could be read.
+        failed: why the others could not be read, by their name.
+    """
+
+    run: ScoringRun
+    records: list[Record]
+    failed: dict[str, str]
+
+
+def _enter(
+    job: ScoringJob,
+    run: ScoringRun,
+    found: Arrivals,
+    executor: Executor,
+    ledger: Ledger,
+    summary: Summary,
+) -> _Entered:
+    """Has the new files scored, and enters the run in the ledger."""
+    records, failed = _scored(job, [file for file, _ in found.taken], executor, summary)
+    failed |= found.failed
+    own = [record for record in records if record.input not in failed]
+    done = _done(run, own, failed, ledger)
+    # Killed at any moment: no shard goes before it is written that it does not count, and none is left in a
+    # folder whose ledger has no run, which would be taken for one that was filled without it.
+    if done.has_entries:
+        ledger.write(done)
+    _remove_stale(job.outputs, ledger, done, records)
+    if not done.has_entries:
+        ledger.forget([run])
+    return _Entered(done, own, failed)
+
+
+def _unreadable(failed: dict[str, str], count: int) -> InputError:
+    """Of so many new files some cannot be read."""
+    name, reason = next(iter(failed.items()))
+    return InputError(
+        f"--input must hold files that can be read, {len(failed)} of {count} new ones cannot, "
+        f"the others are scored; {name}: {reason}"
+    )
 
 
 @contextmanager
@@ -140,11 +171,11 @@ def _alone(folder: Folder) -> Iterator[bool]:
         yield free
 
 
-def _begun(model: str, found: Arrivals, outputs: Outputs, ledger: Ledger) -> Run:
+def _begun(model: str, found: Arrivals, outputs: Outputs, ledger: Ledger) -> ScoringRun:
     """A run on what was found, in the ledger, in place of those that were killed: nothing else of them is left."""
     ledger.folder.sweep()
     ledger.merge()
-    run = Run(
+    run = ScoringRun(
         ledger.next_id(),
         datetime.now(UTC).isoformat(timespec="seconds"),
         model,
@@ -159,7 +190,7 @@ def _begun(model: str, found: Arrivals, outputs: Outputs, ledger: Ledger) -> Run
 
 
 def _scored(
-    job: Job, files: list[File], executor: Executor, summary: Summary
+    job: ScoringJob, files: list[File], executor: Executor, summary: Summary
 ) -> tuple[list[Record], dict[str, str]]:
     """The records of all shards, and the files that cannot be read, by name, with the reason."""
     records: list[Record] = []
@@ -174,7 +205,9 @@ def _scored(
     return records, failed
 
 
-def _done(run: Run, records: list[Record], failed: dict[str, str], ledger: Ledger) -> Run:
+def _done(
+    run: ScoringRun, records: list[Record], failed: dict[str, str], ledger: Ledger
+) -> ScoringRun:
     """A run as it has ended: without the files that failed, which count as they did before.
 
     But not where what such a file was has been taken under another name, as of a file that was moved out of the way.
@@ -196,7 +229,7 @@ def _done(run: Run, records: list[Record], failed: dict[str, str], ledger: Ledge
     )
 
 
-def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, ...]]:
+def _counted(outputs: Outputs, runs: list[ScoringRun]) -> tuple[Tally, int, tuple[str, ...]]:
     """What was counted of the rows that runs have added with the present model, and how many were rejected.
 
     And the ids of these runs, without those that took no file.
@@ -212,7 +245,7 @@ def _counted(outputs: Outputs, runs: list[Run]) -> tuple[Tally, int, tuple[str, 
     return tally, rejected, tuple(run.id for run in own if run.files)
 
 
-def _held(outputs: Outputs, runs: list[Run]) -> list[Run]:
+def _held(outputs: Outputs, runs: list[ScoringRun]) -> list[ScoringRun]:
     """Those of the runs whose rows are of another model, as far as they are still there."""
     others = [run for run in runs if _digest(run.settings) != _digest(outputs.settings)]
     there = outputs.keys() if others else set()
@@ -224,7 +257,7 @@ def _digest(settings: Any) -> str:
     return str((settings or {}).get("model", ""))
 
 
-def _left_by(run: Run, model: str) -> str:
+def _left_by(run: ScoringRun, model: str) -> str:
     """That the rows of a run wait for its model, and where that is: not where another one has taken its place."""
     folder = Path(run.model)
     digest = _digest(run.settings) or "unknown"
@@ -249,7 +282,7 @@ def _remove_left(outputs: Outputs, ledger: Ledger, taken: set[Entry]) -> None:
         outputs.remove(key)
 
 
-def _remove_stale(outputs: Outputs, ledger: Ledger, run: Run, records: list[Record]) -> None:
+def _remove_stale(outputs: Outputs, ledger: Ledger, run: ScoringRun, records: list[Record]) -> None:
     """Removes the shards of content that was replaced, and of files that failed."""
     kept = {entry.name: entry for entry in run.files}
     kept |= {name: e for name, e in ledger.live.items() if name not in run.replaced}
@@ -259,7 +292,7 @@ def _remove_stale(outputs: Outputs, ledger: Ledger, run: Run, records: list[Reco
         outputs.remove(key)
 
 
-def _told(found: Arrivals, count: int) -> str:
+def _described(found: Arrivals, count: int) -> str:
     """What was found, in words."""
     parts = [
         f"{len(found.taken)} new" if found.taken else "nothing new",
@@ -271,7 +304,7 @@ def _told(found: Arrivals, count: int) -> str:
     return f"{', '.join(parts)}; {counted(count, 'file')} in the input"
 
 
-def progress_new(job: Job, found: Arrivals) -> tuple[list[File], int, int, dict[str, str]]:
+def progress_new(job: ScoringJob, found: Arrivals) -> tuple[list[File], int, int, dict[str, str]]:
     """The files that a run on what was found would take, their shards, how many are done, and the files that fail.
 
     A file whose content is not what it should be may turn out to fail only when it is scored.
@@ -307,7 +340,7 @@ class Failed:
     reason: str
 
 
-def _planned(job: Job, files: list[File]) -> Iterator[FileRows | File | Failed]:
+def _planned(job: ScoringJob, files: list[File]) -> Iterator[FileRows | File | Failed]:
     """The shards of files, and those of them that have none since they cannot be read."""
     for file in files:
         try:

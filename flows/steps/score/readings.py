@@ -56,7 +56,7 @@ SORTING_MEMORY = 2 * PARTITION_BYTES
 
 logger = logging.getLogger(__name__)
 
-ALONE = Shard(0, 1)  # all readings of a file
+WHOLE_FILE = Shard(0, 1)  # all readings of a file
 
 FORECASTS = pa.schema(
     [
@@ -69,7 +69,7 @@ FORECASTS = pa.schema(
         ("high", pa.float32()),
     ]
 )
-LABELS = pa.schema(
+WINDOW_LABELS = pa.schema(
     [
         ("group", pa.string()),
         ("start", pa.timestamp("us", "UTC")),
@@ -179,10 +179,10 @@ class ReadingsFilesWork:
 
     def find(self, file: File) -> tuple[Record, Tally] | None:
         """The record of a file that is done, and what was counted of its rows."""
-        return self._of(file).find(ALONE)
+        return self._of(file).find(WHOLE_FILE)
 
     def _do(self, scorer: SensorScorer, computing: Lock, file: File) -> Done:
-        return self._of(file).do(scorer, computing, ALONE)
+        return self._of(file).do(scorer, computing, WHOLE_FILE)
 
     def _of(self, file: File) -> ReadingsWork:
         return replace(self.work, source=Whole((file,), self.columns))
@@ -208,8 +208,8 @@ def _memory(weights: int) -> int:
 
 
 def output_schema(scorer: SensorScorer) -> pa.Schema:
-    """FORECASTS or LABELS."""
-    return FORECASTS if scorer.model.config.task == "forecast" else LABELS
+    """FORECASTS or WINDOW_LABELS."""
+    return FORECASTS if scorer.model.config.task == "forecast" else WINDOW_LABELS
 
 
 def _count(tally: Tally, scorer: SensorScorer, readings: Readings) -> None:
@@ -223,7 +223,7 @@ def _count(tally: Tally, scorer: SensorScorer, readings: Readings) -> None:
 def scored(
     scorer: SensorScorer, readings: Readings, every: int | None, tally: Tally
 ) -> Iterator[pa.Table]:
-    """Tables of FORECASTS or LABELS, one after the other; what the model gives is counted."""
+    """Tables of FORECASTS or WINDOW_LABELS, one after the other; what the model gives is counted."""
     config = scorer.model.config
     # Labels are what is looked for: they part no run.
     runs = _runs(readings, config, every)
@@ -359,4 +359,4 @@ def _labels(
         pa.array(score.numpy()),
         pa.array(scorer.series.labels).take(pa.array(label.numpy())),
     ]
-    return pa.table(columns, schema=LABELS)
+    return pa.table(columns, schema=WINDOW_LABELS)

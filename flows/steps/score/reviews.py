@@ -21,7 +21,7 @@ from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import tally_ids, tally_scores
 from rnnfast.scoring.scorers import Scorer
 
-SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
+REVIEW_SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
 # Of a shard's rows in their file, unpacked, at the most; of one row group of Parquet up to twice as many.
 SHARD_BYTES = 64 << 20
 BASE_MEMORY = 350 << 20  # bytes: Python, torch and Arrow
@@ -101,7 +101,7 @@ class ReviewsWork:
         tally.counts.update(count_rejected(row.reason for row in rejected))
         names = np.asarray(scorer.labels, dtype=object)[(scores >= 0.5).astype(int)]
         rows = pa.table(
-            [table["id"], pa.array(scores), pa.array(names, pa.string())], schema=SCORES
+            [table["id"], pa.array(scores), pa.array(names, pa.string())], schema=REVIEW_SCORES
         )
         about = {
             "input": shard.file.place,

@@ -4,13 +4,13 @@ Not in the run's folder, which is gone when a job fails: started again, the job 
 before it left, even when that one was killed.
 """
 
-import fcntl
 import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.store.locks import locked
 from rnnfast.training.checkpoint import Checkpoint, CheckpointError
 from rnnfast.training.loop import DivergedError
 
@@ -28,11 +28,10 @@ def checkpoint_of(key: str, cache: Path) -> Iterator[Checkpoint | None]:
     """
     folder = cache / "checkpoints" / key
     folder.mkdir(parents=True, exist_ok=True)
-    # The lock is the system's: a job that is killed leaves none.
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    lock = folder / "lock"
+    lock.touch()
+    with locked(lock, wait=False) as is_free:
+        if not is_free:
             logger.warning("another job trains the same: this one keeps no checkpoints")
             yield None
             return

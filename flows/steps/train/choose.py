@@ -12,14 +12,14 @@ import torch
 
 from flows.steps.prepare.series import part_windows
 from rnnfast.evaluation.checks import Check, Limits, check
-from rnnfast.evaluation.choice import BLOCKS, choose
+from rnnfast.evaluation.choice import CHOICE_BLOCKS, choose
 from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
 from rnnfast.training.prediction import forecasts
 from rnnfast.training.run_folder import CONFIG, WEIGHTS
 
-MOST = 1 << 14  # windows that a model is measured on
+_MOST = 1 << 14  # windows that a model is measured on
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,12 @@ def choose_windows(
 
 
 def block_errors(model: WindowModel, windows: Windows, labels: torch.Tensor) -> np.ndarray:
-    """The mean error of a model over each of BLOCKS blocks of windows (B,), in their order.
+    """The mean error of a model over each of CHOICE_BLOCKS blocks of windows (B,), in their order.
 
     Of forecasts it is squared, in standard deviations; of labels it is the share of wrong ones.
     """
     chosen = Windows(
-        windows.values, windows.runs, windows.size, windows.step * -(-len(windows) // MOST)
+        windows.values, windows.runs, windows.size, windows.step * -(-len(windows) // _MOST)
     )
     errors = np.empty(len(chosen))
     for numbers, output in forecasts(model, chosen):
@@ -75,4 +75,4 @@ def block_errors(model: WindowModel, windows: Windows, labels: torch.Tensor) -> 
             truth = model.standardised(chosen.take(numbers)[:, model.config.lookback :])
             missed = (output[..., 0] - truth[..., model.targets]).square().mean((1, 2))
         errors[numbers.numpy()] = missed.numpy()
-    return np.array([block.mean() for block in np.array_split(errors, BLOCKS) if len(block)])
+    return np.array([block.mean() for block in np.array_split(errors, CHOICE_BLOCKS) if len(block)])

@@ -23,7 +23,7 @@ from rnnfast.training.rows import Futures, LabelledWindows, Rows
 from rnnfast.training.run_folder import SeriesInfo
 from rnnfast.training.settings import TrainingSettings, WindowTraining
 
-TRAIN, VALIDATION = "train", "validation"  # parts of a job's data
+TRAIN_PART, VALIDATION_PART = "train", "validation"  # parts of a job's data
 
 
 class _Job(BaseModel):
@@ -56,7 +56,9 @@ class ReviewsJob(_Job):
     def begin(self) -> tuple[nn.Module, Rows, Rows]:
         """The untrained model, the rows to learn from, and those to choose the epoch by."""
         model = build_model(self.model, self.vocabulary_size, self.training.seed)
-        train, validation = (open_encoded(self.parts / p, self.model) for p in (TRAIN, VALIDATION))
+        train, validation = (
+            open_encoded(self.parts / p, self.model) for p in (TRAIN_PART, VALIDATION_PART)
+        )
         return model, train, validation
 
 
@@ -83,9 +85,9 @@ class WindowsJob(_Job):
         except ValueError as error:
             raise InputError(f"--set: {error}") from error
         model.set_scaler(Scaler(np.array(self.mean), np.array(self.scale)))
-        rows = self._rows(TRAIN, model, self.training.stride)
+        rows = self._rows(TRAIN_PART, model, self.training.stride)
         assert rows is not None
-        return model, rows, self._rows(VALIDATION, model, 0)
+        return model, rows, self._rows(VALIDATION_PART, model, 0)
 
     def _rows(self, part: str, model: WindowModel, stride: int) -> Futures | LabelledWindows | None:
         # Slow to import, and not needed by the workers of other jobs.
@@ -100,4 +102,4 @@ class WindowsJob(_Job):
         return Futures(windows, model, self.training.loss)
 
 
-Job = Annotated[ReviewsJob | WindowsJob, Field(discriminator="kind")]
+TrainingJob = Annotated[ReviewsJob | WindowsJob, Field(discriminator="kind")]

@@ -20,13 +20,13 @@ from flows.errors import InputError
 from flows.parameters import Registration
 from flows.steps.prepare.download import sha256
 from flows.steps.report import reviews, series
-from flows.steps.report.publish import PARTS
+from flows.steps.report.publish import PARTS_FOLDER
 from flows.store.json_files import read_json
 from flows.store.registry import Model, Registered, now
 from rnnfast.scoring.scorers import Scorer, SensorScorer, load_scorer
 from rnnfast.training.run_folder import CONFIG, RunFolderError
 
-SLACK = 1e-12  # a gain that is the margin but for rounding
+_SLACK = 1e-12  # a gain that is the margin but for rounding
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def register(
     except RunFolderError as error:
         raise InputError(f"--register: {error}") from error
     model = Model(registration.registry.absolute() / registration.name)
-    number = model.add(run, _lineage(run, output, metrics, scorer), leave_out=PARTS)
+    number = model.add(run, _lineage(run, output, metrics, scorer), leave_out=PARTS_FOLDER)
     promoted = False
     while not promoted and model.standing().status(number) == "candidate":
         rival = model.standing().production
@@ -97,9 +97,9 @@ def judged(
     else:
         skill = metrics["skill"] or 0.0
         gain = skill if rival is None else _share_less(metrics["mse"], rival["mse"])
-        told = f"skill {skill:.4f} against it" if rival is None else f"MSE {rival['mse']:.4g}"
-        figures = f"MSE {metrics['mse']:.4g}, {name}: {told}"
-    passes = gain > 0 and gain >= margin - SLACK
+        measured = f"skill {skill:.4f} against it" if rival is None else f"MSE {rival['mse']:.4g}"
+        figures = f"MSE {metrics['mse']:.4g}, {name}: {measured}"
+    passes = gain > 0 and gain >= margin - _SLACK
     verdict = "better by at least" if passes else "not better by"
     return Judgement(passes, f"{figures}; {verdict} {margin:g} on {metrics['rows']:,} test rows")
 
@@ -122,7 +122,7 @@ def _judged(
         return judgement
     name = f"version {rival} in production"
     try:
-        figures = _figures_of_rival(run / PARTS, load_scorer(model.path(rival)), scorer)
+        figures = _figures_of_rival(run / PARTS_FOLDER, load_scorer(model.path(rival)), scorer)
     except RunFolderError as error:
         return Judgement(False, f"{name} cannot be measured: {error}")
     if figures is None:
@@ -154,7 +154,7 @@ def _lineage(
     run: Path, output: Path, metrics: Mapping[str, Any], scorer: Scorer | SensorScorer
 ) -> dict[str, Any]:
     config = read_json(run / CONFIG)
-    files = sorted(path for path in (run / PARTS).iterdir() if path.is_file())
+    files = sorted(path for path in (run / PARTS_FOLDER).iterdir() if path.is_file())
     return {
         "digest": scorer.digest,
         "registered": now(),

@@ -12,13 +12,13 @@ from torch import nn
 
 from flows.datasets.base import read_labels
 from flows.errors import InputError
-from flows.parameters import ALONE, Processes
+from flows.parameters import ONE_PROCESS, Processes
 from flows.progress import bar
 from flows.steps.prepare.encode import encode
 from flows.steps.prepare.series import PreparedSeries, training_digest
 from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train.checkpoints import checkpoint_of
-from flows.steps.train.job import TRAIN, VALIDATION, Job, ReviewsJob, WindowsJob
+from flows.steps.train.job import TRAIN_PART, VALIDATION_PART, ReviewsJob, TrainingJob, WindowsJob
 from flows.steps.train.workers import train_together
 from rnnfast.evaluation.intervals import conformal_margins
 from rnnfast.models.config import ModelConfig
@@ -61,7 +61,7 @@ def train(
     source: Mapping[str, Any],
     run: Path,
     cache: Path,
-    processes: Processes = ALONE,
+    processes: Processes = ONE_PROCESS,
 ) -> Trained:
     """Trains and saves a model.
 
@@ -88,7 +88,7 @@ def train(
         ids = Path(name)
         digests = [
             encode(parts / f"{part}.parquet", words, config, ids / part)
-            for part in (TRAIN, VALIDATION)
+            for part in (TRAIN_PART, VALIDATION_PART)
         ]
         job = ReviewsJob(
             parts=ids,
@@ -145,7 +145,7 @@ def train_windows(
     settings: SensorsSettings,
     run: Path,
     cache: Path,
-    processes: Processes = ALONE,
+    processes: Processes = ONE_PROCESS,
 ) -> History:
     """Trains a model of windows of readings on what `prepare_series` left in `parts`; as `train`.
 
@@ -197,7 +197,7 @@ def _calibrate(model: WindowModel, windows: Windows) -> None:
 
 
 def _trained(
-    job: Job, cache: Path, processes: Processes
+    job: TrainingJob, cache: Path, processes: Processes
 ) -> tuple[nn.Module, Rows, Rows | None, History]:
     """The trained model, its rows to train and to validate on, and the course of the training."""
     model, rows, validation = job.begin()

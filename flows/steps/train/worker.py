@@ -15,20 +15,20 @@ import torch.distributed as dist
 from pydantic import BaseModel
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from flows.steps.train.job import Job
+from flows.steps.train.job import TrainingJob
 from rnnfast.training.checkpoint import Checkpoint
 from rnnfast.training.loop import DivergedError, Progress, fit
 from rnnfast.training.workers import Workers
 
-WEIGHTS, HISTORY, REPORTS = "weights.safetensors", "history.json", "reports.jsonl"
-PAUSE = 0.2  # seconds from one report to the next, at least
+TRAINED, HISTORY, REPORTS = "weights.safetensors", "history.json", "reports.jsonl"
+REPORT_PAUSE = 0.2  # seconds from one report to the next, at least
 _PR_SET_PDEATHSIG = 1  # from Linux's sys/prctl.h
 
 
-class Order(BaseModel):
+class WorkOrder(BaseModel):
     """What the workers of a machine are told: the training, its checkpoint, and where to report."""
 
-    job: Job
+    job: TrainingJob
     checkpoint: Checkpoint | None
     folder: Path
 
@@ -38,7 +38,7 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def work(order: Order, workers: Workers) -> None:
+def work(order: WorkOrder, workers: Workers) -> None:
     """Trains; the worker that writes leaves reports, and at last the weights and the history.
 
     The history appears when all workers have done their work, so that whoever sees it needs none of them any more.
@@ -59,7 +59,7 @@ def work(order: Order, workers: Workers) -> None:
 
         def show(progress: Progress) -> None:
             nonlocal last
-            if time.monotonic() - last >= PAUSE or progress.rows_done % len(rows) == 0:
+            if time.monotonic() - last >= REPORT_PAUSE or progress.rows_done % len(rows) == 0:
                 report(progress=asdict(progress))
                 last = time.monotonic()
 
@@ -72,7 +72,7 @@ def work(order: Order, workers: Workers) -> None:
             return
     written = order.folder / f"{HISTORY}.written"
     if workers.writes:
-        (order.folder / WEIGHTS).write_bytes(safetensors.torch.save(model.state_dict()))
+        (order.folder / TRAINED).write_bytes(safetensors.torch.save(model.state_dict()))
         written.write_text(json.dumps(history), encoding="utf-8")
     workers.gather([])  # waits for all
     if workers.writes:
@@ -84,7 +84,7 @@ def main() -> None:
     """Joins the other workers and trains as the file says that the command line names."""
     dist.init_process_group("gloo")
     work(
-        Order.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")),
+        WorkOrder.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")),
         Workers(dist.get_rank(), dist.get_world_size(), os.environ["LOCAL_RANK"] == "0"),
     )
     dist.destroy_process_group()

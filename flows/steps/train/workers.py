@@ -23,17 +23,17 @@ from torch import nn
 from flows.errors import InputError, WorkerError
 from flows.parameters import Processes
 from flows.steps.train import worker
-from flows.steps.train.job import Job
-from flows.steps.train.worker import HISTORY, REPORTS, WEIGHTS, Order
+from flows.steps.train.job import TrainingJob
+from flows.steps.train.worker import HISTORY, REPORTS, TRAINED, WorkOrder
 from flows.tethered import tethered
 from flows.unfinished import at_end
 from rnnfast.training.checkpoint import Checkpoint
 from rnnfast.training.loop import DivergedError, Progress
 
 LOG = "log"
-PAUSE = 0.05  # seconds from one look at the reports to the next
+POLL_PAUSE = 0.05  # seconds from one look at the reports to the next
 RESTARTS = 3  # so often all may be started anew
-PATIENCE = 3.0  # seconds for them to end when they are told to, or when all is done
+WORKER_PATIENCE = 3.0  # seconds for them to end when they are told to, or when all is done
 LAST_LINES = 40  # of what they said, where they failed
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 def train_together(
     model: nn.Module,
-    job: Job,
+    job: TrainingJob,
     checkpoint: Checkpoint | None,
     processes: Processes,
     on_progress: Callable[[Progress], None],
@@ -62,7 +62,7 @@ def train_together(
     """
     with TemporaryDirectory(prefix="workers-", dir=job.parts) as name:
         folder = Path(name)
-        order = Order(job=job, checkpoint=checkpoint, folder=folder)
+        order = WorkOrder(job=job, checkpoint=checkpoint, folder=folder)
         path = folder / "order.json"
         path.write_text(order.model_dump_json(), encoding="utf-8")
         command = [*_torchrun(job, processes), "-m", worker.__name__, str(path)]
@@ -74,7 +74,7 @@ def train_together(
                 f"--workers: the processes that train ended with code {code} before they were "
                 "done; started again, the job goes on from the last checkpoint"
             )
-        model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        model.load_state_dict(safetensors.torch.load_file(folder / TRAINED))
         history: list[dict[str, Any]] = json.loads((folder / HISTORY).read_bytes())
         return history
 
@@ -107,17 +107,17 @@ def _run(
             start_new_session=True,
         )
         started.append(process)
-        code, patience = None, PATIENCE
+        code, patience = None, WORKER_PATIENCE
         while code is None and patience > 0:
             code = process.poll()
             follow(reports.readlines(), on_progress)
             if (folder / HISTORY).exists():
-                patience -= PAUSE
-            time.sleep(PAUSE if code is None else 0)
+                patience -= POLL_PAUSE
+            time.sleep(POLL_PAUSE if code is None else 0)
         return code
 
 
-def _torchrun(job: Job, processes: Processes) -> list[str]:
+def _torchrun(job: TrainingJob, processes: Processes) -> list[str]:
     where = ["--standalone"]
     if processes.rendezvous is not None:
         where = [
@@ -160,6 +160,6 @@ def _end(started: list[subprocess.Popen[bytes]]) -> None:
     for process in started:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
+            process.wait(WORKER_PATIENCE)
         process.kill()
         process.wait()

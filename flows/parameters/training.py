@@ -1,0 +1,58 @@
+"""What a training takes."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.parameters.data import ReviewsData, SensorsData
+from flows.parameters.execution import Execution, Processes
+from flows.parameters.registration import Registration
+from flows.parameters.settings import ReviewsModel, ReviewsTraining, SensorsModel, SensorsTraining
+from rnnfast.evaluation.checks import Limits
+
+WHAT = "What to train; what is left out follows from the preset and the data."
+HOW = "How to train it; likewise."
+
+
+class TrainingRequest(BaseModel):
+    """What every training takes beside its data, its model and how that is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: Path = Field(
+        description="The folder to leave; new, or empty. {time} in it is when the run begins."
+    )
+    overwrite: bool = Field(False, description="Whether to replace a run that is there.")
+    yardstick: bool = Field(False, description="Whether to train simpler models beside it.")
+    execution: Execution = Field(
+        Execution(), description="Where words are counted and test rows scored, and how."
+    )
+    processes: Processes = Field(
+        Processes(), description="That train the model; one alone trains what is beside it."
+    )
+    registration: Registration | None = Field(
+        None, description="The name to register the model under, and when it goes into production."
+    )
+    limits: Limits = Field(
+        Limits(),
+        description="The rules for the rows, each with the value from which it warns and from which it fails.",
+    )
+    gate: bool = Field(
+        True, description="Whether the run ends, before the training, where a rule fails."
+    )
+
+
+class ReviewsRequest(TrainingRequest):
+    """A training of a classifier of reviews."""
+
+    data: ReviewsData = Field(ReviewsData(), description="What to learn from.")
+    model: ReviewsModel = Field(ReviewsModel(), description=WHAT)
+    training: ReviewsTraining = Field(ReviewsTraining(), description=HOW)
+
+
+class SensorsRequest(TrainingRequest):
+    """A training of a forecaster, or of a classifier of windows."""
+
+    data: SensorsData = Field(SensorsData(), description="What to learn from.")
+    model: SensorsModel = Field(SensorsModel(), description=WHAT)
+    training: SensorsTraining = Field(SensorsTraining(), description=HOW)
