@@ -83,7 +83,10 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     """Where the tensors are to be; with the emulator, ``rnnfast`` uses its operators until the test ends."""
     if request.param == "cuda":
         return torch.device("cuda")
-    monkeypatch.setattr(torch.ops, "rnnfast", request.getfixturevalue("emulated_gpu").ops)
+    emulated = request.getfixturevalue("emulated_gpu").ops
+    monkeypatch.setattr(torch.ops, "rnnfast", emulated)
+    monkeypatch.setattr(ops, "LAYER", emulated.layer)
+    monkeypatch.setattr(ops, "LAYER_BACKWARD", emulated.layer_backward)
     monkeypatch.setattr(ops, "_is_narrow", lambda input: False)
     return torch.device("cpu")
 
