@@ -3,8 +3,11 @@
 import copy
 import io
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 import rnnfast
 from rnnfast.nn import ops, steps
 
+ROOT = Path(__file__).parent.parent
 KINDS = ["RNN", "GRU", "LSTM"]
 
 pytestmark = pytest.mark.usefixtures("nan_filled")
@@ -173,6 +177,13 @@ def spawned(layer: nn.Module, x: Tensor, results: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_threads_and_processes_share_the_packed_weights(method: str) -> None:
+    """In a process of its own: a fork would end what other tests have begun in this one."""
+    program = f"from tests.test_freezing import shared_by; shared_by({method!r})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def shared_by(method: str) -> None:
     layer, x = rnnfast.GRU(3, 4), torch.randn(5, 2, 3)
     rnnfast.freeze(layer)
     with torch.no_grad():
