@@ -294,7 +294,7 @@ def test_what_a_step_keeps_goes_where_that_of_the_step_before_was() -> None:
     def reserve() -> Tensor:
         names = ("input", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
         arguments = [given[name].detach() if name in given else None for name in names]
-        return torch.ops.rnnfast.layer(ops._NUMBERS["gru"], *arguments, *flags)[3]
+        return torch.ops.rnnfast.layer(ops.NUMBERS["gru"], *arguments, *flags)[3]
 
     first = reserve()
     where = first.data_ptr()

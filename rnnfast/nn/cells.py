@@ -79,7 +79,7 @@ class Cell(StandIn, nn.RNNCellBase):
             return None
         dtype, rows = w_ih.dtype, input.shape[:-1]
         if (
-            dtype not in steps.DTYPES
+            dtype not in ops.COMPUTED_DTYPES
             or input.shape[-1] != w_ih.shape[1]
             or h0.shape != (*rows, self.hidden_size)
             or (c0 is not None and c0.shape != h0.shape)
@@ -88,7 +88,7 @@ class Cell(StandIn, nn.RNNCellBase):
             return None
         if not rows:
             input = input.unsqueeze(0)
-        weights = steps.arguments(steps.NUMBERS[cell], w_ih, w_hh, b_ih, b_hh)
+        weights = steps.arguments(ops.NUMBERS[cell], w_ih, w_hh, b_ih, b_hh)
         return steps.step(weights, input, h0, c0)
 
     def _theirs(

@@ -185,7 +185,7 @@ class PackedWeights:
             return None
         if len(size) == 1:
             input = input.unsqueeze(0)
-        if self.dtype in steps.DTYPES:
+        if self.dtype in ops.COMPUTED_DTYPES:
             return steps.step(self.steps[0], input, h, c)
         wide = steps.step(self.steps[0], input.float(), h.float(), None if c is None else c.float())
         return tuple(each.to(self.dtype) for each in wide)
@@ -289,7 +289,7 @@ def _layers(module: Recurrent | Cell) -> list[tuple[int, dict[str, Any]]]:
         )
     else:
         cell, places = module.mode.lower(), module._weights()
-    number, names = steps.NUMBERS[cell], ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+    number, names = ops.NUMBERS[cell], ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
     return [(number, dict(zip(names, each, strict=False))) for each in places]
 
 
@@ -312,7 +312,7 @@ def why_not(module: nn.Module) -> str | None:
     first = weights[0]
     if first.device.type != "cpu":
         return f"its device must be cpu, got: {first.device.type}"
-    if first.dtype not in (*steps.DTYPES, *steps.NARROW_DTYPES):
+    if first.dtype not in (*ops.COMPUTED_DTYPES, *ops.NARROW_DTYPES):
         return f"its dtype must be float32, float64, float16 or bfloat16, got: {first.dtype}"
     if not steps.all_in_memory(weights, first.dtype):
         return "its weights must be contiguous, in memory, and of one dtype"

@@ -18,7 +18,7 @@ from rnnfast.nn import transforms
 CELLS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 """The cells that the kernels have, and the number of gates of each, G."""
 
-_NUMBERS = {cell: number for number, cell in enumerate(CELLS)}
+NUMBERS = {cell: number for number, cell in enumerate(CELLS)}
 """What the operators call them."""
 
 COMPUTED_DTYPES = (torch.float32, torch.float64)
@@ -29,7 +29,7 @@ float32 and rounded at the end.
 _HAS_CUDA = torch._C._dispatch_has_kernel_for_dispatch_key("rnnfast::layer", "CUDA")
 """Whether the extension was compiled with the kernels for GPUs."""
 
-_NARROW_DTYPES = (torch.float16, torch.bfloat16)
+NARROW_DTYPES = (torch.float16, torch.bfloat16)
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -40,7 +40,7 @@ def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
         return (
             "device must be cpu, got: cuda (rnnfast was built without it; torch.nn.RNN runs there)"
         )
-    if dtype not in COMPUTED_DTYPES + _NARROW_DTYPES:
+    if dtype not in COMPUTED_DTYPES + NARROW_DTYPES:
         return f"dtype must be float32, float64, float16 or bfloat16, got: {dtype}"
     return None
 
@@ -106,7 +106,7 @@ def layer(
     transformed = _transformed()
     keep = _CELLS_IF_NEEDED if recompute else _ALL_IF_NEEDED
     tf32 = _may_round(input)
-    arguments = (_NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep, tf32)
+    arguments = (NUMBERS[cell], *tensors, lengths, batch_sizes, batch_first, reverse, keep, tf32)
     if transformed:
         output, h_n, c_n, _ = _apply(_Layer, *_settled(arguments, torch.is_grad_enabled()))
     elif _is_traced():
@@ -178,7 +178,7 @@ def stack(
     _check(cell, input)
     keep = _CELLS_IF_NEEDED if recompute else _ALL_IF_NEEDED
     call = _Stack(
-        _NUMBERS[cell],
+        NUMBERS[cell],
         directions,
         (lengths, batch_sizes, batch_first),
         keep,
@@ -271,7 +271,7 @@ def pooled(
     wanted = tuple(name in pooling for name in POOLINGS)
     options = (distinct, padding_before, reverse, *wanted)
     *results, sums = torch.ops.rnnfast.pooled(
-        _NUMBERS[cell], ids, lengths, *weights.values(), *options
+        NUMBERS[cell], ids, lengths, *weights.values(), *options
     )
     pooled = (results[POOLINGS.index(name)] for name in pooling)
     return (*pooled, *(() if word_weights is None else (sums,)))

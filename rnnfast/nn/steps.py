@@ -13,14 +13,6 @@ from torch.autograd import forward_ad
 from rnnfast import _C
 from rnnfast.nn import ops
 
-DTYPES = (torch.float32, torch.float64)
-"""What the functions of this file compute in."""
-
-NUMBERS = {cell: number for number, cell in enumerate(ops.CELLS)}
-"""What the kernels call the cells."""
-
-NARROW_DTYPES = (torch.float16, torch.bfloat16)
-
 _TENSORS = (Tensor, nn.Parameter)
 
 
@@ -107,7 +99,9 @@ def arguments(
 def pack(cell: int, **weights: Tensor | None) -> Tensor:
     """The weights of a layer as the kernels read them fastest; narrow ones in float32, in which they are computed."""
     wide = {
-        name: each.detach().float() if each is not None and each.dtype in NARROW_DTYPES else each
+        name: each.detach().float()
+        if each is not None and each.dtype in ops.NARROW_DTYPES
+        else each
         for name, each in weights.items()
     }
     given: Any = wide
