@@ -1,5 +1,6 @@
 // The passes with narrow operands, in order: of layers in bfloat16, and of layers in float32 that may multiply so.
 // clang-format off
+#include "cpu/narrow/pipeline.inl"
 #include "cpu/narrow/numbers.inl"
 #include "cpu/narrow/dot.inl"
 #include "cpu/narrow/gradient.inl"

@@ -31,7 +31,26 @@ RNNFAST_INLINE void add_products(Lanes& sum, const float* row, Lanes column) {
   add_products(sum, (Lanes)(Pairs{} + pair), column);
 }
 
+// What narrow/activations.inl is made of.
 RNNFAST_INLINE Lanes rough_inverse(Lanes x) { return 1 / x; }
+Lanes pick(const float (&table)[32], Lanes bits) {
+  Lanes picked;
+  for (int lane = 0; lane < 16; ++lane) picked[lane] = table[((Pairs)bits)[lane] & 31];
+  return picked;
+}
+Lanes above_floor(Lanes x) {
+  for (int lane = 0; lane < 16; ++lane) x[lane] = __builtin_isinf(x[lane]) ? 0 : x[lane] - __builtin_floorf(x[lane]);
+  return x;
+}
+Lanes times_power(Lanes x, Lanes y) {
+  for (int lane = 0; lane < 16; ++lane) {
+    const float power = y[lane] < -200 ? -200 : y[lane] > 200 ? 200 : __builtin_floorf(y[lane]);  // NaN goes through
+    x[lane] = power == power ? __builtin_ldexpf(x[lane], static_cast<int>(power)) : power;
+  }
+  return x;
+}
+
+#include "cpu/narrow/activations.inl"
 
 /// The tile registers of this thread; `configured` as on the machine, where they cannot be used unless they are.
 struct Registers {

@@ -5,6 +5,9 @@ constexpr int kPack = 2;  // narrow/numbers.inl
 
 RNNFAST_INLINE Halves narrowed(__m512 v) { return (Halves)_mm512_cvtneps_pbh(v); }
 
+typedef uint16_t TwoHalves __attribute__((vector_size(kVectorBytes)));
+RNNFAST_INLINE TwoHalves narrowed(__m512 a, __m512 b) { return (TwoHalves)_mm512_cvtne2ps_pbh(b, a); }
+
 /// sum += both products of each lane's pairs
 RNNFAST_INLINE void add_products(__m512& sum, __m512 row, __m512 column) {
   sum = _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)column);
@@ -14,5 +17,12 @@ RNNFAST_INLINE void add_products(__m512& sum, const float* row, __m512 column) {
   add_products(sum, _mm512_set1_ps(*row), column);
 }
 
-/// 1 / x, 2^-14 of it away at most.
+// What narrow/activations.inl is made of.
 RNNFAST_INLINE __m512 rough_inverse(__m512 x) { return _mm512_maskz_rcp14_ps(0xffff, x); }
+RNNFAST_INLINE __m512 pick(const float (&table)[32], __m512 bits) {
+  return _mm512_permutex2var_ps(_mm512_load_ps(table), (__m512i)bits, _mm512_load_ps(table + 16));
+}
+RNNFAST_INLINE __m512 above_floor(__m512 x) { return _mm512_maskz_reduce_ps(0xffff, x, _MM_FROUND_TO_NEG_INF); }
+RNNFAST_INLINE __m512 times_power(__m512 x, __m512 y) { return _mm512_maskz_scalef_ps(0xffff, x, y); }
+
+#include "cpu/narrow/activations.inl"

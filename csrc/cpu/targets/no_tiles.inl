@@ -8,5 +8,6 @@ struct TileUnit {
   TileUnit() {}
 };
 
-template <int M, int V, bool set>
-void add_tiles(float* at, const float* begin, const float* a, int64_t a_stride, int64_t depth, const float* panel);
+template <int M, int P, int V, bool set, typename Work>
+void add_tiles(float* at, const float* begin, int64_t begin_stride, const float* a, int64_t a_stride, int64_t depth,
+               const float* panel, int64_t panel_stride, Work& work);

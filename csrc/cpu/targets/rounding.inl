@@ -7,3 +7,12 @@ RNNFAST_INLINE Halves narrowed(V v) {
   const Bits bits = (Bits)v, rounded = bits + 0x7fff + (bits >> 16 & 1);
   return __builtin_convertvector((v == v ? rounded : bits | 0x400000) >> 16, Halves);
 }
+
+/// The same of two vectors.
+template <typename V>
+RNNFAST_INLINE auto narrowed(V a, V b) {
+  struct {
+    Halves first, second;
+  } both = {narrowed(a), narrowed(b)};
+  return both;
+}
