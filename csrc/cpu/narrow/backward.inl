@@ -131,10 +131,12 @@ struct NarrowBackward {
     float* slot_sums;      // of dz before it is rounded, added to
     Operand* const* wide;  // h_t before the projection, made again; null without one
     int64_t dy_ahead = 0, saved_ahead = 0;
+    bool falling = false;  // the panels in falling order, if they come from afar
 
     bool far() const { return is_far<float>(depth * b.H); }
     int64_t stripe() const { return far() ? kStripe : 1; }
     int64_t end() const { return end_row; }
+    bool backward() const { return falling; }
     int64_t steps() const { return from ? depth / kDepth : 0; }
 
     template <int M, int P, int V>
@@ -359,6 +361,7 @@ struct NarrowBackward {
             h, before,        c_before, saved, dz,      scratch.slot_sums, nullptr};
         if (begins && b.grad_c_n) tile.dc_n = dc_n;
         tile.dy_ahead = ahead(b.grad_output, step.t, t_before, step.going_on > 0);
+        tile.falling = step.t % 2 == 1;
         tile.saved_ahead = ahead(b.reserve, step.t, t_before, step.going_on > 0);
         if (b.w_hr) {
           tile.from = dh_words;

@@ -64,6 +64,21 @@ struct NarrowForward {
     }
   }
 
+  /// The rows [0, rows) of the next step's input. They are made operands as soon as this step's rows are finished,
+  /// while the processor waits for other things.
+  struct Coming {
+    int64_t rows = 0;
+    const Store* const* input = nullptr;  // of this step
+    int64_t distance = 0, further = 0;    // from there to the next step's, and from that to the one behind it, or 0
+    Operand* const* x = nullptr;
+
+    RNNFAST_INLINE void take(int64_t row, int64_t size) const {
+      const Store* from = input[row] + distance;
+      for (int64_t i = 0; further && i < size; i += kLine<Store>) fetch(from + further + i);
+      convert(x[row], from, size);
+    }
+  };
+
   /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
   struct Tile {
     typedef float Element;
@@ -79,10 +94,13 @@ struct NarrowForward {
     Operand* const* after;       // h_t, or with a projection what it projects, as operands
     Store* const* saved;         // null: not wanted
     Store* const* cells;         // c_t; null: not wanted
+    Coming coming;
+    bool falling = false;  // the panels in falling order, if they come from afar
 
     bool far() const { return is_far<float>(cell_size(f)); }
     int64_t stripe() const { return S > 1 || far() ? kStripe : 1; }
     int64_t end() const { return rows; }
+    bool backward() const { return falling; }
     int64_t steps() const { return (unit_size(f) - S) / kDepth; }
 
     template <int M, int P, int V>
@@ -139,6 +157,7 @@ struct NarrowForward {
       for (; j + 2 * lanes <= units; j += 2 * lanes) finish_some<2, true>(sums + j, gap, at, first + j, lanes);
       for (; j + lanes <= units; j += lanes) finish_some<1, true>(sums + j, gap, at, first + j, lanes);
       if (j < units) finish_some<1, false>(sums + j, gap, at, first + j, units - j);
+      if (first == 0 && row < coming.rows) coming.take(row, f.I);
     }
 
     /// What belongs to a row.
@@ -224,6 +243,8 @@ struct NarrowForward {
       if (f.w_hr) fill(wide[r], f.H);
       if constexpr (Cell::has_c) convert(c[r], c0[r], f.H);
     });
+    const int64_t last = rows.length[0];
+    int64_t taken = 0;  // rows whose x_t was made an operand during the step before
     int turn = 0;
     for_steps(rows, f.reverse, [&](const Step& step) {
       for (int64_t r = 0; r < step.linked; ++r) h[r] = y[r];
@@ -232,15 +253,19 @@ struct NarrowForward {
       place(y, f.output, step.t, rows, step.active);
       place(saved, f.reserve, step.t, rows, step.active);
       place(cells, f.cells, step.t, rows, step.active);
-      const int64_t next = ahead(f.input, step.t, step.t + (f.reverse ? -1 : 1), step.going_on > 0);
+      const int64_t t_next = step.t + (f.reverse ? -1 : 1), t_further = t_next + (f.reverse ? -1 : 1);
+      const Coming coming{step.going_on, input, ahead(f.input, step.t, t_next, step.going_on > 0),
+                          ahead(f.input, t_next, t_further, f.reverse ? t_further >= 0 : t_further < last),
+                          x[1 - turn]};
       share(member, step.active, [&](int64_t r) {
-        convert(x[turn][r], input[r], f.I);
-        for (int64_t i = 0; next && i < f.I; i += kLine<Store>) fetch(input[r] + next + i);
+        if (r >= taken) convert(x[turn][r], input[r], f.I);
         if (r >= step.linked) convert(h_of[turn][r], h0[r], f.P);
       });
+      taken = step.going_on;
       Operand* const* after = h_of[1 - turn];
-      run_tile(member, {f, weights, step.active, xh[turn], only_h[turn], h, c, f.w_hr ? nullptr : y,
-                        f.w_hr ? wide : after, f.reserve.data ? saved : nullptr, f.cells.data ? cells : nullptr});
+      run_tile(member,
+               {f, weights, step.active, xh[turn], only_h[turn], h, c, f.w_hr ? nullptr : y, f.w_hr ? wide : after,
+                f.reserve.data ? saved : nullptr, f.cells.data ? cells : nullptr, coming, turn == 1});
       if (f.w_hr) {
         const OperandProduct<Store, float> projection{
             wide_words, weights + cell_size(f), words_for(f.H), f.P, step.active, y, nullptr, nullptr, after};

@@ -23,15 +23,27 @@ constexpr int64_t spread(int64_t words) { return kTiles ? words | kDepth : words
 
 RNNFAST_INLINE Halves bits_of(const float* from, int64_t count) { return narrowed(load_some(from, count)); }
 
+/// Up to a vector's lanes.
+RNNFAST_INLINE void copy_some(float* to, const float* from, int64_t count) {
+  store_some(to, load_some(from, count), count);
+}
+RNNFAST_INLINE void copy_some(BFloat16* to, const BFloat16* from, int64_t count) {
+  const Halves bits = bits_of(from, count);
+  if (count == kLanes<float>)
+    __builtin_memcpy(to, &bits, sizeof bits);
+  else
+    store_first(to, bits, count);
+}
+
 /// to[0 .. size) = from[0 .. size)
 template <typename To, typename From>
-void convert(To* to, const From* from, int64_t size) {
+RNNFAST_INLINE void convert(To* to, const From* from, int64_t size) {
   if constexpr (sizeof(To) == sizeof(From)) {
     // By whole vectors, since a row is too short for a call of memcpy to be worth it.
     constexpr int64_t some = kVectorBytes / sizeof(To);
     int64_t j = 0;
     for (; j + some <= size; j += some) __builtin_memcpy(to + j, from + j, kVectorBytes);
-    if (j < size) __builtin_memcpy(to + j, from + j, (size - j) * sizeof(To));
+    for (; j < size; j += kLanes<float>) copy_some(to + j, from + j, least(kLanes<float>, size - j));
   } else {
     for (int64_t j = 0; j < size; j += kLanes<float>) {
       const int64_t count = least(kLanes<float>, size - j);
@@ -138,6 +150,7 @@ struct OperandProduct {
   bool far() const { return is_far<float>(depth * columns); }
   int64_t stripe() const { return far() ? kStripe : 1; }
   int64_t end() const { return rows; }
+  bool backward() const { return false; }
   int64_t steps() const { return from ? depth / kDepth : 0; }
 
   template <int M, int P, int V>

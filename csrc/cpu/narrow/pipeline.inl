@@ -9,6 +9,7 @@
 ///   steps()                                             how often `work` does a step meanwhile
 ///   finish_row(sums, gap, width, row, column)           what becomes of one row of them
 ///   end()                                               behind the last row that is there
+///   far(), backward()                                   whether its panels come from afar, and in falling order
 template <typename Tile>
 class Pipeline {
  public:
@@ -67,11 +68,18 @@ void cover_by_registers(const Tile& tile, int64_t row, int64_t rows, int64_t col
   constexpr int half = kTileRows / 2;
   const int64_t pairs = (rows + half - 1) / kTileRows, last = row + pairs * kTileRows;
   Pipeline<Tile> pipeline(tile);
-  // Rows stay in the L1 cache while the panels go by, but that panels from afar are used by all rows before the next.
-  const int64_t width = tile.far() ? 2 * kPanel<float> : end - column;
-  for (int64_t to; column < end; column = to) {
-    to = least(end, column + width);
-    for (int64_t pair = row; pair < last; pair += kTileRows) run_tiles<kTileRows>(pipeline, pair, 1, column, to);
-    if (last < row + rows) run_tiles<half>(pipeline, last, 1, column, to);
+  if (!tile.far()) {  // rows stay in the L1 cache while the panels go by
+    for (int64_t pair = row; pair < last; pair += kTileRows) run_tiles<kTileRows>(pipeline, pair, 1, column, end);
+    if (last < row + rows) run_tiles<half>(pipeline, last, 1, column, end);
+    return;
+  }
+  // Panels from afar are used by all rows before the next. Every other step goes backward over them: what it begins
+  // with was used last, and is still in the L2 cache.
+  constexpr int64_t width = 2 * kPanel<float>;
+  const int64_t parts = divide_up(end - column, width);
+  for (int64_t i = 0; i < parts; ++i) {
+    const int64_t from = column + (tile.backward() ? parts - 1 - i : i) * width, to = least(end, from + width);
+    for (int64_t pair = row; pair < last; pair += kTileRows) run_tiles<kTileRows>(pipeline, pair, 1, from, to);
+    if (last < row + rows) run_tiles<half>(pipeline, last, 1, from, to);
   }
 }
