@@ -228,7 +228,8 @@ struct NarrowBackward {
 
   /// Takes the chunk's rows into the weight gradients and writes their grad_input.
   static void flush(Member* member, const Backward<Store>& b, const float* weights, const Scratch& scratch,
-                    Chunk& chunk) {
+                    Chunk& chunk, TileUnit& unit, int64_t rows) {
+    unit.shape(kGroupRows);  // the rows of gradients are columns
     const Operand *dz_x[kChunkRows], *dz_h[kChunkRows];
     for (int64_t k = 0; k < chunk.rows; ++k) {
       dz_x[k] = reinterpret_cast<const Operand*>(chunk.dz_x[k]);
@@ -243,6 +244,7 @@ struct NarrowBackward {
     else
       add_gradient_of(member, scratch.operands, scratch.w_hh, dz_h, chunk.h, chunk.rows);
     if (b.w_hr) add_gradient_of(member, scratch.operands, scratch.w_hr, chunk.dh, chunk.wide, chunk.rows);
+    unit.shape(rows);
     chunk.rows = 0;
   }
 
@@ -271,7 +273,7 @@ struct NarrowBackward {
 
   static const char* run(const Backward<Store>& b, const float* weights, const RowGroup& rows, float* start,
                          Member* member) {
-    const TileUnit unit;
+    TileUnit unit(rows.size);
     const Scratch scratch(b, member, start);
     const float* w_hr = weights + hh_size(b) + ih_size(b);
     const float* forward_weights = w_hr + hr_size(b);
@@ -305,7 +307,7 @@ struct NarrowBackward {
       });
     }
     for_steps(rows, !b.reverse, [&](const Step& step) {
-      if (chunk.rows + step.active > kChunkRows) flush(member, b, weights, scratch, chunk);
+      if (chunk.rows + step.active > kChunkRows) flush(member, b, weights, scratch, chunk, unit, rows.size);
       const int64_t t_before = step.t + (b.reverse ? 1 : -1);
       if (step.going_on > 0) place(before, b.output, t_before, rows, step.going_on);
       place(before, b.h0, b.P, rows, step.going_on, step.active);
@@ -382,7 +384,7 @@ struct NarrowBackward {
               [&](int64_t i) { convert(dc0[step.going_on + i], dc[step.going_on + i], b.H); });
       chunk.rows += step.active;
     });
-    flush(member, b, weights, scratch, chunk);
+    flush(member, b, weights, scratch, chunk, unit, rows.size);
     if (b.grad_input.data) share(member, rows.size, [&](int64_t r) { clear_padding(b.grad_input, b.T, b.I, rows, r); });
     return kName;
   }

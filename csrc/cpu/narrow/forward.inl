@@ -96,6 +96,7 @@ struct NarrowForward {
     Store* const* cells;         // c_t; null: not wanted
     Coming coming;
     bool falling = false;  // the panels in falling order, if they come from afar
+    bool streams = false;  // `saved` goes past the caches
 
     bool far() const { return is_far<float>(cell_size(f)); }
     int64_t stripe() const { return S > 1 || far() ? kStripe : 1; }
@@ -192,8 +193,14 @@ struct NarrowForward {
       store_all<whole>(at.after + unit, now, count);
       if (Cell::has_c) store_all<whole>(at.c + unit, cell, count);
       if (Cell::has_c && at.cells) store_all<whole>(at.cells + unit, cell, count);
-      if (R > 0 && at.saved)
-        for (int64_t k = 0; k < R; ++k) store_all<whole>(at.saved + k * f.H + unit, kept[k], count);
+      if (R == 0 || !at.saved) return;
+      if constexpr (W == 2 && sizeof(Store) == sizeof(BFloat16)) {
+        if (streams) {
+          for (int64_t k = 0; k < R; ++k) stream(at.saved + k * f.H + unit, narrowed(kept[k][0], kept[k][1]));
+          return;
+        }
+      }
+      for (int64_t k = 0; k < R; ++k) store_all<whole>(at.saved + k * f.H + unit, kept[k], count);
     }
   };
 
@@ -201,6 +208,16 @@ struct NarrowForward {
   static void run_tile(Member* member, const Tile& tile) {
     if (!is_direct(tile.f)) return cover(member, tile, 0, tile.rows, tile.f.H);
     share(member, divide_up(tile.f.H, kPanel<float>), [&](int64_t panel) { tile.run_direct(panel * kPanel<float>); });
+  }
+
+  /// Whether the reserve should go past the caches: it would leave them anyway before the backward pass, and where
+  /// products take so little time, reading it into them first is what a step waits for. By whole lines of the cache.
+  static bool may_stream(const Forward<Store>& f) {
+    constexpr int64_t line = kLine<Store>;
+    const Sequence<Store>& to = f.reserve;
+    return kTiles && to.data && is_far<Store>(f.T * f.N * R * f.H) && f.H % line == 0 && to.row_stride % line == 0 &&
+           (to.first_row || to.time_stride % line == 0) &&
+           reinterpret_cast<uintptr_t>(to.data) % sizeof(Vec<float>) == 0;
   }
 
   /// The operands of a row: x_t, then h_(t-1); two of them in turn, so that a step never overwrites what it reads.
@@ -213,7 +230,7 @@ struct NarrowForward {
 
   static const char* run(const Forward<Store>& f, const float* weights, const RowGroup& rows, float* scratch,
                          Member* member) {
-    const TileUnit unit;
+    const TileUnit unit(rows.size);
     const int64_t x_words = words_for(f.I);
     const float *xh[2][kGroupRows], *only_h[2][kGroupRows], *wide_words[kGroupRows];
     Operand *x[2][kGroupRows], *h_of[2][kGroupRows], *wide[kGroupRows];
@@ -243,6 +260,7 @@ struct NarrowForward {
       if (f.w_hr) fill(wide[r], f.H);
       if constexpr (Cell::has_c) convert(c[r], c0[r], f.H);
     });
+    const bool streams = may_stream(f);
     const int64_t last = rows.length[0];
     int64_t taken = 0;  // rows whose x_t was made an operand during the step before
     int turn = 0;
@@ -265,7 +283,7 @@ struct NarrowForward {
       Operand* const* after = h_of[1 - turn];
       run_tile(member,
                {f, weights, step.active, xh[turn], only_h[turn], h, c, f.w_hr ? nullptr : y, f.w_hr ? wide : after,
-                f.reserve.data ? saved : nullptr, f.cells.data ? cells : nullptr, coming, turn == 1});
+                f.reserve.data ? saved : nullptr, f.cells.data ? cells : nullptr, coming, turn == 1, streams});
       if (f.w_hr) {
         const OperandProduct<Store, float> projection{
             wide_words, weights + cell_size(f), words_for(f.H), f.P, step.active, y, nullptr, nullptr, after};
@@ -284,6 +302,7 @@ struct NarrowForward {
       if (f.reserve.data) clear_padding(f.reserve, f.T, R * f.H, rows, r);
       if (f.cells.data) clear_padding(f.cells, f.T, f.H, rows, r);
     });
+    if (streams) streamed();
     return kName;
   }
 };

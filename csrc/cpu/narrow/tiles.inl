@@ -1,7 +1,8 @@
 // Products by the tile registers of AMX: eight of 16 rows of 64 bytes each. The functions on them are the target's
 // (targets/amx.cpp, and targets/amx_emulated.cpp in plain C++):
 //
-//   tile_config(), tile_release()        all eight to 16 rows of 64 bytes; none, so that the system need not save them
+//   tile_config(rows), tile_release()    all eight to rows of 64 bytes, of which the first five have so many and the
+//                                        others 16; none, so that the system need not save them
 //   tile_load<t>(from, stride)           row i of t = the 64 bytes at from + i * stride floats
 //   tile_store<t>(to, stride)            the other way
 //   tile_dpbf16ps<sum, a, b>()           sum[i][j] += a[i][k] b[k][j] over the 16 pairs k
@@ -15,9 +16,12 @@ constexpr int kDepth = kTileSide;  // words in a row of a tile
 
 /// The tile registers of this thread, while a sweep runs.
 struct TileUnit {
-  TileUnit() { tile_config(); }
+  explicit TileUnit(int64_t rows) { shape(rows); }
   ~TileUnit() { tile_release(); }
   TileUnit(const TileUnit&) = delete;
+
+  /// Products of fewer than 16 rows take less time where the registers have no more.
+  void shape(int64_t rows) { tile_config(rows < kTileSide ? static_cast<int>(rows) : kTileSide); }
 };
 
 /// at[i][j] += the sum over k of a[i][k] panel[k][j], words of a pair each; or, if `set`, at[i][j] = begin[j] + that.

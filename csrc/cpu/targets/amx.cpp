@@ -61,12 +61,16 @@ struct alignas(64) TileShapes {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+
+  explicit TileShapes(int some) {
+    for (int t = 0; t < 5; ++t) rows[t] = static_cast<uint8_t>(some);
+  }
 };
 static_assert(sizeof(TileShapes) == 64);
 
 // Assembly, since the compilers' own functions want the number of a register as a literal, which no template has.
-RNNFAST_INLINE void tile_config() {
-  const TileShapes shapes;
+RNNFAST_INLINE void tile_config(int rows) {
+  const TileShapes shapes(rows);
   asm volatile("ldtilecfg %0" : : "m"(shapes));
 }
 RNNFAST_INLINE void tile_release() { asm volatile("tilerelease"); }

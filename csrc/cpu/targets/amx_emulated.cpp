@@ -55,7 +55,10 @@ Lanes times_power(Lanes x, Lanes y) {
 /// The tile registers of this thread; `configured` as on the machine, where they cannot be used unless they are.
 struct Registers {
   Lanes rows[8][16];
+  int some = 0;  // rows of the first five
   bool configured = false;
+
+  int count(int t) const { return t < 5 ? some : 16; }
 };
 thread_local Registers registers;
 
@@ -64,22 +67,23 @@ Lanes* rows_of(int t) {
   return registers.rows[t];
 }
 
-void tile_config() {
+void tile_config(int rows) {
   registers = {};
+  registers.some = rows;
   registers.configured = true;
 }
 void tile_release() { registers.configured = false; }
 template <int t>
 void tile_load(const float* from, int64_t stride) {
-  for (int i = 0; i < 16; ++i) __builtin_memcpy(&rows_of(t)[i], from + i * stride, kVectorBytes);
+  for (int i = 0; i < registers.count(t); ++i) __builtin_memcpy(&rows_of(t)[i], from + i * stride, kVectorBytes);
 }
 template <int t>
 void tile_store(float* to, int64_t stride) {
-  for (int i = 0; i < 16; ++i) __builtin_memcpy(to + i * stride, &rows_of(t)[i], kVectorBytes);
+  for (int i = 0; i < registers.count(t); ++i) __builtin_memcpy(to + i * stride, &rows_of(t)[i], kVectorBytes);
 }
 template <int sum, int a, int b>
 void tile_dpbf16ps() {
-  for (int i = 0; i < 16; ++i)
+  for (int i = 0; i < registers.count(sum); ++i)
     for (int k = 0; k < 16; ++k)
       add_products(rows_of(sum)[i], reinterpret_cast<const float*>(&rows_of(a)[i]) + k, rows_of(b)[k]);
 }

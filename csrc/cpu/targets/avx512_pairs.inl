@@ -8,6 +8,12 @@ RNNFAST_INLINE Halves narrowed(__m512 v) { return (Halves)_mm512_cvtneps_pbh(v);
 typedef uint16_t TwoHalves __attribute__((vector_size(kVectorBytes)));
 RNNFAST_INLINE TwoHalves narrowed(__m512 a, __m512 b) { return (TwoHalves)_mm512_cvtne2ps_pbh(b, a); }
 
+/// Past the caches, at a multiple of 64 bytes; streamed() stands before anyone else may read it.
+RNNFAST_INLINE void stream(BFloat16* to, TwoHalves bits) {
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)bits);
+}
+RNNFAST_INLINE void streamed() { _mm_sfence(); }
+
 /// sum += both products of each lane's pairs
 RNNFAST_INLINE void add_products(__m512& sum, __m512 row, __m512 column) {
   sum = _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)column);

@@ -5,7 +5,8 @@ constexpr bool kTiles = false;
 constexpr int kDepth = 1;
 
 struct TileUnit {
-  TileUnit() {}
+  explicit TileUnit(int64_t) {}
+  void shape(int64_t) {}
 };
 
 template <int M, int P, int V, bool set, typename Work>

@@ -9,10 +9,14 @@ RNNFAST_INLINE Halves narrowed(V v) {
 }
 
 /// The same of two vectors.
+struct TwoHalves {
+  Halves first, second;
+};
 template <typename V>
-RNNFAST_INLINE auto narrowed(V a, V b) {
-  struct {
-    Halves first, second;
-  } both = {narrowed(a), narrowed(b)};
-  return both;
+RNNFAST_INLINE TwoHalves narrowed(V a, V b) {
+  return {narrowed(a), narrowed(b)};
 }
+
+// Past the caches, where the target has an instruction for that.
+RNNFAST_INLINE void stream(BFloat16* to, TwoHalves bits) { __builtin_memcpy(to, &bits, sizeof bits); }
+RNNFAST_INLINE void streamed() {}
