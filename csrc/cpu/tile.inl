@@ -10,7 +10,7 @@ constexpr int kPanel = kTileVectors * kLanes<Real>;
 
 constexpr int kHalfPanelVectors = kTileVectors > 1 ? kTileVectors / 2 : 1;
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -59,10 +59,19 @@ RNNFAST_INLINE Vec<float> words_along(const From* from, int64_t numbers) {
     return load_some(from, numbers);
   } else {
     constexpr int64_t lanes = kLanes<float>;
+    Vec<float> words;
+    if (numbers == kPack * lanes) {
+      if constexpr (sizeof(From) == sizeof(BFloat16)) {
+        __builtin_memcpy(&words, from, sizeof words);
+      } else {
+        const TwoHalves halves = narrowed(load(from), load(from + lanes));
+        __builtin_memcpy(&words, &halves, sizeof words);
+      }
+      return words;
+    }
     const int64_t first = least(lanes, numbers), rest = numbers - first;
     Halves halves[2] = {bits_of(from, first), {}};
     if (rest > 0) halves[1] = bits_of(from + lanes, rest);
-    Vec<float> words;
     __builtin_memcpy(&words, halves, sizeof words);
     return words;
   }

@@ -35,6 +35,11 @@ constexpr int kTileVectors = 4;  // 24 of the 32 registers hold sums
 #include "cpu/targets/avx512_pairs.inl"
 #include "cpu/targets/no_tiles.inl"
 
+/// sum += both products of each lane's pairs
+RNNFAST_INLINE void add_products(__m512& sum, __m512 row, __m512 column) {
+  sum = _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)column);
+}
+
 #include "cpu/passes.inl"
 
 }  // namespace

@@ -14,13 +14,9 @@ RNNFAST_INLINE void stream(BFloat16* to, TwoHalves bits) {
 }
 RNNFAST_INLINE void streamed() { _mm_sfence(); }
 
-/// sum += both products of each lane's pairs
-RNNFAST_INLINE void add_products(__m512& sum, __m512 row, __m512 column) {
-  sum = _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)column);
-}
-/// The same with one pair of a row.
+/// sum += both products of each lane's column with one pair of a row
 RNNFAST_INLINE void add_products(__m512& sum, const float* row, __m512 column) {
-  add_products(sum, _mm512_set1_ps(*row), column);
+  sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_ps(*row), (__m512bh)column);
 }
 
 // What narrow/activations.inl is made of.
