@@ -7,6 +7,7 @@ from flows.parameters.execution import (
     ONE_PROCESS,
     Execution,
     Processes,
+    require_device,
 )
 from flows.parameters.registration import Registration
 from flows.parameters.scoring import FileSelection, ScoreRequest
@@ -40,4 +41,5 @@ __all__ = [
     "SensorsRequest",
     "SensorsTraining",
     "TrainingRequest",
+    "require_device",
 ]
