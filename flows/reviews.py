@@ -84,7 +84,7 @@ def reviews(request: ReviewsRequest) -> Path:
         with run.stage("precision"):
             precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
-            device = request.execution.device
+            device = request.execution.device_here
             validated = validate_task(parts, run.folder, profile, device)
         # Load: the scores of the test rows, and what they say.
         scored = run.scored(id_column="id")

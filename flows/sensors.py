@@ -75,7 +75,7 @@ def sensors(request: SensorsRequest) -> Path:
         with run.stage("precision"):
             precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
-            measured = evaluate_task(parts, run.folder, profile, request.execution.device)
+            measured = evaluate_task(parts, run.folder, profile, request.execution.device_here)
         # Load: the scores of the test readings, and what they say.
         forecasts = settings.model.task == "forecast"
         scored = run.scored(every=settings.model.horizon if forecasts else None)

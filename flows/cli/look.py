@@ -19,7 +19,6 @@ from flows.parameters import (
     ScoreRequest,
     SensorsData,
     TrainingRequest,
-    require_device,
 )
 from flows.steps.prepare.download import require_place
 from flows.steps.prepare.series_source import chosen_columns
@@ -65,7 +64,7 @@ def look_at_training(
 def look_at_scoring(request: ScoreRequest) -> None:
     """Raises InputError where the model or the files of a scoring cannot be used."""
     require_outside_models(request.model, request.registry, request.output)
-    require_device(request.execution.device)
+    request.execution.require_place()
     new = request.selection.new
     wanted: tables.Selection = request.columns
     kinds = tuple(READERS)

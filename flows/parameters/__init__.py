@@ -7,7 +7,6 @@ from flows.parameters.execution import (
     ONE_PROCESS,
     Execution,
     Processes,
-    require_device,
 )
 from flows.parameters.registration import Registration
 from flows.parameters.scoring import FileSelection, ScoreRequest
@@ -41,5 +40,4 @@ __all__ = [
     "SensorsRequest",
     "SensorsTraining",
     "TrainingRequest",
-    "require_device",
 ]

@@ -148,6 +148,18 @@ class Execution(BaseModel):
         self._executor(worker_memory)
         _ = self.workers_device
 
+    def require_place(self) -> None:
+        """Raises InputError where a GPU was asked for, and the workers have none."""
+        if self.engine == "local":
+            require_device(self.device)
+        elif self.device == "cuda" and not self.gpus:
+            raise InputError("--device cuda must go with --gpus for --engine ray, got no --gpus")
+
+    @property
+    def device_here(self) -> DeviceChoice:
+        """Where this process computes; Ray's workers may have what it has not."""
+        return self.device if self.engine == "local" else "auto"
+
     @property
     def workers_device(self) -> Literal["cpu", "cuda"]:
         """Where the workers compute.
@@ -155,13 +167,9 @@ class Execution(BaseModel):
         Raises:
             InputError: what was chosen is not there.
         """
+        self.require_place()
         if self.engine == "ray":  # which hides the GPUs that it has not set aside
-            if self.device == "cuda" and not self.gpus:
-                raise InputError(
-                    "--device cuda must go with --gpus for --engine ray, got no --gpus"
-                )
             return "cuda" if self.gpus and self.device != "cpu" else "cpu"
-        require_device(self.device)
         if self.device == "cpu":
             return "cpu"
         from rnnfast.models.precision import find_device

@@ -58,11 +58,12 @@ class TrainingRequest(BaseModel):
     def require_use(self, cell: str, batch_size: int) -> None:
         """Raises InputError where the processes have nothing to do, or where a device or precision is not there."""
         self.processes.require_use(cell, batch_size)
+        self.execution.require_place()
         if self.score_precision == "int8":
             # Loads torch, for which nobody else shall wait.
             from rnnfast.models.precision import find_device, precisions
 
-            device = find_device(self.execution.device)
+            device = find_device(self.execution.device_here)
             if "int8" not in (known := precisions(device)):
                 raise InputError(
                     f"--score-precision must be auto, {' or '.join(known)} on {device}, got: int8"

@@ -133,6 +133,7 @@ def test_a_gpu_that_is_not_there_ends_the_command_with_code_2(
 def test_rays_workers_compute_on_the_gpus_that_are_set_aside_for_them() -> None:
     with pytest.raises(InputError, match="--device cuda must go with --gpus"):
         _ = Execution(engine="ray", device="cuda").workers_device
+    assert Execution(engine="ray", gpus=1, device="cuda").device_here == "auto"
     assert Execution(engine="ray").workers_device == "cpu"
     assert Execution(engine="ray", gpus=0.5).workers_device == "cuda"
     assert Execution(engine="ray", gpus=1, device="cpu").workers_device == "cpu"

@@ -63,7 +63,11 @@ def choose_precision(parts: Path, run: Path, request: TrainingRequest) -> dict[s
     Raises:
         InputError: the device has not what is wanted.
     """
-    wanted, limit, device = request.score_precision, request.score_loss, request.execution.device
+    wanted, limit, device = (
+        request.score_precision,
+        request.score_loss,
+        request.execution.device_here,
+    )
     if wanted == "fp32":
         return {}
     measured: list[Measured] = []
