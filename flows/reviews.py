@@ -14,6 +14,7 @@ from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.report.describe import describe
 from flows.steps.report.metrics import metrics_of
 from flows.steps.report.reviews import baselines, evaluate, measured_beside, validate
+from flows.steps.train.precision import choose_precision
 from flows.steps.train.train import train
 
 prepare_task = as_task(prepare)
@@ -22,6 +23,7 @@ check_task = as_task(check_reviews_data)
 train_task = as_task(train)
 beside_task = as_task(measured_beside)
 baselines_task = as_task(baselines)
+precision_task = as_task(choose_precision)
 validate_task = as_task(validate)
 evaluate_task = as_task(evaluate)
 describe_task = as_task(describe)
@@ -41,7 +43,7 @@ def reviews(request: ReviewsRequest) -> Path:
     """
     data, asked = request.data, (request.model, request.training)
     settings = reviews_settings(data, *asked)
-    request.processes.require_use(settings.model.cell, settings.training.batch_size)
+    request.require_use(settings.model.cell, settings.training.batch_size)
     with training_run("reviews", request) as run:
         parts = run.parts
         # Extract: the archive, checked, and the rows of its three parts.
@@ -75,16 +77,21 @@ def reviews(request: ReviewsRequest) -> Path:
                 folder.mkdir()
                 other = reviews_settings(data, *YARDSTICK, prepared.facts)
                 words = vocabulary_task(parts, other.model, folder, request.execution)
-                train_task(parts, words, other, prepared.source, folder, run.cache)
+                train_task(
+                    parts, words, other, prepared.source, folder, run.cache, request.processes.alone
+                )
                 baseline["ngrams"] = beside_task(parts, folder)
+        with run.stage("precision"):
+            precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
-            validated = validate_task(parts, run.folder, profile)
+            device = request.execution.device_here
+            validated = validate_task(parts, run.folder, profile, device)
         # Load: the scores of the test rows, and what they say.
         scored = run.scored(id_column="id")
         with run.stage("describe"):
             tested = evaluate_task(parts, run.folder, profile, scored.records)
             described = describe_task(run.folder, tested["examples"])
-            measured = validated, tested, described, trained.parts
+            measured = validated, tested, described, trained.parts, precision
             run.metrics = metrics_of(
                 measured, trained.history, prepared.rows, checks, profile, scored.drift, baseline
             )

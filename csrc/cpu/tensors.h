@@ -8,8 +8,8 @@ namespace rnnfast::cpu {
 
 inline void check_type(ScalarType type) {
   RNNFAST_CHECK(type == ScalarType::Float || type == ScalarType::Double,
-                "the CPU computes in float32 or float64, and layers in bfloat16 as well; convert input and weights to "
-                "one of them");
+                "the CPU computes in float32 or float64, and layers and pooled in bfloat16 as well; convert input and "
+                "weights to one of them");
 }
 
 /// narrow: products of float32 may be those of bfloat16.

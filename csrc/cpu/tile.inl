@@ -149,6 +149,11 @@ void set_product(Real* at, const Real* const* rows, int64_t blocks, int64_t dept
     __builtin_memset(at, 0, blocks * M * kWidth<P, V, Real> * sizeof(Real));
 }
 
+/// Nothing is done beside a product by tile registers (narrow/pipeline.inl).
+struct NoWork {
+  RNNFAST_INLINE void step() {}
+};
+
 /// Calls tile.run<M, P, V>(row, blocks, column) over the blocks of M rows, at most tile.stripe() at a time, for P
 /// panels of V vectors.
 template <int M, int P, int V, typename Tile>

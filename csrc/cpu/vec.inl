@@ -54,7 +54,11 @@ RNNFAST_INLINE Halves bits_of(const BFloat16* from, int64_t count) {
   return bits;
 }
 
-RNNFAST_INLINE Vec<float> widened(Halves bits) { return (Vec<float>)(__builtin_convertvector(bits, Bits) << 16); }
+/// Halves; a target may have its own for them.
+template <typename H>
+RNNFAST_INLINE Vec<float> widened(H bits) {
+  return (Vec<float>)(__builtin_convertvector(bits, Bits) << 16);
+}
 
 template <bool whole = false>
 RNNFAST_INLINE Vec<float> load_some(const BFloat16* from, int64_t count) {

@@ -20,7 +20,7 @@ from flows.cli.panels import (
     of_training,
 )
 from flows.executors.base import Engine
-from rnnfast.models.choices import Preset
+from rnnfast.models.choices import DeviceChoice, Preset, ScoringPrecision, TrainingPrecision
 
 RegistryFolder = Annotated[Path, typer.Option("--registry", help="Folder of the registry.")]
 DryRun = Annotated[bool, of_run(help="Say what would be done, and do nothing.")]
@@ -118,6 +118,12 @@ class ScaleOptions:
             help="Address of a Ray cluster that runs; by default the job starts one of its own.",
         ),
     ] = None
+    device: Annotated[
+        DeviceChoice,
+        of_scale(
+            help="Where models compute: cpu, cuda, or the GPU where there is one (auto).",
+        ),
+    ] = "auto"
     shard_rows: Annotated[
         str | None,
         of_scale(metavar="N", help="Rows of a file that are done together; by default 65536."),
@@ -208,6 +214,27 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
     seed: Annotated[
         str | None,
         of_training(metavar="N", help="Seed of weights, order and dropout; by default 0."),
+    ] = None
+    precision: Annotated[
+        TrainingPrecision | None,
+        of_training(
+            help="What the recurrent layers compute in: fp32, or bf16 with weights in float32; by default fp32.",
+            show_default=False,
+        ),
+    ] = None
+    score_precision: Annotated[
+        ScoringPrecision,
+        of_training(
+            help="What the trained model scores in, from now on: fp32, bf16, int8, or the fastest whose loss on the "
+            "validation part is within --score-loss (auto).",
+        ),
+    ] = "fp32"
+    score_loss: Annotated[
+        str | None,
+        of_training(
+            metavar="X",
+            help="Accuracy that auto may cost, as a share, or by which share the MSE may rise; by default 0.001.",
+        ),
     ] = None
     nodes: Annotated[
         str | None,

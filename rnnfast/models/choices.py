@@ -17,5 +17,12 @@ WindowCellChoice = Literal["auto", WindowCell]
 """A cell, or auto: a recurrent one, whose place the best of what stands beside it takes where that is better."""
 Preset = Literal["default", "lecture"]
 Task = Literal["forecast", "classify"]
+Precision = Literal["fp32", "bf16", "int8"]
+"""What the recurrent layers of a model compute in: float32, or bfloat16 or int8 with sums in float32 or int32."""
+ScoringPrecision = Literal["auto", Precision]
+"""A precision to score in, or auto: the one that suits."""
+TrainingPrecision = Literal["fp32", "bf16"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+"""Where a model computes; auto: on the GPU, where there is one."""
 SplitChoice = Literal["auto", "spaces", "characters"]
 """What parts the words of texts: one of `rnnfast.text.vocabulary.SplitBy`, or what suits the texts."""

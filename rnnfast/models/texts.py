@@ -1,7 +1,8 @@
 """Classifiers of token ids: the recurrent model, and the ideas that it is measured against.
 
 Every model maps ids (N, L) int32 or int64 and lengths (N,) int64, as ``rnnfast.text.vocabulary.vectorize``
-gives them, to logits (N,): the sigmoid of a logit is the probability of the positive label.
+gives them, to logits (N,): the sigmoid of a logit is the probability of the positive label. The lengths are on the
+CPU, wherever ids and model are.
 
 Dimensions: N batch, L tokens in a row, T steps (L, or the longest true length), E embedding,
 H hidden, V vocabulary.
@@ -159,6 +160,7 @@ class RecurrentClassifier(nn.Module):
         else:
             ids = _without_padding(self, ids, lengths)
         output, last = self.rnn(self.embedding(ids), lengths=lengths)
+        lengths = lengths.to(ids.device)
         h_n = last[0] if self.config.cell == "lstm" else last
         logits = self.head(self.dropout(self._pool(output, h_n, lengths))).squeeze(1)
         result: Tensor = logits if self.words is None else logits + self.words(ids, lengths)
@@ -218,7 +220,7 @@ class ConvolutionalClassifier(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         ids = _without_padding(self, ids, lengths)
         steps = self.filters(self.embedding(ids).transpose(1, 2)).transpose(1, 2)
-        pooled = torch.relu(_max_over_time(steps, lengths))
+        pooled = torch.relu(_max_over_time(steps, lengths.to(ids.device)))
         result: Tensor = self.head(self.dropout(pooled)).squeeze(1)
         return result
 
@@ -320,6 +322,7 @@ def _without_padding(
     steps = torch.arange(ids.shape[1] if model.training else int(lengths.max()), device=ids.device)
     if model.config.padding == "after":
         return ids[:, : len(steps)]
+    lengths = lengths.to(ids.device)
     start = ids.shape[1] - lengths[:, None]
     return ids.gather(1, (start + steps) % ids.shape[1]).where(steps < lengths[:, None], 1)
 

@@ -236,20 +236,22 @@ def pooled(
         cell: one of :data:`CELLS`.
         ids: (N, L) int32 or int64, each of a row's tokens in 0..V-1; padding is not read.
         lengths: (N,) int64, each in 1..L, in any order: the number of tokens of each row.
-        table: (V, G*H), what a word adds to the sums of its step, W_ih x + b_ih, the gates in torch's order. Rows may
-            stand apart: at multiples of 64 bytes they are read fastest.
+        table: (V, G*H), what a word adds to the sums of its step, W_ih x + b_ih, the gates in torch's order; float32,
+            float64, or bfloat16 with sums in float32. Rows may stand apart: at multiples of 64 bytes they are read
+            fastest.
         w_hh: (G*H, H).
         b_hh: (G*H,), or None for zeros.
         pooling: of :data:`POOLINGS` what is wanted: the mean and the maximum of the hidden states over a row's tokens,
             and the state after the last step.
-        word_weights: (V,), a weight of each word by itself, or None.
+        word_weights: (V,), a weight of each word by itself, in the dtype of the results, or None.
         distinct: a word's weight counts once in a row, however often the word is there.
         padding_before: a row's tokens are its last ones, not its first ones.
         reverse: from the last token to the first.
 
     Returns:
-        (N, H) for each name in ``pooling``, in that order. With ``word_weights`` there is (N,) at the end: of each row
-        the sum of the weights that count, over the square root of their number.
+        (N, H) for each name in ``pooling``, in that order, in the dtype of the table, but float32 of one in bfloat16.
+        With ``word_weights`` there is (N,) at the end: of each row the sum of the weights that count, over the square
+        root of their number.
 
     Raises:
         RuntimeError: an argument has the wrong shape, dtype or device, an id or a length is out of range, or a gradient
@@ -421,8 +423,10 @@ def _pooled_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rows, hidden = ids.shape[0], w_hh.shape[1]
     wanted = (hidden if each else 0 for each in (with_mean, with_max, with_last))
-    mean, maximum, last = (table.new_empty(rows, width) for width in wanted)
-    return mean, maximum, last, table.new_empty(0 if word_weights is None else rows)
+    results = torch.promote_types(table.dtype, torch.float32)
+    mean, maximum, last = (table.new_empty(rows, width, dtype=results) for width in wanted)
+    sums = table.new_empty(0 if word_weights is None else rows, dtype=results)
+    return mean, maximum, last, sums
 
 
 _LAYER = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep", "tf32")

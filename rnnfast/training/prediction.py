@@ -9,45 +9,85 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnfast.models.choices import Precision
+from rnnfast.models.precision import computing, device_of, moved
 from rnnfast.models.window_model import WindowModel
 from rnnfast.series.windows import Windows
 from rnnfast.training.workers import ALONE, Workers
 
 BATCH = 256  # rows that a model reads at a time
+GPU_BATCH = 1024  # likewise, of texts on a GPU
 
 
-def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = BATCH) -> np.ndarray:
+def predict(
+    model: nn.Module,
+    ids: Tensor,
+    lengths: Tensor,
+    batch_size: int = BATCH,
+    precision: Precision = "fp32",
+) -> np.ndarray:
     """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,).
 
-    The rows are scored in the order of their lengths, so that little padding is read.
+    The rows, which are on the CPU, are scored where the model is, in the order of their lengths, so that little padding
+    is read.
     """
-    order = lengths.argsort(stable=True)
-    result = np.empty(len(ids), np.float32)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for rows in order.split(batch_size) if len(order) else ():
-                result[rows.numpy()] = model(ids[rows], lengths[rows]).sigmoid().numpy()
-    finally:
-        model.train(was_training)
+    return probabilities(torch.from_numpy(logits_of(model, ids, lengths, batch_size, precision)))
+
+
+def probabilities(logits: Tensor) -> np.ndarray:
+    """Of label 1 (N,) float32, from logits (N,).
+
+    In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
+    """
+    result: np.ndarray = logits.double().sigmoid().float().numpy()
     return result
 
 
-def forecasts(
-    model: WindowModel, windows: Windows, batch_size: int = BATCH, workers: Workers = ALONE
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a model of windows says of all of them, in order: numbers (N,) and outputs (N, ...).
-
-    Of several workers each gets every so many batches.
-    """
+def logits_of(
+    model: nn.Module,
+    ids: Tensor,
+    lengths: Tensor,
+    batch_size: int = BATCH,
+    precision: Precision = "fp32",
+) -> np.ndarray:
+    """Logits (N,) float32 of a classifier of texts; as `predict`."""
+    order = lengths.argsort(stable=True)
+    result = torch.empty(len(ids))
+    device = device_of(model)
     was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), computing(model, precision):
+            # What a GPU still computes is not waited for: the next rows are made ready meanwhile.
+            found = [
+                (rows, model(moved(ids[rows], device), lengths[rows]))
+                for rows in (order.split(batch_size) if len(order) else ())
+            ]
+            for rows, logits in found:
+                result[rows] = logits.float().cpu()
+    finally:
+        model.train(was_training)
+    return result.numpy()
+
+
+def forecasts(
+    model: WindowModel,
+    windows: Windows,
+    batch_size: int = BATCH,
+    workers: Workers = ALONE,
+    precision: Precision = "fp32",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a model of windows says of all of them, in order: numbers (N,) and outputs (N, ...), on the CPU.
+
+    It computes where the model is. Of several workers each gets every so many batches.
+    """
+    was_training, device = model.training, device_of(model)
     model.eval()
     try:
         for rows in islice(windows.batches(batch_size), workers.rank, None, workers.count):
             # Left before each yield: the mode would hold for whoever takes the outputs.
-            with torch.inference_mode():
-                output = model(windows.take(rows)[:, : model.config.lookback])
-            yield rows, output
+            with torch.inference_mode(), computing(model, precision):
+                output = model(moved(windows.take(rows)[:, : model.config.lookback], device))
+            yield rows, output.cpu()
     finally:
         model.train(was_training)

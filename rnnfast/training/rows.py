@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnnfast.models.precision import CPU, device_of, moved
 from rnnfast.models.window_model import WindowModel
 from rnnfast.series.windows import Windows
 from rnnfast.text.reference import Padding
@@ -23,6 +24,9 @@ from rnnfast.training.workers import ALONE, Workers
 # Batches that are cut from rows of like length: so many are sorted by length at a time.
 _SORTED_BATCHES = 32
 _ALL = slice(None)
+
+TakenRows = tuple[Tensor, ...]
+"""What ``taken`` makes of some rows, for ``loss``."""
 
 
 class Rows(Protocol):
@@ -45,8 +49,11 @@ class Rows(Protocol):
         All that is drawn from ``shuffle`` is drawn before the first batch.
         """
 
-    def loss(self, model: Any, rows: Tensor, share: slice = _ALL) -> Tensor:
-        """The mean loss of a model on a share of these rows, which are read as the whole batch would be."""
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """A share of these rows on a device, which are read as the whole batch would be; nothing is drawn."""
+
+    def loss(self, model: Any, batch: TakenRows) -> Tensor:
+        """The mean loss of a model on rows that were taken to its device."""
 
     def measure(self, model: Any, workers: Workers = ALONE) -> dict[str, float]:
         """Figures over all rows, ``loss`` among them; the model may be in either mode.
@@ -131,11 +138,16 @@ class Reviews:
         for start in starts.tolist():
             yield order[start : start + size]
 
-    def loss(self, model: nn.Module, rows: Tensor, share: slice = _ALL) -> Tensor:
-        """Cross entropy in nats."""
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """Ids and labels on the device, lengths on the CPU."""
         own = rows[share]
-        logits = model(*self.take(own, int(self.lengths(rows).max())))
-        return F.binary_cross_entropy_with_logits(logits, self.labels[own].float())
+        ids, lengths = self.take(own, int(self.lengths(rows).max()))
+        return moved(ids, device), lengths, moved(self.labels[own].float(), device)
+
+    def loss(self, model: nn.Module, batch: TakenRows) -> Tensor:
+        """Cross entropy in nats."""
+        ids, lengths, labels = batch
+        return F.binary_cross_entropy_with_logits(model(ids, lengths), labels)
 
     def measure(self, model: nn.Module, workers: Workers = ALONE) -> dict[str, float]:
         """``loss`` in nats and ``accuracy``."""
@@ -186,16 +198,21 @@ class Futures(_WindowRows):
         super().__init__(windows, model.config.lookback)
         self.targets, self.past, self.kind = model.targets, model.config.lookback, kind
 
-    def loss(self, model: WindowModel, rows: Tensor, share: slice = _ALL) -> Tensor:
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """The windows."""
+        return (moved(self.windows.take(rows[share].contiguous()), device),)
+
+    def loss(self, model: WindowModel, batch: TakenRows) -> Tensor:
         """The loss of the forecasts, and the pinball loss of their quantiles, if they have some."""
-        taken = self.windows.take(rows[share].contiguous())
+        (taken,) = batch
         return self._loss(model, model(taken[:, : self.past]), taken)
 
     def measure(self, model: WindowModel, workers: Workers = ALONE) -> dict[str, float]:
         """``loss``: the mean of what training makes small."""
         total = 0.0
         for rows, forecast in forecasts(model, self.windows, workers=workers):
-            total += self._loss(model, forecast, self.windows.take(rows)).item() * len(rows)
+            taken = moved(self.windows.take(rows), device_of(model))
+            total += self._loss(model, forecast.to(taken.device), taken).item() * len(rows)
         return {"loss": workers.add_up(total)[0] / len(self)}
 
     def _loss(self, model: WindowModel, forecast: Tensor, taken: Tensor) -> Tensor:
@@ -212,11 +229,16 @@ class LabelledWindows(_WindowRows):
         super().__init__(windows, windows.size)
         self.labels = labels
 
-    def loss(self, model: WindowModel, rows: Tensor, share: slice = _ALL) -> Tensor:
-        """Cross entropy in nats."""
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """The windows and their labels."""
         own = rows[share].contiguous()
         labels = self.labels[self.windows.run_of(own)]
-        return F.cross_entropy(model(self.windows.take(own)), labels)
+        return moved(self.windows.take(own), device), moved(labels, device)
+
+    def loss(self, model: WindowModel, batch: TakenRows) -> Tensor:
+        """Cross entropy in nats."""
+        windows, labels = batch
+        return F.cross_entropy(model(windows), labels)
 
     def measure(self, model: WindowModel, workers: Workers = ALONE) -> dict[str, float]:
         """``loss`` in nats and ``accuracy``."""

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import rnnfast
+from rnnfast.models.choices import Precision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.series.calendar_steps import CALENDAR
@@ -24,11 +25,12 @@ PROFILE = "profile.json"
 
 
 class RunConfig(BaseModel):
-    """What `config.json` says of any run: the model, and how it came to be."""
+    """What `config.json` says of any run: the model, how it came to be, and the precision that it scores in."""
 
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1] = 1
+    scoring: Precision = "fp32"
     data: dict[str, Any]
     versions: dict[str, str] = Field(
         default_factory=lambda: {

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rnnfast.models.choices import TrainingPrecision
+
 
 class LoopSettings(BaseModel):
     """How any model is trained. Immutable; unknown names fail."""
@@ -42,6 +44,10 @@ class LoopSettings(BaseModel):
     )
     regularization: float = Field(
         0.1, gt=0, description="The strength of the L2 penalty of a linear model."
+    )
+    precision: TrainingPrecision = Field(
+        "fp32",
+        description="What the recurrent layers compute in: fp32, or bf16 with sums and weights in float32.",
     )
     seed: int = Field(
         0, ge=0, description="The seed of the weights, of the order of the rows and of dropout."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rnnfast.models.precision import device_of, moved
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.training.prediction import BATCH
 from rnnfast.training.rows import Reviews
@@ -68,8 +69,9 @@ def part_logits(model: WideAndDeep, rows: Reviews, workers: Workers = ALONE) -> 
     model.eval()
     with torch.inference_mode():
         for some in order[workers.rank :: workers.count]:
-            texts = rows.take(some)
-            result[some] = torch.stack([model.wide(*texts), model.deep(*texts)], 1).double()
+            ids, lengths = rows.take(some)
+            deep = model.deep(moved(ids, device_of(model.deep)), lengths).cpu()
+            result[some] = torch.stack([model.wide(ids, lengths), deep], 1).double()
     return np.array(workers.add_up(*result.flatten().tolist())).reshape(-1, 2)
 
 

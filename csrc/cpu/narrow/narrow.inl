@@ -6,6 +6,7 @@
 #include "cpu/narrow/gradient.inl"
 #include "cpu/narrow/forward.inl"
 #include "cpu/narrow/backward.inl"
+#include "cpu/narrow/pooled.inl"
 // clang-format on
 
 template <typename Cell, typename Store>
@@ -23,10 +24,10 @@ constexpr Kernels<Store> kNarrowKernels = {
     NarrowBackward<Cell, Store>::zeros,
     NarrowBackward<Cell, Store>::run,
     NarrowBackward<Cell, Store>::reduce,
-    nullptr,
-    nullptr,
-    nullptr,
-    nullptr,
+    NarrowPooled<Cell, Store>::weights_size,
+    NarrowPooled<Cell, Store>::pack,
+    NarrowPooled<Cell, Store>::scratch_size,
+    NarrowPooled<Cell, Store>::run,
 };
 
 template <typename Store>

@@ -125,11 +125,6 @@ float* pack_operand_rows(float* to, const From* const* rows, int64_t count, int6
   return to;
 }
 
-/// Nothing is done beside a product.
-struct NoWork {
-  RNNFAST_INLINE void step() {}
-};
-
 /// at[row][column] = the sum over k of rows[row][k] * panel[k][column], over `depth` words; zero if `rows` is null.
 template <int M, int P, int V, typename Work>
 void set_operand_product(float* at, const float* const* rows, int64_t blocks, int64_t depth, const float* panel,

@@ -21,6 +21,10 @@ RNNFAST_INLINE void store_first(double* p, __m512d v, int64_t count) {
 }
 
 typedef uint16_t Halves __attribute__((vector_size(32)));
+// g++ 12 takes two halves and puts them together.
+RNNFAST_INLINE __m512 widened(Halves bits) {
+  return (__m512)_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)bits), 16);
+}
 RNNFAST_INLINE Halves load_first(const BFloat16* p, int64_t count) {
   return (Halves)_mm256_maskz_loadu_epi16(first_lanes(count), p);
 }

@@ -17,26 +17,30 @@ from flows.store.storage import File, Folder
 from flows.tables.readers import open_parquet
 from rnnfast.evaluation.metrics import binary_metrics
 from rnnfast.evaluation.profiles import Profile, tally_scores
+from rnnfast.models.choices import DeviceChoice
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.scoring.scorers import SCORING_BATCH, Scorer
 
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
 
 
-def validate(parts: Path, run: Path, profile: Profile) -> dict[str, Any]:
+def validate(
+    parts: Path, run: Path, profile: Profile, device: DeviceChoice = "cpu"
+) -> dict[str, Any]:
     """Measures a model on the validation rows, and saves the profile of its rows with their scores.
 
     Args:
         parts: folder that `prepare` has filled.
         run: folder with the trained model.
         profile: what the rows are like.
+        device: where the model computes.
 
     Returns:
         Of `metrics.json` what is known then: "validation", None where there are rows of one label alone, and how many
         reviews a second were scored.
     """
     file = Folder.at(parts, "parts").file("validation.parquet")
-    labels, scores, seconds = _scored(Scorer.load(run), file, "validating")
+    labels, scores, seconds = _scored(Scorer.load(run, device=device), file, "validating")
     tally_scores(profile.validation, scores)
     profile.save(run)
     rate = {"score_reviews_per_second": len(labels) / seconds}

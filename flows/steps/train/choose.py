@@ -13,10 +13,8 @@ import torch
 from flows.steps.prepare.series import part_windows
 from rnnfast.evaluation.checks import Check, Limits, check
 from rnnfast.evaluation.choice import CHOICE_BLOCKS, choose
-from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
-from rnnfast.training.prediction import forecasts
 from rnnfast.training.run_folder import CONFIG, WEIGHTS
 
 _MOST = 1 << 14  # windows that a model is measured on
@@ -43,12 +41,13 @@ def choose_windows(
     models = {"": run, **beside}
     blocks: dict[str, np.ndarray] = {}
     for name, folder in models.items():
-        model = SensorScorer.load(folder).model
+        scorer = SensorScorer.load(folder)
+        model = scorer.model
         found = part_windows(parts, "validation", model.config)
         if found is None or not beside:
             return [], {}
         windows, labels, _ = found
-        blocks[name or model.config.cell] = block_errors(model, windows, labels)
+        blocks[name or model.config.cell] = block_errors(scorer, windows, labels)
     asked = next(iter(blocks))
     choice = choose(asked, blocks, replace=replace)
     if choice.kept != asked:
@@ -59,16 +58,17 @@ def choose_windows(
     return [beaten], {"choice": asdict(choice) | {"said": str(choice)}}
 
 
-def block_errors(model: WindowModel, windows: Windows, labels: torch.Tensor) -> np.ndarray:
+def block_errors(scorer: SensorScorer, windows: Windows, labels: torch.Tensor) -> np.ndarray:
     """The mean error of a model over each of CHOICE_BLOCKS blocks of windows (B,), in their order.
 
     Of forecasts it is squared, in standard deviations; of labels it is the share of wrong ones.
     """
+    model = scorer.model
     chosen = Windows(
         windows.values, windows.runs, windows.size, windows.step * -(-len(windows) // _MOST)
     )
     errors = np.empty(len(chosen))
-    for numbers, output in forecasts(model, chosen):
+    for numbers, output in scorer.forecasts(chosen):
         if model.config.task == "classify":
             missed = (output.argmax(1) != labels[chosen.run_of(numbers)]).double()
         else:
