@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 CASES = [(cell, 0) for cell in ops.CELLS] + [("lstm", 3)]
 """Every cell, and the LSTM also with a projection."""
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-GPU = ops._HAS_CUDA and torch.cuda.is_available()
+GPU = ops.HAS_CUDA and torch.cuda.is_available()
 
 only_on_a_gpu = pytest.mark.skipif(not GPU, reason="needs a GPU and rnnfast built for it")
 
