@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, library
 
 from rnnfast.nn import transforms
+from rnnfast.nn.ops import operators
 from rnnfast.nn.ops.modes import apply, is_traced, is_transformed
 from rnnfast.nn.ops.operators import (
     ALL_IF_NEEDED,
@@ -14,9 +15,7 @@ from rnnfast.nn.ops.operators import (
     CELLS_IF_NEEDED,
     KEEP_CELLS,
     KEEP_NOTHING,
-    LAYER,
     LAYER_ARGUMENTS,
-    LAYER_BACKWARD,
     below_autograd,
 )
 from rnnfast.nn.ops.saved import is_changed, recall, remember, watched
@@ -41,7 +40,7 @@ def _differentiable(*arguments: Any) -> tuple[Tensor, ...]:
         for each in arguments[1:9]:
             if each is not None and each.requires_grad:
                 return _EagerLayer.apply(*_settled(arguments, True))  # type: ignore[no-any-return, no-untyped-call]
-    return below_autograd(LAYER.default, *arguments)  # type: ignore[no-any-return]
+    return below_autograd(operators.LAYER.default, *arguments)  # type: ignore[no-any-return]
 
 
 _AUTOGRAD = library.Library("rnnfast", "IMPL")
@@ -76,7 +75,7 @@ def _backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]
     call = recall(ctx)
     if is_changed(ctx, call["output"]):
         again = (*(call[name] for name in LAYER_ARGUMENTS[:-2]), KEEP_NOTHING, call["tf32"])
-        call["output"] = below_autograd(LAYER.default, *again)[0]
+        call["output"] = below_autograd(operators.LAYER.default, *again)[0]
     call |= dict(zip(transforms.COTANGENTS, cotangents, strict=False))
     call |= {"input_gradient": needs[0], "state_gradient": needs[1]}
     arguments = (*(call[name] for name in BACKWARD_ARGUMENTS), needs)
@@ -96,7 +95,7 @@ class _EagerLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        results = below_autograd(LAYER.default, *arguments)
+        results = below_autograd(operators.LAYER.default, *arguments)
         _remember_eager(ctx, arguments, results)
         return results  # type: ignore[no-any-return]
 
@@ -108,7 +107,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, ...]:
-        return LAYER(*arguments)  # type: ignore[no-any-return]
+        return operators.LAYER(*arguments)  # type: ignore[no-any-return]
 
     setup_context = staticmethod(_remember_layer)
     backward = staticmethod(_backward)
@@ -140,7 +139,7 @@ class LayerBackward(torch.autograd.Function):
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor | None, ...]:
         *operands, needs = arguments
-        gradients = below_autograd(LAYER_BACKWARD.default, *operands)
+        gradients = below_autograd(operators.LAYER_BACKWARD.default, *operands)
         return tuple(each if need else None for each, need in zip(gradients, needs, strict=True))
 
     @staticmethod
@@ -181,5 +180,5 @@ def layer(*arguments: Any) -> tuple[Tensor, ...]:
     if is_transformed():
         return apply(_Layer, *_settled(arguments, torch.is_grad_enabled()))  # type: ignore[no-any-return]
     if is_traced():
-        return LAYER(*arguments)  # type: ignore[no-any-return]
+        return operators.LAYER(*arguments)  # type: ignore[no-any-return]
     return _differentiable(*arguments)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rnnfast.nn.ops import operators
 from rnnfast.nn.ops.autograd import LayerBackward
 from rnnfast.nn.ops.modes import apply, is_transformed
 from rnnfast.nn.ops.one_layer import layer_by_layer
@@ -14,7 +15,6 @@ from rnnfast.nn.ops.operators import (
     CELLS_IF_NEEDED,
     KEEP_CELLS,
     KEEP_NOTHING,
-    LAYER,
     below_autograd,
     called,
 )
@@ -49,7 +49,7 @@ class StackCall(NamedTuple):
             if not reverse:
                 inputs.append(input)
             output, h_n, c_n, reserve = called(
-                LAYER.default,
+                operators.LAYER.default,
                 cell,
                 input,
                 h0s[place],
@@ -108,7 +108,13 @@ class EagerStack(torch.autograd.Function):
         places, outputs, reserves = _places(ctx)
         if is_changed(ctx, outputs[-1]):
             outputs[-1] = below_autograd(
-                LAYER.default, call.cell, *places[-1], *call.options, False, KEEP_NOTHING, call.tf32
+                operators.LAYER.default,
+                call.cell,
+                *places[-1],
+                *call.options,
+                False,
+                KEEP_NOTHING,
+                call.tf32,
             )[0]
         grad_output, grad_h_n, grad_c_n = (*cotangents, None)[:3]
         found: list[Tensor | None] = [None] * (1 + 7 * count)

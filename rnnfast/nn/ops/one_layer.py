@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnfast.nn.ops import autograd
+from rnnfast.nn.ops import autograd, support
 from rnnfast.nn.ops.operators import ALL_IF_NEEDED, CELLS_IF_NEEDED
 from rnnfast.nn.ops.precision import may_round
-from rnnfast.nn.ops.support import NUMBERS, check, is_narrow
+from rnnfast.nn.ops.support import NUMBERS, check
 
 
 def layer(
@@ -67,7 +67,7 @@ def layer(
     """
     check(cell, input)
     tensors = (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
-    narrow = is_narrow(input)
+    narrow = support.is_narrow(input)
     if narrow:
         tensors = tuple(None if t is None else t.float() for t in tensors)  # type: ignore[assignment]
     keep = CELLS_IF_NEEDED if recompute else ALL_IF_NEEDED

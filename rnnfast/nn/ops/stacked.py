@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnfast.nn.ops import support
 from rnnfast.nn.ops.eager_stack import EagerStack, StackCall
 from rnnfast.nn.ops.modes import is_traced, is_transformed
 from rnnfast.nn.ops.one_layer import layer_by_layer
 from rnnfast.nn.ops.operators import ALL_IF_NEEDED, CELLS_IF_NEEDED
 from rnnfast.nn.ops.precision import may_round
-from rnnfast.nn.ops.support import CELLS, NUMBERS, check, is_narrow
+from rnnfast.nn.ops.support import CELLS, NUMBERS, check
 
 
 def stack(
@@ -62,7 +63,7 @@ def stack(
         h0s = h0.unbind()
         c0s = (None,) * len(weights) if c0 is None else c0.unbind()
     if (
-        is_narrow(input)
+        support.is_narrow(input)
         or (dropout > 0 and len(weights) > directions)
         or is_transformed()
         or is_traced()
