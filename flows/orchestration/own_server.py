@@ -63,7 +63,7 @@ class OwnServer:
         atexit.register(self.stop)
 
     def go(self, *, migrate: bool = True) -> None:
-        """Has it open its database, migrate it if that is asked, and answer at its address as soon as it can."""
+        """Has it open its database, as it is or migrated as the settings say, and answer as soon as it can."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has died, which shows when it does not answer
             self._process.stdin.write(_MIGRATE if migrate else _AS_IT_IS)
@@ -112,11 +112,11 @@ def serve() -> None:
     if not order:
         return
     # Also without anything to migrate, to find that out takes longer than all else from here on.
-    migrate = {PREFECT_API_DATABASE_MIGRATE_ON_START: order == _MIGRATE}
+    as_it_is = {PREFECT_API_DATABASE_MIGRATE_ON_START: False} if order == _AS_IT_IS else {}
     config = uvicorn.Config(create_app(ephemeral=True), log_level="error", lifespan="on")
     gc.freeze()
     gc.enable()
-    with temporary_settings(migrate):
+    with temporary_settings(as_it_is):
         uvicorn.Server(config).run([socket(fileno=int(sys.argv[1]))])
 
 
