@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from compiled import headers, made
+from compiled import made, read_by
 
 import rnnfast
 
@@ -40,12 +40,10 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def compile_checker(compiler: str, standard: str, sources: list[Path], *flags: str) -> Path:
-    read = headers()
-
     def compile_one(source: Path) -> Path:
         name = f"{Path(compiler).name}-{source.stem}"
         command = (compiler, f"-std={standard}", *FLAGS, "-c", source)
-        return made(name, ".o", command, [source, *read])[0]
+        return made(name, ".o", command, read_by(source))[0]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, sources))

@@ -130,7 +130,7 @@ def _ours(asked: list[str], mirror: Path, work: Path, seed: int) -> Figures:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     beside = {name: each["mse"] for name, each in metrics["baseline"].items()}
     print(
-        f"{run}: {metrics['choice']['said']}; {metrics['test']['coverage']:.1%} inside the intervals"
+        f"{run}: {metrics['choice']['summary']}; {metrics['test']['coverage']:.1%} inside the intervals"
     )
     return {"auto": metrics["test"]["mse"], **beside}
 

@@ -28,7 +28,7 @@ Notify = Annotated[
     str | None,
     typer.Option(
         metavar="TYPE/NAME",
-        help="Block of the server that is told of failure, drift and promotion.",
+        help="Notification block of the server for failures, drift and promotions.",
         envvar="RNNFAST_NOTIFY",
     ),
 ]
@@ -50,7 +50,7 @@ MissingMarks = Annotated[
     of_files(
         "--missing",
         metavar="TEXTS",
-        help="Texts that mean a missing number, separated by commas, beside NA, null, - and the like.",
+        help="Texts that mean a missing number, separated by commas, in addition to NA, null, - and the like.",
     ),
 ]
 
@@ -78,7 +78,7 @@ class ReadingOptions:
         str | None,
         of_files(
             metavar="SIGN",
-            help="Sign before a quote inside quotes: backslash, or none where a quote is doubled; by default found.",
+            help="Escape character of quotes within quotes: backslash, or none for doubled quotes; default: detected.",
         ),
     ] = None
     decimal: Annotated[

@@ -141,12 +141,12 @@ def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"{counted(data['duplicates_in_train_and_test'], 'text')} left out",
         )
     if choice := metrics.get("choice"):
-        yield "model", choice["said"]
+        yield "model", choice["summary"]
     for name, measured in metrics.get("baseline", {}).items():
         loses = main == "accuracy" and measured[main] > test[main]
-        yield f"{name} beside it", f"{measured[main]:{form}}{', better than the model' * loses}"
+        yield f"baseline {name}", f"{measured[main]:{form}}{', better than the model' * loses}"
     others = {"auc": "AUC", "f1": "F1", "macro_f1": "macro F1", "mae": "MAE", "rmse": "RMSE",
-              "r2": "R2", "skill": "skill against persistence", "coverage": "inside the interval"}  # fmt: skip
+              "r2": "R2", "skill": "skill against persistence", "coverage": "coverage of the interval"}  # fmt: skip
     for key, name in others.items():
         if test.get(key) is not None:
             yield name, f"{test[key]:.4f}"

@@ -40,7 +40,7 @@ TRAINING_SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] =
 CHECKED = {
     "when": "Before the training",
     "what": "the data",
-    "then": "the run went on all the same",
+    "then": "the run continued",
 }
 """What the section of the checks says of them."""
 

@@ -55,7 +55,7 @@ def choose_windows(
             shutil.copyfile(beside[choice.kept] / file, run / file)
     (logger.warning if choice.is_sure else logger.info)("%s", choice)
     beaten = check(limits, "beaten", asked, choice.gain if choice.is_sure else 0.0)
-    return [beaten], {"choice": asdict(choice) | {"said": str(choice)}}
+    return [beaten], {"choice": asdict(choice) | {"summary": str(choice)}}
 
 
 def block_errors(scorer: SensorScorer, windows: Windows, labels: torch.Tensor) -> np.ndarray:
