@@ -307,7 +307,7 @@ def test_what_cannot_be_quantized_has_a_reason() -> None:
     model = nn.ModuleDict(
         {
             "torch's": nn.GRU(3, 4),
-            "double": rnnfast.GRU(3, 4).double(),
+            "wide": rnnfast.GRU(3, 4).double(),
             "nan": wrong,
             "elsewhere": rnnfast.GRUCell(3, 4, device="meta"),
             "ok": rnnfast.GRU(3, 4),
@@ -316,7 +316,7 @@ def test_what_cannot_be_quantized_has_a_reason() -> None:
     report = rnnfast.quantize(model)
     assert report.quantized == ("ok",)
     assert "accelerate" in report.left["torch's"]
-    assert "dtype must be float32" in report.left["double"]
+    assert "dtype must be float32" in report.left["wide"]
     assert "finite" in report.left["nan"]
     assert "device must be cpu" in report.left["elsewhere"]
     assert rnnfast.quantize(model).left["ok"] == "it is quantized already"

@@ -276,8 +276,8 @@ class _QuantizedLayer(Quantized):
         contiguous = x.contiguous()
         if (
             batch_sizes is None
-            and x.numel() > 0
             and steps.is_plain()
+            and x.numel() > 0
             and steps.all_in_memory((contiguous, *wide), torch.float32)
             and steps.all_in_memory(packed, torch.uint8)
             and are_lengths(lengths, x.shape[1 - self.batch_first], x.shape[self.batch_first])
@@ -325,9 +325,9 @@ class _QuantizedCell(Quantized):
             )
             after = steps.step(weights, x, wide[0], wide[1] if cell == "lstm" else None)
         else:
-            _, *after = ops.quantized_layer(
+            after = ops.quantized_layer(
                 cell, x.unsqueeze(0), wide[0], packed, c0=wide[1] if cell == "lstm" else None
-            )
+            )[1:]
         return tuple(each.to(dtype) if is_batched else each.to(dtype).squeeze(0) for each in after)
 
 

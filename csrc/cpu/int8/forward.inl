@@ -364,6 +364,16 @@ constexpr Kernels<float> kQuantizedKernels = {
     nullptr,
     QuantizedForward<Cell>::scratch_size,
     QuantizedForward<Cell>::run,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
 };
 
 /// Kernels that have a forward pass alone, with weights that are packed already.
