@@ -114,7 +114,7 @@ def test_the_error_is_that_of_eight_bits(kind: str, shape: tuple[int, int, int, 
     first, plain_first = output[0], expected[0][0]  # a projection has bytes in between
     assert size(first - plain_first) <= (5e-3 if kind == "projected" else 1e-3) * size(plain_first)
     for mine, plain, right in zip(found, expected, exact, strict=True):
-        # Activations are right to 11 bits, so bytes of later steps are rounded to their neighbours: other noise, as large.
+        # Activations are right to 11 bits, so bytes of later steps are rounded otherwise: noise as large.
         assert size(mine - plain) <= 1.5 * size(plain - right) + 1e-3 * size(right)
         assert size(mine - right) <= 0.05 * size(right) + 1e-3
 
