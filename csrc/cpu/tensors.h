@@ -25,6 +25,12 @@ const Kernels<Real>& kernels_of(int64_t cell, bool narrow = false) {
     return *chosen.f64(kCells[cell]);
 }
 
+/// Of quantized layers.
+inline const Kernels<float>& quantized_kernels_of(int64_t cell) {
+  check_cell(cell);
+  return *target().int8(kCells[cell]);
+}
+
 template <typename Real>
 Real* data(const Tensor& tensor) {
   return static_cast<Real*>(tensor.mutable_data_ptr());

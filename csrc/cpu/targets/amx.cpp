@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include "cpu/targets/amx_int8.h"
 #include "cpu/targets/prelude.h"
 
 #if defined(__linux__)
@@ -15,10 +16,10 @@
 namespace rnnfast::cpu {
 namespace {
 
-/// Whether the processor has tiles and their products of bfloat16: bits 24 and 22 of CPUID's leaf 7.
+/// Whether the processor has tiles and their products of bfloat16 and of bytes: bits 24, 22 and 25 of CPUID's leaf 7.
 bool has_tiles() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 22 & 1);
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 22 & 1) && (d >> 25 & 1);
 }
 
 /// Tiles are 8 KB of state, which Linux saves for a process only if it asks for that (arch_prctl(2)); it holds for
@@ -34,7 +35,7 @@ bool permitted() {
 
 bool available() {
   static const bool available =
-      kAvx512.available() && __builtin_cpu_supports("avx512bf16") && has_tiles() && permitted();
+      kAvx512Vnni.available() && __builtin_cpu_supports("avx512bf16") && has_tiles() && permitted();
   return available;
 }
 
@@ -101,7 +102,8 @@ RNNFAST_INLINE void tile_dpbf16ps() {
 
 }  // namespace
 
-const Target kAmx = {kName, available, nullptr, f32, f64, narrow_kernels<BFloat16>, narrow_kernels<float>, burn};
+const Target kAmx = {kName, available, nullptr, f32, f64, narrow_kernels<BFloat16>, narrow_kernels<float>,
+                     burn,  amx_int8};
 
 }  // namespace rnnfast::cpu
 

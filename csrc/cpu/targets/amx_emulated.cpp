@@ -1,5 +1,6 @@
 // The code of amx.cpp on tiles of plain memory, so that it can be tested on any machine: slow, and never chosen
 // unasked.
+#include "cpu/targets/amx_int8.h"
 #include "cpu/targets/prelude.h"
 
 // Vectors that are wider than those of the machine stay within this file.
@@ -100,7 +101,7 @@ int64_t burn(int64_t rounds) { return kGeneric.burn(rounds); }
 
 }  // namespace
 
-const Target kAmxEmulated = {kName, available, preferred, f32, f64, narrow_kernels<BFloat16>, narrow_kernels<float>,
-                             burn};
+const Target kAmxEmulated = {
+    kName, available, preferred, f32, f64, narrow_kernels<BFloat16>, narrow_kernels<float>, burn, amx_int8_emulated};
 
 }  // namespace rnnfast::cpu

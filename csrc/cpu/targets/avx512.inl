@@ -31,3 +31,7 @@ RNNFAST_INLINE Halves load_first(const BFloat16* p, int64_t count) {
 RNNFAST_INLINE void store_first(BFloat16* p, Halves bits, int64_t count) {
   _mm256_mask_storeu_epi16(p, first_lanes(count), (__m256i)bits);
 }
+
+/// The lowest byte of each lane.
+typedef uint32_t Words __attribute__((vector_size(64)));
+RNNFAST_INLINE __m128i low_bytes(Words words) { return _mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)words); }

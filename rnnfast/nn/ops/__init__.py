@@ -6,8 +6,9 @@ what tracing and differentiation need. It leaves torch's modules, their shapes a
 """
 
 from rnnfast.nn.ops.one_layer import layer
-from rnnfast.nn.ops.operators import LAYER, LAYER_BACKWARD
+from rnnfast.nn.ops.operators import LAYER, LAYER_BACKWARD, QUANTIZED_LAYER
 from rnnfast.nn.ops.pooling import POOLINGS, pooled
+from rnnfast.nn.ops.quantized import check_packed, quantized_layer, quantized_stack
 from rnnfast.nn.ops.stacked import stack
 from rnnfast.nn.ops.support import CELLS, COMPUTED_DTYPES, HAS_CUDA, NARROW_DTYPES, NUMBERS, why_not
 from rnnfast.nn.ops.targets import cpu_peak, cpu_target, cpu_target_ran, cpu_targets
@@ -21,12 +22,16 @@ __all__ = [
     "NARROW_DTYPES",
     "NUMBERS",
     "POOLINGS",
+    "QUANTIZED_LAYER",
+    "check_packed",
     "cpu_peak",
     "cpu_target",
     "cpu_target_ran",
     "cpu_targets",
     "layer",
     "pooled",
+    "quantized_layer",
+    "quantized_stack",
     "stack",
     "why_not",
 ]

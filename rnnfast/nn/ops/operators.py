@@ -9,6 +9,7 @@ from rnnfast.nn import transforms
 from rnnfast.nn.ops.support import CELLS
 
 LAYER, LAYER_BACKWARD = torch.ops.rnnfast.layer, torch.ops.rnnfast.layer_backward
+QUANTIZED_LAYER = torch.ops.rnnfast.quantized_layer
 """The operators themselves, for tools of torch that ask about them."""
 
 LAYER_ARGUMENTS = ("cell", *transforms.PRIMALS, *transforms.OPTIONS, "keep", "tf32")
@@ -138,6 +139,25 @@ def _layer_backward_fake(
         w_ih.new_empty(bias),
         w_ih.new_empty(bias),
         like(w_hr),
+    )
+
+
+@library.register_fake("rnnfast::quantized_layer")
+def _quantized_layer_fake(
+    cell: int,
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    weights: Tensor,
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    batch_first: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        input.new_empty((*input.shape[:-1], h0.shape[1])),
+        h0.new_empty(h0.shape),
+        input.new_empty(0) if c0 is None else c0.new_empty(c0.shape),
     )
 
 
