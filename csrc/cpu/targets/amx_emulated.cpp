@@ -3,6 +3,10 @@
 #include "cpu/targets/amx_int8.h"
 #include "cpu/targets/prelude.h"
 
+// Vectors that the machine has not are many instructions, which take minutes to compile wherever they are repeated.
+#undef RNNFAST_INLINE
+#define RNNFAST_INLINE inline
+
 // Vectors that are wider than those of the machine stay within this file.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
