@@ -94,7 +94,7 @@ struct NarrowForward {
     Operand* const* after;       // h_t, or with a projection what it projects, as operands
     Store* const* saved;         // null: not wanted
     Store* const* cells;         // c_t; null: not wanted
-    Coming coming;
+    Coming coming = {};
     bool falling = false;  // the panels in falling order, if they come from afar
     bool streams = false;  // `saved` goes past the caches
 
