@@ -6,7 +6,8 @@ import torch
 from pydantic import ValidationError
 
 from rnnfast.evaluation.intervals import conformal_margins
-from rnnfast.evaluation.metrics import ForecastErrors, label_metrics
+from rnnfast.evaluation.metrics import ForecastErrors
+from rnnfast.labels.metrics import label_metrics
 from rnnfast.models.presets import WINDOW_PRESETS
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import LinearAutoregression, beside, build_window_model

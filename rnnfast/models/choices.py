@@ -16,6 +16,8 @@ WindowCell = Literal[
 WindowCellChoice = Literal["auto", WindowCell]
 """A cell, or auto: a recurrent one, whose place the best of what stands beside it takes where that is better."""
 Preset = Literal["default", "lecture"]
-Task = Literal["forecast", "classify"]
+LabelTask = Literal["classify", "tag", "regress"]
+"""What labels are: one of some classes, several at once, or a number."""
+Task = Literal["forecast", "classify", "tag", "regress"]
 SplitChoice = Literal["auto", "spaces", "characters"]
 """What parts the words of texts: one of `rnnfast.text.vocabulary.SplitBy`, or what suits the texts."""

@@ -21,6 +21,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rnnfast.labels.base import LabelKind
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.target import Target, classes_of
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, build_model
@@ -28,7 +31,7 @@ from rnnfast.models.window_model import WindowModel
 from rnnfast.models.windows import build_window_model
 from rnnfast.nn.freezing import Unchanged, freeze
 from rnnfast.text.vocabulary import Vocabulary, vectorize
-from rnnfast.training.prediction import predict
+from rnnfast.training.prediction import model_outputs
 from rnnfast.training.run_folder import (
     CONFIG,
     VOCABULARY,
@@ -58,7 +61,7 @@ def save_run(
     *,
     config: ModelConfig,
     training: TrainingSettings,
-    labels: tuple[str, str],
+    labels: Target | Sequence[str],
     data: Mapping[str, Any],
 ) -> None:
     """Writes what scoring needs into a folder that exists.
@@ -69,10 +72,11 @@ def save_run(
         vocabulary: gives the ids.
         config: of the model.
         training: how it was trained.
-        labels: names of label 0 and label 1.
+        labels: what they are, or the names of classes.
         data: what it was trained on, for people to read; serialisable as JSON.
     """
-    content = ReviewsRun(model=config, training=training, data=dict(data), labels=labels)
+    target = labels if isinstance(labels, LabelKind) else classes_of(labels)
+    content = ReviewsRun(model=config, training=training, data=dict(data), target=target)
     _write(Path(run_dir), model, content)
     vocabulary.save(Path(run_dir) / VOCABULARY)
 
@@ -84,15 +88,22 @@ def save_sensors_run(
     training: WindowTraining,
     series: SeriesInfo,
     data: Mapping[str, Any],
+    target: Target | None = None,
 ) -> None:
-    """Writes what scoring needs into a folder that exists; as `save_run`."""
-    _write(
-        Path(run_dir),
-        model,
-        SensorsRun(
-            kind="sensors", model=model.config, training=training, series=series, data=dict(data)
-        ),
+    """Writes what scoring needs into a folder that exists; as `save_run`.
+
+    Without a `target`, the labels are those of the series, if it has some.
+    """
+    known = target or (classes_of(series.labels) if series.labels else None)
+    content = SensorsRun(
+        kind="sensors",
+        model=model.config,
+        training=training,
+        series=series,
+        data=dict(data),
+        target=known,
     )
+    _write(Path(run_dir), model, content)
 
 
 def _write(run_dir: Path, model: nn.Module, content: RunConfig) -> None:
@@ -110,7 +121,7 @@ class Scorer:
         model: in evaluation mode.
         vocabulary: gives the ids.
         config: of the model.
-        labels: names of label 0 and label 1; a score is the probability of label 1.
+        target: what the labels are, which says what a score is: of two classes the probability of the second.
         digest: SHA-256 in hexadecimal of all that decides the scores.
 
     Example:
@@ -130,8 +141,13 @@ class Scorer:
     model: nn.Module
     vocabulary: Vocabulary
     config: ModelConfig
-    labels: tuple[str, str]
+    target: Target
     digest: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return self.target.names
 
     @classmethod
     def load(cls, run_dir: str | Path) -> Scorer:
@@ -150,24 +166,30 @@ class Scorer:
         model, weights = _load_weights(
             run_dir,
             f"{CONFIG} and {VOCABULARY}",
-            lambda: build_model(content.model, len(vocabulary)),
+            lambda: build_model(content.model, len(vocabulary), outputs=content.target.outputs),
         )
         # Models that know no other rule than the usual one keep their digests.
         usual = {"model": {"split_by"}} if content.model.split_by == "spaces" else None
-        decisive = content.model_dump_json(include={"format", "model", "labels"}, exclude=usual)
+        # So do those of two classes, which were all that there was.
+        target = content.target
+        kind = "labels" if isinstance(target, Classes) and target.is_pair else "target"
+        decisive = content.model_dump_json(include={"format", "model", kind}, exclude=usual)
         digest = _digest(decisive.encode(), vocabulary_bytes, weights)
-        return cls(model, vocabulary, content.model, content.labels, digest)
+        return cls(model, vocabulary, content.model, target, digest)
 
     def score(
         self,
         texts: Sequence[str] | pa.Array | pa.ChunkedArray,
         seen: Callable[[Any, Tensor, Tensor], None] | None = None,
     ) -> np.ndarray:
-        """Probabilities (N,) float32 of label 1 for N raw texts, none of them null.
+        """What the model gives for N raw texts, none of them null, float32, as the target has it.
+
+        Of two classes the probabilities (N,) of the second, of more, and of tags, those of each (N, K), else the
+        numbers (N,).
 
         Each part of the texts is shown to `seen`, with its ids and lengths.
         """
-        scores = np.empty(len(texts), np.float32)
+        parts = []
         for start in range(0, len(texts), SCORING_BATCH):
             part = texts[start : start + SCORING_BATCH]
             ids, lengths = vectorize(
@@ -177,22 +199,26 @@ class Scorer:
                 self.config.padding,
                 threads=torch.get_num_threads(),
             )
-            scores[start : start + SCORING_BATCH] = self._probabilities(ids, lengths)
+            parts.append(self.target.given(self._outputs(ids, lengths)))
             if seen is not None:
                 seen(part, ids, lengths)
-        return scores
+        if not parts:
+            names = len(self.target.names)
+            shape = (0, names) if self.target.outputs > 1 else (0,)
+            return np.empty(shape, np.float32)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def log_odds(self, texts: Sequence[str]) -> np.ndarray:
-        """Log-odds (N,) float64 of label 1, ``ln(p / (1 - p))``, for a few raw texts.
+    def log_odds(self, texts: Sequence[str], place: int = 1) -> np.ndarray:
+        """Log-odds (N,) float64 of a label, ``ln(p / (1 - p))``, for a few raw texts; of numbers the numbers.
 
-        They tell apart what float32 rounds to a probability of 1.
+        They tell apart what float32 rounds to a probability of 1. `place` is that of the label among all.
         """
         config = self.config
         with torch.inference_mode():
             logits = self.model(
                 *vectorize(texts, self.vocabulary, config.sequence_length, config.padding)
             )
-        result: np.ndarray = logits.double().numpy()
+        result: np.ndarray = self.target.leaning(logits.double(), place).numpy()
         return result
 
     @cached_property
@@ -207,10 +233,10 @@ class Scorer:
     def _unchanged(self) -> Unchanged:
         return Unchanged(dict(self.model.named_parameters()))
 
-    def _probabilities(self, ids: Tensor, lengths: Tensor) -> np.ndarray:
+    def _outputs(self, ids: Tensor, lengths: Tensor) -> Tensor:
         changed = self._unchanged.first_changed(dict(self.model.named_parameters()))
         if self._folded is None:
-            return predict(self.model, ids, lengths)
+            return model_outputs(self.model, ids, lengths)
         if changed:
             raise RuntimeError(
                 f"rnnfast: {changed} must stay as the first scores found it, and changed: load the scorer again"
@@ -218,9 +244,7 @@ class Scorer:
         logits = self._folded(ids, lengths)
         if isinstance(self.model, WideAndDeep):
             logits = self.model.weighed(self.model.wide(ids, lengths), logits)
-        # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
-        result: np.ndarray = logits.double().sigmoid().float().numpy()
-        return result
+        return logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +255,7 @@ class SensorScorer:
         model: in evaluation mode.
         series: what it reads, and by which rules.
         digest: SHA-256 in hexadecimal of all that decides the scores.
+        target: what the labels are; None of forecasts.
 
     Example:
         >>> from rnnfast.models import WindowConfig, build_window_model
@@ -243,22 +268,26 @@ class SensorScorer:
     model: WindowModel
     series: SeriesInfo
     digest: str
+    target: Target | None = None
 
     @classmethod
     def load(cls, run_dir: str | Path) -> SensorScorer:
         """Reads a run's folder; raises RunFolderError as `Scorer.load`."""
         run_dir = Path(run_dir)
         content = parse_config(run_dir, SensorsRun)
-        series = content.series
+        series, target = content.series, content.target
+        outputs = target.window_outputs if target else 0
         model, weights = _load_weights(
             run_dir,
             CONFIG,
             lambda: build_window_model(
-                content.model, len(series.channels), series.target_places, len(series.labels)
+                content.model, len(series.channels), series.target_places, outputs
             ),
         )
-        decisive = content.model_dump_json(include={"format", "model", "series"})
-        return cls(model, series, _digest(decisive.encode(), weights))
+        # Models that forecast, or give one of some classes, keep their digests.
+        more = set() if target is None or isinstance(target, Classes) else {"target"}
+        decisive = content.model_dump_json(include={"format", "model", "series"} | more)
+        return cls(model, series, _digest(decisive.encode(), weights), target)
 
 
 def load_scorer(run_dir: str | Path) -> Scorer | SensorScorer:

@@ -17,20 +17,34 @@ BATCH = 256  # rows that a model reads at a time
 
 
 def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = BATCH) -> np.ndarray:
-    """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,).
+    """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,)."""
+    result: np.ndarray = model_outputs(model, ids, lengths, batch_size).sigmoid().numpy()
+    return result
 
-    The rows are scored in the order of their lengths, so that little padding is read.
+
+def model_outputs(
+    model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = BATCH
+) -> Tensor:
+    """What a model of texts gives, (N,) or (N, O), for ids (N, L) and lengths (N,).
+
+    The rows are read in the order of their lengths, so that little padding is.
     """
     order = lengths.argsort(stable=True)
-    result = np.empty(len(ids), np.float32)
     was_training = model.training
     model.eval()
+    parts = []
     try:
         with torch.inference_mode():
             for rows in order.split(batch_size) if len(order) else ():
-                result[rows.numpy()] = model(ids[rows], lengths[rows]).sigmoid().numpy()
+                parts.append(model(ids[rows], lengths[rows]))
     finally:
         model.train(was_training)
+    if not parts:
+        return torch.empty(0)
+    with torch.inference_mode():
+        found = torch.cat(parts)
+        result = torch.empty_like(found)
+        result[order] = found
     return result
 
 

@@ -11,9 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
 
 import rnnfast
+from rnnfast.labels.target import Target
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.series.calendar_steps import CALENDAR
@@ -45,7 +53,21 @@ class ReviewsRun(RunConfig):
     kind: Literal["reviews"] = "reviews"
     model: ModelConfig
     training: TrainingSettings
-    labels: tuple[str, str]
+    target: Target
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels; of two classes the second is the one that a score is the probability of."""
+        return self.target.names
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, content: Any) -> Any:
+        """Runs of earlier versions have the names of two classes alone."""
+        if isinstance(content, dict) and "target" not in content and "labels" in content:
+            return {**content, "target": {"task": "classify", "names": content["labels"]}}
+        return content
 
 
 class SeriesInfo(BaseModel):
@@ -98,6 +120,18 @@ class SensorsRun(RunConfig):
     model: WindowConfig
     training: WindowTraining
     series: SeriesInfo
+    target: Target | None = None
+    """What the labels are; None of forecasts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, content: Any) -> Any:
+        """Runs of earlier versions have the names of classes alone."""
+        series = content.get("series") if isinstance(content, dict) else None
+        names = series.get("labels") if isinstance(series, dict) else None
+        if names and "target" not in content:
+            return {**content, "target": {"task": "classify", "names": names}}
+        return content
 
 
 class RunFolderError(ValueError):

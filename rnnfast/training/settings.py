@@ -43,6 +43,11 @@ class LoopSettings(BaseModel):
     regularization: float = Field(
         0.1, gt=0, description="The strength of the L2 penalty of a linear model."
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        description="Whether each class, or tag, has the same say in training, however few rows it has: "
+        "balanced, or none.",
+    )
     seed: int = Field(
         0, ge=0, description="The seed of the weights, of the order of the rows and of dropout."
     )

@@ -14,8 +14,8 @@ from flows.steps.report import reviews as step
 from flows.steps.report.reviews import EXAMPLES, evaluate, validate
 from flows.tables.columns import Columns
 from rnnfast.evaluation.drift import Tally
-from rnnfast.evaluation.metrics import binary_metrics
 from rnnfast.evaluation.profiles import Profile
+from rnnfast.labels.metrics import binary_metrics
 from rnnfast.scoring.scorers import Scorer
 
 

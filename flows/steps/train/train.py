@@ -1,7 +1,6 @@
 """Trains a model on the training rows; the validation rows choose the epoch that is kept."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -10,17 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from flows.datasets.base import read_labels
 from flows.errors import InputError
 from flows.parameters import ONE_PROCESS, Processes
 from flows.progress import bar
 from flows.steps.prepare.encode import encode
+from flows.steps.prepare.reviews import PreparedReviews
 from flows.steps.prepare.series import PreparedSeries, training_digest
 from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import TRAIN_PART, VALIDATION_PART, ReviewsJob, TrainingJob, WindowsJob
 from flows.steps.train.workers import train_together
 from rnnfast.evaluation.intervals import conformal_margins
+from rnnfast.labels.target import Target
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.models.wide import WideForecaster
@@ -29,9 +29,9 @@ from rnnfast.scoring.scorers import save_run, save_sensors_run
 from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
-from rnnfast.training.prediction import forecasts
-from rnnfast.training.rows import Futures, Reviews, Rows
-from rnnfast.training.weighing import compared, part_logits
+from rnnfast.training.prediction import BATCH, forecasts, model_outputs
+from rnnfast.training.rows import Futures, LabelledWindows, Reviews, Rows
+from rnnfast.training.weighing import compared, part_outputs
 from rnnfast.training.wide import solve_wide
 
 History = list[dict[str, Any]]
@@ -58,7 +58,7 @@ def train(
     parts: Path,
     vocabulary: Path,
     settings: ReviewsSettings,
-    source: Mapping[str, Any],
+    prepared: PreparedReviews,
     run: Path,
     cache: Path,
     processes: Processes = ONE_PROCESS,
@@ -69,7 +69,7 @@ def train(
         parts: folder with `train.parquet` and `validation.parquet`.
         vocabulary: file of the vocabulary.
         settings: of model and training, and whether the model's n-grams are kept alone where the rest adds nothing.
-        source: where the rows come from, for the record.
+        prepared: what is known of the rows.
         run: folder to save the model in.
         cache: a checkpoint is kept here while the model is trained, and found when this is called
             again after it was killed.
@@ -82,12 +82,12 @@ def train(
         InputError: the training diverged, or cannot be done by these processes.
         WorkerError: the processes failed.
     """
-    config = settings.model
+    config, target = settings.model, prepared.target
     words = Vocabulary.load(vocabulary, config.split_by)
     with TemporaryDirectory(prefix="ids-", dir=parts) as name:
         ids = Path(name)
         digests = [
-            encode(parts / f"{part}.parquet", words, config, ids / part)
+            encode(parts / f"{part}.parquet", words, config, ids / part, target)
             for part in (TRAIN_PART, VALIDATION_PART)
         ]
         job = ReviewsJob(
@@ -96,6 +96,7 @@ def train(
             model=config,
             training=settings.training,
             vocabulary_size=len(words),
+            target=target,
         )
         model, _, validation, history = _trained(job, cache, processes)
         figures: dict[str, Any] = {}
@@ -103,23 +104,36 @@ def train(
             figures = _compared(model, config, validation, settings.choose)
             if figures["kept"] != config.cell:
                 model, config = model.wide, _of_ngrams(config)
+        assert isinstance(validation, Reviews)
+        target = _calibrated(model, validation)
     save_run(
         run,
         model,
         words,
         config=config,
         training=settings.training,
-        labels=read_labels(parts / "train.parquet"),
-        data=dict(source),
+        labels=target,
+        data=dict(prepared.source),
     )
     return Trained(history, {"parts": figures} if figures else {})
+
+
+def _calibrated(model: nn.Module, validation: Reviews) -> Target:
+    """What the labels are, with what the validation rows say of the model: thresholds, or the width of intervals."""
+    given, truth = [], []
+    for rows in validation.offsets.diff().argsort(stable=True).split(BATCH):
+        given.append(validation.target.given(model_outputs(model, *validation.take(rows))))
+        truth.append(validation.labels[rows].numpy())
+    return validation.target.calibrated(np.concatenate(truth), np.concatenate(given))
 
 
 def _compared(
     model: WideAndDeep, config: ModelConfig, validation: Reviews, choose: bool
 ) -> dict[str, Any]:
     """What the deep part adds, and which cell is kept, which is logged."""
-    figures = compared(part_logits(model, validation), validation.labels.numpy())
+    figures = compared(
+        part_outputs(model, validation), validation.labels.numpy(), validation.target
+    )
     kept = "ngrams" if choose and figures["gain"] <= 0 else config.cell
     logger.info(
         "validation loss %.4f with %s beside n-grams, %.4f of n-grams alone: %s by %.1f standard errors; kept: %s",
@@ -149,7 +163,7 @@ def train_windows(
 ) -> History:
     """Trains a model of windows of readings on what `prepare_series` left in `parts`; as `train`.
 
-    The intervals of forecasts are calibrated on the validation part.
+    Intervals, and the thresholds of tags, are calibrated on the validation part.
     """
     job = WindowsJob(
         parts=parts,
@@ -159,6 +173,7 @@ def train_windows(
         series=prepared.info,
         mean=tuple(prepared.scaler.mean.tolist()),
         scale=tuple(prepared.scaler.scale.tolist()),
+        target=prepared.target,
     )
     model, rows, validation, history = _trained(job, cache, processes)
     assert isinstance(model, WindowModel)
@@ -169,12 +184,17 @@ def train_windows(
         logger.info("%.0f%% of the forecast is of the recurrent part", 100 * float(model.share))
     if isinstance(validation, Futures):
         _calibrate(model, validation.windows)
+    target = prepared.target
+    if isinstance(validation, LabelledWindows):
+        given = [validation.target.given(each) for _, each in forecasts(model, validation.windows)]
+        target = validation.target.calibrated(validation.truth.numpy(), np.concatenate(given))
     save_sensors_run(
         run,
         model,
         training=settings.training,
         series=prepared.info,
         data=dict(prepared.source),
+        target=target,
     )
     return history
 
