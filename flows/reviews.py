@@ -63,10 +63,11 @@ def reviews(request: ReviewsRequest) -> Path:
                 parts,
                 vocabulary,
                 settings,
-                prepared,
+                prepared.source,
                 run.folder,
                 run.cache,
                 request.processes,
+                prepared.target,
             )
         beside = baselines_task(parts, run.folder)
         # A wide model has n-grams in it, which are measured already.
@@ -76,7 +77,15 @@ def reviews(request: ReviewsRequest) -> Path:
                 folder.mkdir()
                 other = reviews_settings(data, *YARDSTICK, prepared.facts)
                 words = vocabulary_task(parts, other.model, folder, request.execution)
-                train_task(parts, words, other, prepared, folder, run.cache)
+                train_task(
+                    parts,
+                    words,
+                    other,
+                    prepared.source,
+                    folder,
+                    run.cache,
+                    target=prepared.target,
+                )
                 beside["ngrams"] = beside_task(parts, folder)
         with run.stage("evaluate"):
             validated = validate_task(parts, run.folder, profile)

@@ -129,7 +129,8 @@ def test_classifiers_tell_a_fast_wave_from_a_slow_one(cell: str) -> None:
         task="classify", cell=cell, lookback=20, hidden_size=16, pooling="mean+max", kernel=5
     )
     model = build_window_model(config, 1, labels=2)
-    found = LabelledWindows(Windows(values, runs, 20, 10), labels)
+    cut = Windows(values, runs, 20, 10)
+    found = LabelledWindows(cut, labels[cut.run_of(torch.arange(len(cut)))])
     training = WindowTraining(epochs=15, batch_size=16, learning_rate=1e-2, averaging=0)
     history = fit(model, found, found, training)
     assert history[-1]["validation_accuracy"] == found.measure(model)["accuracy"] > 0.95

@@ -225,7 +225,7 @@ class LabelledWindows(_WindowRows):
     """Windows of readings, each with its label: the truth of each, (N,) or (N, K), as the target has it."""
 
     def __init__(
-        self, windows: Windows, truth: Tensor, target: Target, weights: Tensor | None = None
+        self, windows: Windows, truth: Tensor, target: Target = PAIR, weights: Tensor | None = None
     ) -> None:
         """``weights`` are those of classes."""
         super().__init__(windows, windows.size)

@@ -77,5 +77,5 @@ class WindowTraining(LoopSettings):
         0,
         ge=0,
         description="Every so many readings a training window starts; 0: at each to forecast, after "
-        "half a window to classify.",
+        "half a window to give labels.",
     )

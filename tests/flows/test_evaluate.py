@@ -47,7 +47,7 @@ def measured(parts: Path, run: Path) -> dict[str, Any]:
     execution = Execution(workers=1, shard_rows=30)
     shards = score_files(run, test, Columns(id="id"), scores, execution=execution).records
     assert len(shards) == 4
-    metrics = validated | evaluate(parts, run, profile, shards)
+    metrics = validated | evaluate(parts, run, profile, shards)[0]
     assert profile.reference["score"].total == 10
     assert profile.test.features["score"].total == 100
     return metrics

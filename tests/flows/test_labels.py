@@ -171,7 +171,7 @@ def test_no_label_at_all(tmp_path: Path) -> None:
     address = write(tmp_path / "a.csv", [""])
     with pytest.raises(InputError, match="120 rows of 120 have none"):
         prepared(tmp_path, dataset=address)
-    with pytest.raises(InputError, match="exactly two distinct labels, found 0"):
+    with pytest.raises(InputError, match="at least 2 distinct labels, found 0"):
         prepared(tmp_path, dataset=address, unlabelled=1)
 
 

@@ -126,7 +126,7 @@ def distinct_names(counts: Mapping[str, int], column: str, least: int = 2) -> tu
     "yes".
 
     Args:
-        counts: rows of each label; with more than MOST_LABELS of them they need not be all.
+        counts: rows of each label, 0 where that is not known; with more than MOST_LABELS of them they need not be all.
         column: where they were found.
         least: how many there must be.
 
@@ -134,14 +134,14 @@ def distinct_names(counts: Mapping[str, int], column: str, least: int = 2) -> tu
         InputError: there are fewer, or more than MOST_LABELS, or two differ in case or spaces alone.
     """
     if pair := near(counts):
-        shown = " and ".join(f"{each!r} ({counted(counts[each], 'row')})" for each in pair)
+        shown = " and ".join(_shown(each, counts[each]) for each in pair)
         raise InputError(
             f"--label-column {column!r} must hold labels that differ in more than case and spaces, "
             f"found {shown}; --join-labels makes one of them"
         )
     if not least <= len(counts) <= MOST_LABELS:
         first = sorted(counts)[:5]
-        shown = ", ".join(f"{label!r:.40} ({counted(counts[label], 'row')})" for label in first)
+        shown = ", ".join(_shown(label, counts[label]) for label in first)
         more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
         many = len(counts) > MOST_LABELS
         rule = f"at most {MOST_LABELS:,}" if many else f"at least {least}"
@@ -150,3 +150,8 @@ def distinct_names(counts: Mapping[str, int], column: str, least: int = 2) -> tu
             f"found {'at least ' if many else ''}{len(counts):,}{': ' if shown else ''}{shown}{more}"
         )
     return tuple(sorted(counts, key=float if all(map(is_number, counts)) else None))
+
+
+def _shown(label: str, rows: int) -> str:
+    """A label, and how many rows have it."""
+    return f"{label!r:.40} ({counted(rows, 'row')})" if rows else f"{label!r:.40}"

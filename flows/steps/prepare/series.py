@@ -162,9 +162,7 @@ def _target(info: SeriesInfo, data: SensorsData) -> Target | None:
     if data.chosen_task == "regress":
         return Numbers(names=(column,))
     several = data.chosen_task == "tag"
-    counts = Counter(
-        tag for name in info.labels for tag in (split_tags(name) if several else (name,))
-    )
+    counts = {tag: 0 for name in info.labels for tag in (split_tags(name) if several else (name,))}
     if several:
         return Tags(names=distinct_names(counts, column, least=1))
     distinct_names(counts, column)

@@ -25,6 +25,8 @@ from rnnfast.labels.target import Target
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.scoring.scorers import SCORING_BATCH, Scorer
 
+NOTHING: Mapping[str, Any] = {}
+USUAL = Limits()
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
 
 
@@ -61,8 +63,8 @@ def evaluate(
     run: Path,
     profile: Profile,
     shards: Sequence[Record],
-    beside: Mapping[str, Beside],
-    limits: Limits,
+    beside: Mapping[str, Beside] = NOTHING,
+    limits: Limits = USUAL,
 ) -> tuple[dict[str, Any], list[Check]]:
     """Measures a model by the scores of the test rows, and saves the profile of its rows with these.
 

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from flows.datasets.base import read_labels
 from flows.errors import InputError
 from flows.parameters import ONE_PROCESS, Processes
 from flows.progress import bar
 from flows.steps.prepare.encode import encode
-from flows.steps.prepare.reviews import PreparedReviews
 from flows.steps.prepare.series import PreparedSeries, training_digest
 from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import TRAIN_PART, VALIDATION_PART, ReviewsJob, TrainingJob, WindowsJob
 from flows.steps.train.workers import train_together
 from rnnfast.evaluation.intervals import conformal_margins
-from rnnfast.labels.target import Target
+from rnnfast.labels.target import Target, classes_of
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.models.wide import WideForecaster
@@ -58,10 +58,11 @@ def train(
     parts: Path,
     vocabulary: Path,
     settings: ReviewsSettings,
-    prepared: PreparedReviews,
+    source: Mapping[str, Any],
     run: Path,
     cache: Path,
     processes: Processes = ONE_PROCESS,
+    target: Target | None = None,
 ) -> Trained:
     """Trains and saves a model.
 
@@ -69,11 +70,12 @@ def train(
         parts: folder with `train.parquet` and `validation.parquet`.
         vocabulary: file of the vocabulary.
         settings: of model and training, and whether the model's n-grams are kept alone where the rest adds nothing.
-        prepared: what is known of the rows.
+        source: where the rows come from, for the record.
         run: folder to save the model in.
         cache: a checkpoint is kept here while the model is trained, and found when this is called
             again after it was killed.
         processes: that train it.
+        target: what the labels are; None: the classes whose names the rows carry.
 
     Returns:
         The course of the training, and what its parts are worth.
@@ -82,7 +84,8 @@ def train(
         InputError: the training diverged, or cannot be done by these processes.
         WorkerError: the processes failed.
     """
-    config, target = settings.model, prepared.target
+    config = settings.model
+    target = target or classes_of(read_labels(parts / "train.parquet"))
     words = Vocabulary.load(vocabulary, config.split_by)
     with TemporaryDirectory(prefix="ids-", dir=parts) as name:
         ids = Path(name)
@@ -113,7 +116,7 @@ def train(
         config=config,
         training=settings.training,
         labels=target,
-        data=dict(prepared.source),
+        data=dict(source),
     )
     return Trained(history, {"parts": figures} if figures else {})
 
