@@ -98,7 +98,7 @@ def test_several_columns_are_tags(tmp_path: Path) -> None:
 def test_a_class_that_a_part_lacks(tmp_path: Path) -> None:
     labels: list[object] = ["a", "b"] * 59 + ["c", "a"]
     with pytest.raises(
-        InputError, match=r"every label .* no row of the train part has 'c' \(1 row in all\)"
+        InputError, match=r"every label .* no row of the validation part has 'c' \(1 row in all\)"
     ):
         prepared(tmp_path, labels)
 

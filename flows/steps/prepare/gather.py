@@ -50,7 +50,7 @@ from rnnfast.training.run_folder import SeriesInfo
 logger = logging.getLogger(__name__)
 
 VALUES, TIMES, RUN_RECORD = "readings.f32", "times.i64", "runs.json"
-NUMBERS = "numbers.f32"  # labels that are numbers, one a row
+LABEL_NUMBERS = "numbers.f32"  # labels that are numbers, one a row
 RAW = np.float32, np.int64, np.int32, np.int32  # kinds of the rows' values, times, groups, labels
 
 
@@ -160,7 +160,7 @@ def gather(
         _file(folder, VALUES) as value_file,
         _file(folder, TIMES) as time_file,
         _file(None, "") as own_file,
-        _file(folder if raw.is_numbers else None, NUMBERS) as number_file,
+        _file(folder if raw.is_numbers else None, LABEL_NUMBERS) as number_file,
     ):
         files = _GridFiles(value_file, time_file, own_file, number_file)
         runs, groups, labels, counts = _write_grid(raw, order.rows, info, files)
@@ -300,7 +300,7 @@ def open_readings(folder: Path) -> Readings:
     record = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
     with (folder / VALUES).open("r+b") as value_file, (folder / TIMES).open("r+b") as time_file:
         readings = _mapped(value_file, time_file, record)
-    path = folder / NUMBERS
+    path = folder / LABEL_NUMBERS
     return (
         replace(readings, numbers=np.memmap(path, np.float32, "r")) if path.exists() else readings
     )

@@ -1,6 +1,7 @@
 """Trains a model on the training rows; the validation rows choose the epoch that is kept."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
