@@ -157,7 +157,6 @@ def measured(metrics: Part) -> dict[str, Part]:
 
 
 def _labels(config: Part) -> Sequence[object]:
-    result: Sequence[object] = config.get("series", {}).get("labels") or config.get(
-        "labels", ("negative", "positive")
-    )
-    return result
+    names: Sequence[object] | None = (config.get("target") or {}).get("names")
+    known = names or config.get("series", {}).get("labels") or config.get("labels")
+    return known or ("negative", "positive")

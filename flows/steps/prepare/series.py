@@ -240,8 +240,8 @@ def part_windows(
 ) -> tuple[Windows, torch.Tensor, Readings] | None:
     """The windows of a part, the truth of each (empty to forecast), and all readings; None without that part.
 
-    A `stride` of 0 takes all windows to forecast, and half a window to give labels. Numbers are those at the end of a
-    window, and windows that have none there are left out.
+    A `stride` of 0 takes all windows to forecast, and half a window to give labels, of numbers an eighth. Numbers are
+    those at the end of a window, and windows that have none there are left out.
     """
     readings = open_readings(work)
     with np.load(work / SPANS) as spans:
@@ -266,7 +266,9 @@ def part_windows(
 def _windows(readings: Readings, runs: np.ndarray, config: WindowConfig, stride: int) -> Windows:
     if config.task == "forecast":
         return Windows(readings.tensor(), runs, config.lookback + config.horizon, stride or 1)
-    stride = stride or max(1, config.lookback // 2)
+    # Numbers differ from window to window, of one label all windows are alike.
+    usual = config.lookback // (8 if config.task == "regress" else 2)
+    stride = stride or max(1, usual)
     if config.task == "regress":  # the last window of a run ends where it ends
         spare = np.maximum(0, runs[:, 1] - runs[:, 0] - config.lookback) % stride
         runs = runs + np.stack([spare, 0 * spare], 1)
