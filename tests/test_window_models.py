@@ -200,7 +200,7 @@ def test_models_that_know_nothing_are_measured_all_the_same() -> None:
     [
         ({"lookback": 10, "segment": 4}, "lookback must be a multiple of segment, 4, got: 10"),
         ({"kernel": 4}, "kernel must be odd, got: 4"),
-        ({"task": "classify", "cell": "linear"}, "to classify, got: 'linear'"),
+        ({"task": "classify", "cell": "nlinear"}, "to classify, got: 'nlinear'"),
         ({"bidirectional": True}, "bidirectional must be false to forecast"),
         ({"cell": "seasonal", "period": 24, "lookback": 12}, "period must be at most lookback"),
         ({"form": "recursive", "quantiles": True}, "quantiles must be false"),
@@ -236,7 +236,7 @@ def test_what_stands_beside_a_model() -> None:
     always = ["persistence", "linear", "nlinear", "dlinear", "seasonal"]
     assert [c.cell for c in beside(config)] == always
     assert [c.cell for c in beside(config, trained=True)] == [*always, "mlp", "cnn"]
-    assert [c.cell for c in beside(WindowConfig(task="classify"))] == []
+    assert [c.cell for c in beside(WindowConfig(task="classify"))] == ["linear"]
     assert {c.lookback for c in beside(config)} == {12}
 
 

@@ -76,7 +76,13 @@ def save_run(
         data: what it was trained on, for people to read; serialisable as JSON.
     """
     target = labels if isinstance(labels, LabelKind) else classes_of(labels)
-    content = ReviewsRun(model=config, training=training, data=dict(data), target=target)
+    content = ReviewsRun(
+        model=config,
+        training=training,
+        data=dict(data),
+        labels=target.names,
+        target=None if isinstance(target, Classes) else target,
+    )
     _write(Path(run_dir), model, content)
     vocabulary.save(Path(run_dir) / VOCABULARY)
 
@@ -92,9 +98,9 @@ def save_sensors_run(
 ) -> None:
     """Writes what scoring needs into a folder that exists; as `save_run`.
 
-    Without a `target`, the labels are those of the series, if it has some.
+    Without a `target`, and of classes, the labels are those of the series, if it has some.
     """
-    known = target or (classes_of(series.labels) if series.labels else None)
+    known = None if isinstance(target, Classes) else target
     content = SensorsRun(
         kind="sensors",
         model=model.config,
@@ -110,7 +116,13 @@ def _write(run_dir: Path, model: nn.Module, content: RunConfig) -> None:
     """Writes weights and config; equal arguments give equal files: no time stamp, no path."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     (run_dir / WEIGHTS).write_bytes(safetensors.torch.save(state))
-    (run_dir / CONFIG).write_text(content.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    text = content.model_dump_json(indent=2, exclude=_absent(content))
+    (run_dir / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _absent(content: RunConfig) -> set[str]:
+    """What classes and forecasts have no need of, so that they are written as ever, and keep their digests."""
+    return {"target"} if getattr(content, "target", None) is None else set()
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +178,15 @@ class Scorer:
         model, weights = _load_weights(
             run_dir,
             f"{CONFIG} and {VOCABULARY}",
-            lambda: build_model(content.model, len(vocabulary), outputs=content.target.outputs),
+            lambda: build_model(content.model, len(vocabulary), outputs=content.label_kind.outputs),
         )
         # Models that know no other rule than the usual one keep their digests.
-        usual = {"model": {"split_by"}} if content.model.split_by == "spaces" else None
-        # So do those of two classes, which were all that there was.
-        target = content.target
-        kind = "labels" if isinstance(target, Classes) and target.is_pair else "target"
-        decisive = content.model_dump_json(include={"format", "model", kind}, exclude=usual)
+        usual = {"model": {"split_by"}} if content.model.split_by == "spaces" else {}
+        leave: dict[str, Any] = {**usual, **dict.fromkeys(_absent(content), True)}
+        target = content.label_kind
+        decisive = content.model_dump_json(
+            include={"format", "model", "labels", "target"}, exclude=leave
+        )
         digest = _digest(decisive.encode(), vocabulary_bytes, weights)
         return cls(model, vocabulary, content.model, target, digest)
 
@@ -275,7 +288,7 @@ class SensorScorer:
         """Reads a run's folder; raises RunFolderError as `Scorer.load`."""
         run_dir = Path(run_dir)
         content = parse_config(run_dir, SensorsRun)
-        series, target = content.series, content.target
+        series, target = content.series, content.label_kind
         outputs = target.window_outputs if target else 0
         model, weights = _load_weights(
             run_dir,
@@ -284,9 +297,9 @@ class SensorScorer:
                 content.model, len(series.channels), series.target_places, outputs
             ),
         )
-        # Models that forecast, or give one of some classes, keep their digests.
-        more = set() if target is None or isinstance(target, Classes) else {"target"}
-        decisive = content.model_dump_json(include={"format", "model", "series"} | more)
+        decisive = content.model_dump_json(
+            include={"format", "model", "series", "target"}, exclude=_absent(content)
+        )
         return cls(model, series, _digest(decisive.encode(), weights), target)
 
 

@@ -18,7 +18,9 @@ BATCH = 256  # rows that a model reads at a time
 
 def predict(model: nn.Module, ids: Tensor, lengths: Tensor, batch_size: int = BATCH) -> np.ndarray:
     """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,)."""
-    result: np.ndarray = model_outputs(model, ids, lengths, batch_size).sigmoid().numpy()
+    logits = model_outputs(model, ids, lengths, batch_size)
+    # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
+    result: np.ndarray = logits.double().sigmoid().float().numpy()
     return result
 
 

@@ -11,16 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    computed_field,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import rnnfast
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.numbers import Numbers
+from rnnfast.labels.tags import Tags
 from rnnfast.labels.target import Target
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.window_config import WindowConfig
@@ -53,21 +49,20 @@ class ReviewsRun(RunConfig):
     kind: Literal["reviews"] = "reviews"
     model: ModelConfig
     training: TrainingSettings
-    target: Target
+    labels: tuple[str, ...]
+    target: Numbers | Tags | None = Field(None, discriminator="task")
+    """What the labels are, where they are not classes."""
 
-    @computed_field  # type: ignore[prop-decorator]
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the labels; of two classes the second is the one that a score is the probability of."""
-        return self.target.names
+    def label_kind(self) -> Target:
+        """What the labels are."""
+        return self.target or Classes(names=self.labels)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_earlier_versions(cls, content: Any) -> Any:
-        """Runs of earlier versions have the names of two classes alone."""
-        if isinstance(content, dict) and "target" not in content and "labels" in content:
-            return {**content, "target": {"task": "classify", "names": content["labels"]}}
-        return content
+    @model_validator(mode="after")
+    def _has_classes(self) -> ReviewsRun:
+        if self.target is None and len(self.labels) < 2:
+            raise ValueError(f"labels must be two names or more, got: {list(self.labels)}")
+        return self
 
 
 class SeriesInfo(BaseModel):
@@ -120,18 +115,13 @@ class SensorsRun(RunConfig):
     model: WindowConfig
     training: WindowTraining
     series: SeriesInfo
-    target: Target | None = None
-    """What the labels are; None of forecasts."""
+    target: Numbers | Tags | None = Field(None, discriminator="task")
+    """What the labels are, where they are not the classes of the series."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_earlier_versions(cls, content: Any) -> Any:
-        """Runs of earlier versions have the names of classes alone."""
-        series = content.get("series") if isinstance(content, dict) else None
-        names = series.get("labels") if isinstance(series, dict) else None
-        if names and "target" not in content:
-            return {**content, "target": {"task": "classify", "names": names}}
-        return content
+    @property
+    def label_kind(self) -> Target | None:
+        """What the labels are; None of forecasts."""
+        return self.target or (Classes(names=self.series.labels) if self.series.labels else None)
 
 
 class RunFolderError(ValueError):

@@ -89,7 +89,7 @@ def test_examples_are_the_clearest_of_either_label(
         # Alike right ones come first as in the file, alike wrong ones last.
         order = sorted(margins, key=lambda i: (-margins[i], sign * i))
         expected[kind] = [
-            {"text": texts[i], "label": label, "score": float(values[i])}
+            {"text": texts[i], "called": 1, "label": label, "score": float(values[i])}
             for label in (0, 1)
             for i in [i for i in order if i % 2 == label and margins[i] > 0][: EXAMPLES // 2]
         ]
