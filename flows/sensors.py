@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
@@ -60,7 +61,8 @@ def sensors(request: SensorsRequest) -> Path:
             history = train_task(
                 parts, prepared, settings, run.folder, run.cache, request.processes
             )
-        baseline, folders = {}, {}
+        baseline: dict[str, Any] = {}
+        folders: dict[str, Path] = {}
         with run.stage("baselines"):
             for config in beside(settings.model, request.yardstick):
                 folder = folders[config.cell] = parts / config.cell

@@ -91,7 +91,7 @@ class Classes(LabelKind):
         return result
 
     def errors(self, truth: np.ndarray, given: np.ndarray) -> np.ndarray:
-        return (self.called(given) != truth).astype(np.float64)
+        return np.asarray(self.called(given) != truth, np.float64)
 
     def figures(self, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
         if given.ndim == 1:

@@ -75,7 +75,8 @@ class Numbers(LabelKind):
 
     def losses(self, outputs: Tensor, truth: Tensor) -> Tensor:
         """Squared errors, in standard deviations of the training rows."""
-        return (outputs.flatten() - self.standardised(truth).to(outputs.dtype)).square()
+        result: Tensor = (outputs.flatten() - self.standardised(truth).to(outputs.dtype)).square()
+        return result
 
     def standardised(self, truth: Any) -> Any:
         """Labels in standard deviations from the mean of the training rows."""
@@ -87,7 +88,8 @@ class Numbers(LabelKind):
         return result
 
     def errors(self, truth: np.ndarray, given: np.ndarray) -> np.ndarray:
-        return np.abs(truth - given.astype(np.float64))
+        result: np.ndarray = np.abs(truth - given.astype(np.float64))
+        return result
 
     def figures(self, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
         return number_metrics(truth, given, self.mean, self.margin)

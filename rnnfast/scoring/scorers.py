@@ -254,7 +254,7 @@ class Scorer:
             raise RuntimeError(
                 f"rnnfast: {changed} must stay as the first scores found it, and changed: load the scorer again"
             )
-        logits = self._folded(ids, lengths)
+        logits: Tensor = self._folded(ids, lengths)
         if isinstance(self.model, WideAndDeep):
             logits = self.model.weighed(self.model.wide(ids, lengths), logits)
         return logits

@@ -60,7 +60,9 @@ def check_reviews_data(
     found = [check(limits, "duplicates", "test rows", repeated)]
     target = prepared.target
     if isinstance(target, Tags) or (isinstance(target, Classes) and not target.is_pair):
-        found += check_classes(limits, target.names, _held(parts / "train.parquet", target))
+        found += check_classes(
+            limits, target.names, _held(parts / "train.parquet", target).tolist()
+        )
     for name, tally in tallies.items():
         if isinstance(target, Classes) and target.is_pair:
             counts = _held(parts / f"{names[name]}.parquet", target)

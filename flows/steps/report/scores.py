@@ -108,8 +108,9 @@ def _scaler(scorer: Scorer | SensorScorer) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation in training, of each channel that is forecast, or of labels that are numbers."""
     target = scorer.target
     if target is not None:
-        is_number = isinstance(target, Numbers)
-        return {"number": (target.mean, target.scale)} if is_number else {}
+        if isinstance(target, Numbers):
+            return {"number": (target.mean, target.scale)}
+        return {}
     assert isinstance(scorer, SensorScorer)
     model, series = scorer.model, scorer.series
     return {
