@@ -14,6 +14,9 @@
 # make bench-quality  default settings on many data sets beside simple peers, some hours; RNNFAST_MIRROR must name the folder of the data
 # make bench-cuda  on an NVIDIA GPU: rnnfast beside torch.nn (cuDNN), some 10 minutes; OPTIONS=--help lists the rest
 # make sanitize-cuda  on an NVIDIA GPU: a short run of the kernels under compute-sanitizer
+# make gpu-check  on a machine with an NVIDIA GPU, torch and nvcc, of some minutes and without a package index: builds, tests,
+#              watches and measures, and leaves tables and JSON in OUT, build/gpu-check unless it is set
+# make gpu-wheels  ahead of that, where there is an index: what such a machine lacks, into build/wheels, for its Python 3.12
 # make env     the environment in .venv and the compiled extension, no more
 # make clean   takes away what the others made
 
@@ -23,7 +26,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize-cuda env build tools clean
+.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize-cuda gpu-check gpu-wheels env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -87,6 +90,15 @@ sanitize-cuda: build
 	  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --kernel-name kns=rnnfast --error-exitcode 1 \
 	    $(BIN)/python tests/sanitized.py || exit 1; \
 	done
+
+# In no environment of its own: the machine's Python has torch, and nothing can be installed.
+gpu-check:
+	$(PYTHON) -m benchmarks.gpu_check --output $(or $(OUT),build/gpu-check) --wheels build/wheels
+
+gpu-wheels: env
+	$(PIP) download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+	  $(addprefix --platform manylinux,2014_x86_64 _2_17_x86_64 _2_28_x86_64) --dest build/wheels \
+	  $(shell grep -E '^(pydantic|pydantic.core|annotated-types|typing-inspection|typing.extensions)==' constraints.txt)
 
 env: build
 

@@ -1,17 +1,20 @@
-"""A layer in bfloat16 beside itself in float32 and torch.nn in bfloat16: the grid, forward and training, one thread."""
+"""A layer in bfloat16 and int8 beside itself in float32 and its peers in both: the grid, one thread.
+
+In bfloat16 these are torch.nn and its autocast, forward and training; in int8, forward alone, ONNX Runtime.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import rnnfast
 from benchmarks import parity
 from benchmarks.cases import Case, Data, Shape, draw
 from benchmarks.isolation import say
-from benchmarks.peers import Contender, in_torch
+from benchmarks.peers import Contender, in_torch, installed, load
 from benchmarks.timing import interleaved
 from rnnfast.nn import ops
 
@@ -21,6 +24,8 @@ OURS, OWN_FLOAT32, IN_BFLOAT16, AUTOCAST = (
     "torch.nn bfloat16",
     "torch.nn autocast",
 )
+OWN_INT8, ONNX_INT8 = "rnnfast int8", "ONNX Runtime int8"
+OTHERS = (OWN_FLOAT32, IN_BFLOAT16, AUTOCAST, OWN_INT8, ONNX_INT8)
 BOUND = 0.1
 """Largest difference from float32, as a share of a result's largest magnitude: what 8 bits leave over 1000 steps."""
 
@@ -56,7 +61,25 @@ def contenders(case: Case, data: Data) -> dict[str, Contender]:
         OURS: of(rnnfast, narrow, dtype=torch.bfloat16),
         IN_BFLOAT16: of(nn, narrow, dtype=torch.bfloat16),
         AUTOCAST: _under_autocast(of(nn, data)),
+        **({} if case.training else _in_int8(case, data)),
     }
+
+
+def _in_int8(case: Case, data: Data) -> dict[str, Contender]:
+    """rnnfast, and ONNX Runtime where it is installed and has the operator."""
+    built = in_torch.layer(rnnfast, case, data)
+    rnnfast.quantize(built)
+
+    def forward() -> tuple[Tensor, ...]:
+        output, state = built(data.input)
+        return output, *(last[0] for last in (state if case.cell == "LSTM" else (state,)))
+
+    found = {OWN_INT8: in_torch.contender(case, forward, {})}
+    if "ONNX Runtime" in installed():
+        onnx_runtime: Any = load("ONNX Runtime")
+        if case.cell in onnx_runtime.INT8_CELLS:
+            found[ONNX_INT8] = onnx_runtime.prepare(case, data, int8=True)
+    return found
 
 
 def _under_autocast(contender: Contender) -> Contender:

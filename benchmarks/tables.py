@@ -101,20 +101,29 @@ def _beside(reached: str, verdict: Verdict | None) -> str:
 
 def of_precision(table: dict[str, Any]) -> Table:
     """One of `benchmarks.precision`: a section for each mode, with geometric means over its shapes."""
-    others = (precision.OWN_FLOAT32, precision.IN_BFLOAT16, precision.AUTOCAST)
+    there = {name for row in table["rows"] for name in row["seconds"]}
+    others = [name for name in precision.OTHERS if name in there]
     sections = []
     for mode in precision.MODES:
         lines: list[Line] = [(mode, *[""] * (len(others) + 1))]
         ratios = []
         for row in (row for row in table["rows"] if row["mode"] == mode):
             seconds = {name: timing["median"] for name, timing in row["seconds"].items()}
-            ratios.append([seconds[name] / seconds[precision.OURS] for name in others])
-            shown = map(bars.times, ratios[-1])
+            # Of int8 there is no training.
+            ratios.append(
+                {
+                    name: seconds[name] / seconds[precision.OURS]
+                    for name in others
+                    if name in seconds
+                }
+            )
+            shown = (bars.times(ratios[-1][n]) if n in ratios[-1] else "" for n in others)
             lines.append((f"  {_shape(row)[1:-1]}", milliseconds(seconds[precision.OURS]), *shown))
-        means = (geometric_mean(column) for column in zip(*ratios, strict=True))
+        means = [[each[name] for each in ratios if name in each] for name in others]
         if ratios:
-            sections.append([*lines, ("  geometric mean", "", *map(bars.times, means))])
-    title = f"{table['cell']}, bfloat16, target {table['target']}, 1 thread"
+            shown = (bars.times(geometric_mean(column)) if column else "" for column in means)
+            sections.append([*lines, ("  geometric mean", "", *shown)])
+    title = f"{table['cell']}, narrow precisions, target {table['target']}, 1 thread"
     return Table(title, ("T, N, I, H", "time", *(f"x {name}" for name in others)), sections)
 
 

@@ -26,6 +26,9 @@ STABLE_TORCH_LIBRARY(rnnfast, m) {
       "pooled(int cell, Tensor ids, Tensor lengths, Tensor table, Tensor w_hh, Tensor? b_hh, "
       "Tensor? word_weights, bool distinct, bool padding_before, bool reverse, bool with_mean, bool with_max, "
       "bool with_last) -> (Tensor mean, Tensor max, Tensor last, Tensor word_sums)");
+  m.def(
+      "quantized_layer(int cell, Tensor input, Tensor h0, Tensor? c0, Tensor weights, Tensor? lengths, "
+      "Tensor? batch_sizes, bool batch_first, bool reverse) -> (Tensor output, Tensor h_n, Tensor c_n)");
   m.def("cpu_peak(float seconds) -> float");
   m.def("cpu_target() -> str");
   m.def("cpu_targets() -> str");

@@ -11,6 +11,9 @@
 namespace rnnfast {
 namespace {
 
+/// What a layer is computed in, the first of its arguments.
+constexpr int64_t kDouble = 1, kQuantized = 2;
+
 /// The arguments of a call: integers, one after another.
 class Integers {
  public:
@@ -51,9 +54,10 @@ PyObject* without_lock(const Run& run) {
 }
 
 template <typename Real>
-cpu::StepWeights<Real> weights_of(Integers& a) {
+cpu::StepWeights<Real> weights_of(Integers& a, bool quantized = false) {
   cpu::StepWeights<Real> w{};
   w.cell = a.number();
+  w.quantized = quantized;
   w.I = a.number();
   w.H = a.number();
   w.P = a.number();
@@ -67,8 +71,8 @@ cpu::StepWeights<Real> weights_of(Integers& a) {
 }
 
 template <typename Real>
-PyObject* step_of(Integers& a) {
-  const cpu::StepWeights<Real> w = weights_of<Real>(a);
+PyObject* step_of(Integers& a, bool quantized = false) {
+  const cpu::StepWeights<Real> w = weights_of<Real>(a, quantized);
   cpu::StepRows<Real> rows{};
   rows.N = a.number();
   rows.x = a.address<Real>();
@@ -84,12 +88,13 @@ PyObject* step_of(Integers& a) {
 
 PyObject* step(PyObject*, PyObject* const* values, Py_ssize_t count) {
   Integers a(values, count);
-  return a.number() ? step_of<double>(a) : step_of<float>(a);
+  const int64_t kind = a.number();
+  return kind == kDouble ? step_of<double>(a) : step_of<float>(a, kind == kQuantized);
 }
 
 template <typename Real>
-PyObject* layer_of(Integers& a) {
-  const cpu::StepWeights<Real> w = weights_of<Real>(a);
+PyObject* layer_of(Integers& a, bool quantized = false) {
+  const cpu::StepWeights<Real> w = weights_of<Real>(a, quantized);
   cpu::LayerRows<Real> rows{};
   rows.T = a.number();
   rows.N = a.number();
@@ -110,7 +115,8 @@ PyObject* layer_of(Integers& a) {
 
 PyObject* layer(PyObject*, PyObject* const* values, Py_ssize_t count) {
   Integers a(values, count);
-  return a.number() ? layer_of<double>(a) : layer_of<float>(a);
+  const int64_t kind = a.number();
+  return kind == kDouble ? layer_of<double>(a) : layer_of<float>(a, kind == kQuantized);
 }
 
 template <typename Real>

@@ -15,6 +15,7 @@ from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.report.describe import describe
 from flows.steps.report.metrics import metrics_of
 from flows.steps.report.reviews import baselines, evaluate, measured_beside, validate
+from flows.steps.train.precision import choose_precision
 from flows.steps.train.train import train
 
 prepare_task = as_task(prepare)
@@ -23,6 +24,7 @@ check_task = as_task(check_reviews_data)
 train_task = as_task(train)
 beside_task = as_task(measured_beside)
 baselines_task = as_task(baselines)
+precision_task = as_task(choose_precision)
 validate_task = as_task(validate)
 evaluate_task = as_task(evaluate)
 describe_task = as_task(describe)
@@ -42,7 +44,7 @@ def reviews(request: ReviewsRequest) -> Path:
     """
     data, asked = request.data, (request.model, request.training)
     settings = reviews_settings(data, *asked)
-    request.processes.require_use(settings.model.cell, settings.training.batch_size)
+    request.require_use(settings.model.cell, settings.training.batch_size)
     with training_run("reviews", request) as run:
         parts = run.parts
         # Extract: the archive, checked, and the rows of its three parts.
@@ -84,11 +86,15 @@ def reviews(request: ReviewsRequest) -> Path:
                     prepared.source,
                     folder,
                     run.cache,
-                    target=prepared.target,
+                    request.processes.alone,
+                    prepared.target,
                 )
                 beside["ngrams"] = beside_task(parts, folder)
+        with run.stage("precision"):
+            precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
-            validated = validate_task(parts, run.folder, profile)
+            device = request.execution.device_here
+            validated = validate_task(parts, run.folder, profile, device)
         # Load: the scores of the test rows, and what they say.
         scored = run.scored(id_column="id")
         with run.stage("describe"):
@@ -97,7 +103,7 @@ def reviews(request: ReviewsRequest) -> Path:
             )
             report_checks(found, request.gate)
             described = describe_task(run.folder, tested["examples"])
-            measured = validated, tested, described, trained.parts
+            measured = validated, tested, described, trained.parts, precision
             run.metrics = metrics_of(
                 measured,
                 trained.history,

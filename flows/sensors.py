@@ -17,6 +17,7 @@ from flows.steps.report.metrics import metrics_of
 from flows.steps.report.series import evaluate_series, label_floor, measured_beside
 from flows.steps.score.readings import least_memory
 from flows.steps.train.choose import beaten_on_test, choose_windows
+from flows.steps.train.precision import choose_precision
 from flows.steps.train.train import train_windows
 from rnnfast.evaluation.profiles import level_of
 from rnnfast.models.windows import beside
@@ -25,6 +26,7 @@ prepare_task = as_task(prepare_series)
 check_task = as_task(check_sensors_data)
 train_task = as_task(train_windows)
 beside_task = as_task(measured_beside)
+precision_task = as_task(choose_precision)
 choose_task = as_task(choose_windows)
 beaten_task = as_task(beaten_on_test)
 floor_task = as_task(label_floor)
@@ -43,7 +45,7 @@ def sensors(request: SensorsRequest) -> Path:
     """
     data = sensors_data(request.data, request.model)
     settings_by = partial(sensors_settings, data, request.model, request.training)
-    request.processes.require_use(request.model.network, settings_by().training.batch_size)
+    request.require_use(request.model.network, settings_by().training.batch_size)
     request.execution.require_use(least_memory())
     with training_run("sensors", request) as run:
         parts = run.parts
@@ -68,7 +70,7 @@ def sensors(request: SensorsRequest) -> Path:
                 folder = folders[config.cell] = parts / config.cell
                 folder.mkdir()
                 other = SensorsSettings(config, settings.training)
-                train_task(parts, prepared, other, folder, run.cache)
+                train_task(parts, prepared, other, folder, run.cache, request.processes.alone)
                 baseline[config.cell] = beside_task(parts, folder)
         with run.stage("choose"):
             automatic = request.model.cell == "auto"
@@ -78,14 +80,16 @@ def sensors(request: SensorsRequest) -> Path:
             lost, beaten = beaten_task(parts, run.folder, folders, request.limits)
             baseline |= floor_task(parts, run.folder)
             report_checks([*found, *lost], request.gate)
+        with run.stage("precision"):
+            precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
-            measured = evaluate_task(parts, run.folder, profile)
+            measured = evaluate_task(parts, run.folder, profile, request.execution.device_here)
         # Load: the scores of the test readings, and what they say.
         forecasts = settings.model.task == "forecast"
         scored = run.scored(every=settings.model.horizon if forecasts else None)
         with run.stage("describe"):
             run.metrics = metrics_of(
-                [measured, choice, beaten],
+                [measured, choice, beaten, precision],
                 history,
                 prepared.rows,
                 [*checks, *found, *lost],

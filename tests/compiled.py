@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,20 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "build/tests"
 
 
-def headers(*folders: Path) -> list[Path]:
-    """All files that sources may include from csrc and from other folders."""
-    found = [path for folder in (ROOT / "csrc", *folders) for path in folder.rglob("*")]
-    return sorted(path for path in found if path.suffix in (".h", ".inl", ".inc"))
+def read_by(source: Path, *folders: Path) -> list[Path]:
+    """A source and all files that it includes from csrc and from other folders, also by way of others.
+
+    A name that several folders have counts in each of them, and what is included under a condition counts always.
+    """
+    found, left = {source}, [source]
+    for path in left:
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', text, re.MULTILINE):
+            places = {folder / name for folder in (path.parent, ROOT / "csrc", *folders)}
+            new = {place.resolve() for place in places if place.is_file()} - found
+            found |= new
+            left += sorted(new)
+    return sorted(found)
 
 
 def made(

@@ -4,7 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from compiled import headers, made
+from compiled import made, read_by
 
 ROOT = Path(__file__).parent.parent
 EMULATOR = ROOT / "tests/csrc/emulator"
@@ -27,14 +27,13 @@ def shared_object(name: str, *sources: Path, flags: tuple[str, ...] = ()) -> Pat
     Raises:
         RuntimeError: with what the compiler said.
     """
-    read = headers(EMULATOR)
     jobs = [(path, "kernels", FLAGS) for path in KERNELS]
     jobs += [(path, name, (*FLAGS, *flags)) for path in sources]
 
     def compile_one(job: tuple[Path, str, tuple[str, ...]]) -> Path:
         source, group, options = job
         command = ("g++", *options, "-x", "c++", "-c", source)
-        return made(f"{group}-{source.stem}", ".o", command, [source, *read])[0]
+        return made(f"{group}-{source.stem}", ".o", command, read_by(source, EMULATOR))[0]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, jobs))

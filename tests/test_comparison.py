@@ -97,7 +97,7 @@ def test_the_page_is_whole_and_loads_nothing(runs: list[Path], tmp_path: Path) -
     write_comparison(tmp_path / "compare.html", compare(names))
     page = Page((tmp_path / "compare.html").read_text(encoding="utf-8"))
     words = page.words()
-    for told in ("3 runs side by side", "tanh RNN on imdb", "90.00% best", "model.hidden_size"):
+    for told in ("3 runs compared", "tanh RNN on imdb", "90.00% best", "model.hidden_size"):
         assert told in words
     assert "<b>&" in page.text
     assert len(page.all("svg")) == 3
@@ -121,7 +121,7 @@ def test_runs_of_sensors(tmp_path: Path) -> None:
     found = compare(folders)
     rows = {row.name: (row.shown, row.best) for row in found.figures}
     assert rows["MSE"] == (["0.5000", "0.4000"], 1)
-    assert rows["Truth inside the interval"] == (["91.3%", "95.0%"], 0)  # 90% were asked for
+    assert rows["True values in the interval"] == (["91.3%", "95.0%"], 0)  # 90% were asked for
     write_comparison(tmp_path / "compare.html", found)
     page = Page((tmp_path / "compare.html").read_text(encoding="utf-8"))
     assert "All parameters are the same." in page.words()

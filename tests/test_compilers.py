@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from compiled import headers, made
+from compiled import made, read_by
 
 import rnnfast
 
@@ -18,6 +18,9 @@ KERNELS = [
     *sorted(ROOT.glob("csrc/cpu/targets/*.cpp")),
     ROOT / "tests/csrc/check_kernels.cpp",
 ]
+INT8 = [*KERNELS[:-1], ROOT / "tests/csrc/check_int8.cpp"]
+FOR_INT8 = {"avx512_vnni", "avx_vnni", "neon_dotprod"}
+"""Targets that compute all else as another one does."""
 TEXT = [
     *sorted(set(ROOT.glob("csrc/text/*.cpp")) - {ROOT / "csrc/text/module.cpp"}),
     ROOT / "tests/csrc/check_text.cpp",
@@ -40,12 +43,10 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def compile_checker(compiler: str, standard: str, sources: list[Path], *flags: str) -> Path:
-    read = headers()
-
     def compile_one(source: Path) -> Path:
         name = f"{Path(compiler).name}-{source.stem}"
         command = (compiler, f"-std={standard}", *FLAGS, "-c", source)
-        return made(name, ".o", command, [source, *read])[0]
+        return made(name, ".o", command, read_by(source))[0]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, sources))
@@ -79,6 +80,8 @@ each_compiler = pytest.mark.parametrize(
 def test_every_target_of_this_machine_is_right(compiler: str | None, package: str) -> None:
     compiler = require_compiler(compiler, package)
     result = run(compile_checker(compiler, "c++20", KERNELS))
+    assert sorted(targets_found_right(result)) == sorted({*rnnfast.cpu_targets()} - FOR_INT8)
+    result = run(compile_checker(compiler, "c++20", INT8))
     assert sorted(targets_found_right(result)) == sorted(rnnfast.cpu_targets())
 
 
@@ -97,5 +100,7 @@ def test_64_bit_arm_is_right_in_an_emulator() -> None:
     assert QEMU
     result = run(QEMU, compile_checker(CROSS, "c++20", KERNELS, "-static"))
     assert targets_found_right(result) == ("neon", "generic", "amx_emulated")
+    result = run(QEMU, compile_checker(CROSS, "c++20", INT8, "-static"))
+    assert targets_found_right(result)[-3:] == ("neon", "generic", "amx_emulated")
     result = run(QEMU, compile_checker(CROSS, "c++17", TEXT, "-static"))
     assert (result.returncode, result.stdout) == (0, "right\n")

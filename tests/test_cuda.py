@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnnfast
 from rnnfast.nn import ops, reference
+from rnnfast.nn.ops import operators, support
 
 # What torch asks of cuBLAS before it fills new memory with NaN.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 CASES = [(cell, 0) for cell in ops.CELLS] + [("lstm", 3)]
 """Every cell, and the LSTM also with a projection."""
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-GPU = ops._HAS_CUDA and torch.cuda.is_available()
+GPU = ops.HAS_CUDA and torch.cuda.is_available()
 
 only_on_a_gpu = pytest.mark.skipif(not GPU, reason="needs a GPU and rnnfast built for it")
 
@@ -85,9 +86,9 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
         return torch.device("cuda")
     emulated = request.getfixturevalue("emulated_gpu").ops
     monkeypatch.setattr(torch.ops, "rnnfast", emulated)
-    monkeypatch.setattr(ops, "LAYER", emulated.layer)
-    monkeypatch.setattr(ops, "LAYER_BACKWARD", emulated.layer_backward)
-    monkeypatch.setattr(ops, "_is_narrow", lambda input: False)
+    monkeypatch.setattr(operators, "LAYER", emulated.layer)
+    monkeypatch.setattr(operators, "LAYER_BACKWARD", emulated.layer_backward)
+    monkeypatch.setattr(support, "is_narrow", lambda input: False)
     return torch.device("cpu")
 
 
@@ -568,15 +569,13 @@ def test_a_model_on_the_gpu_is_accelerated(monkeypatch: pytest.MonkeyPatch) -> N
 @only_on_a_gpu
 def test_tf32_is_what_torch_s_switch_says(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
-    real = torch.ops.rnnfast.layer
+    real = operators.LAYER.default
 
-    class Watch:
-        @staticmethod
-        def layer(*arguments: Any) -> Any:
-            given.append(arguments[-1])
-            return real(*arguments)
+    def watched(*arguments: Any) -> Any:
+        given.append(arguments[-1])
+        return real(*arguments)
 
-    monkeypatch.setattr(torch.ops, "rnnfast", Watch)
+    monkeypatch.setattr(operators, "LAYER", SimpleNamespace(default=watched))
     layer, x = rnnfast.RNN(3, 4).cuda(), torch.randn(5, 2, 3, device="cuda")
     before = torch.get_float32_matmul_precision()
     with torch.inference_mode():

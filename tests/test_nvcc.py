@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from compiled import headers, made
+from compiled import made, read_by
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(ROOT.glob("csrc/cuda/*.cu"))
@@ -66,9 +66,7 @@ def kernels_of(source: Path, architecture: str) -> list[Kernel]:
     warnings = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"]
     command = ["nvcc", "-std=c++17", "-O3", "-Xptxas", "-v", *warnings, target]
     command += [f"-I{ROOT / 'csrc'}", "-c", source]
-    return reported(
-        made(f"nvcc-{architecture}-{source.stem}", ".o", command, [source, *headers()])[1]
-    )
+    return reported(made(f"nvcc-{architecture}-{source.stem}", ".o", command, read_by(source))[1])
 
 
 @pytest.fixture(

@@ -28,8 +28,16 @@ def call(cell: str, rows: int, hidden: int, dtype: torch.dtype, tokens: int = 40
         "w_hh": torch.randn(sums, hidden, dtype=dtype) * hidden**-0.5,
         "b_hh": torch.randn(sums, dtype=dtype),
         "pooling": EVERY,
-        "word_weights": torch.randn(words, dtype=dtype),
+        "word_weights": torch.randn(words, dtype=torch.promote_types(dtype, torch.float32)),
         "distinct": True,
+    }
+
+
+def in_float64(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same numbers."""
+    return {
+        name: each.double() if isinstance(each, Tensor) and each.is_floating_point() else each
+        for name, each in arguments.items()
     }
 
 
@@ -64,8 +72,7 @@ def test_error_in_float32_is_at_most_that_of_the_layer_and_torchs_pooling(
     """Root mean square over each result; or 1.5 units in the last place of a typical number."""
     arguments = call(cell, 40, hidden, torch.float32, tokens=300)
     given = {name: t for name, t in arguments.items() if isinstance(t, Tensor)}
-    wider = {n: t.double() if t.is_floating_point() else t for n, t in given.items()}
-    exact = reference.pooled(cell, **wider, pooling=EVERY)
+    exact = reference.pooled(**in_float64(arguments))
 
     ids, lengths = given["ids"], given["lengths"]
     h0, sums = torch.zeros(40, hidden), len(given["w_hh"])
@@ -97,9 +104,52 @@ def test_error_in_float32_is_at_most_that_of_the_layer_and_torchs_pooling(
 
 
 @pytest.mark.parametrize("cell", ops.CELLS)
+@pytest.mark.parametrize("hidden", [1, 7, 33, 64, 200])
+def test_error_in_bfloat16_is_at_most_that_of_the_layer_in_bfloat16(cell: str, hidden: int) -> None:
+    """Root mean square over each result, whatever the number of rows; the layer's output is rounded, ours is not."""
+    for rows, reverse in ((1, False), (40, True), (101, False)):
+        arguments = call(cell, rows, hidden, torch.bfloat16) | {"reverse": reverse}
+        exact = reference.pooled(**in_float64(arguments))
+        table, ids = arguments["table"], arguments["ids"].clamp(min=0).long()
+        here = (torch.arange(ids.shape[1]) < arguments["lengths"][:, None])[..., None]
+        h0 = table.new_zeros(rows, hidden)
+        output, *_ = ops.layer(
+            cell,
+            table[ids],
+            h0,
+            torch.eye(len(arguments["w_hh"]), dtype=table.dtype),
+            arguments["w_hh"],
+            torch.zeros_like(arguments["b_hh"]),
+            arguments["b_hh"],
+            c0=h0 if cell == "lstm" else None,
+            lengths=arguments["lengths"],
+            batch_first=True,
+            reverse=reverse,
+        )
+        outputs = output.double()
+        last = 0 if reverse else arguments["lengths"] - 1
+        layers = {
+            "max": outputs.masked_fill(~here, -torch.inf).amax(1),
+            "last": outputs[torch.arange(rows), last],
+            "mean": outputs.sum(1) / arguments["lengths"][:, None],
+        }
+        found = ops.pooled(**arguments)
+        assert all(each.dtype == torch.float32 for each in found)
+        for name, ours, right in zip(EVERY, found, exact, strict=False):
+            errors = [
+                (each.double() - right).square().mean().sqrt() for each in (ours, layers[name])
+            ]
+            assert errors[0] <= max(1.2 * errors[1], 2e-3), (rows, reverse, name)
+        torch.testing.assert_close(found[-1].double(), exact[-1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ops.CELLS)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_row_is_the_same_bit_for_bit_wherever_it_stands(cell: str, reverse: bool) -> None:
-    arguments = call(cell, 500, 45, torch.float32, tokens=60) | {"reverse": reverse}
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_is_the_same_bit_for_bit_wherever_it_stands(
+    cell: str, reverse: bool, dtype: torch.dtype
+) -> None:
+    arguments = call(cell, 500, 45, dtype, tokens=60) | {"reverse": reverse}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     expected = ops.pooled(**arguments)
@@ -173,8 +223,9 @@ def test_the_rows_of_a_table_may_stand_apart() -> None:
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
 @pytest.mark.parametrize("place", [0, 4, 10])
-def test_nan_goes_through(cell: str, place: int) -> None:
-    arguments = call(cell, 3, 5, torch.float32, tokens=11)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nan_goes_through(cell: str, place: int, dtype: torch.dtype) -> None:
+    arguments = call(cell, 3, 5, dtype, tokens=11)
     arguments["lengths"] = torch.tensor([11, 11, 11])
     arguments["ids"] = torch.randint(1, 30, (3, 11))
     arguments["ids"][1, place] = 0
@@ -224,10 +275,17 @@ def bad_arguments() -> dict[str, tuple[str, dict[str, Any]]]:
             r"as many columns as w_hh has rows \(15\), got: 14",
             {"table": torch.zeros(30, 14)},
         ),
-        "table's type": ("float32 or float64", {"table": torch.zeros(30, 15).half()}),
+        "table's type": (
+            "float32 or float64, and .* bfloat16",
+            {"table": torch.zeros(30, 15).half()},
+        ),
         "word_weights": (
             r"word_weights must have the shape \(30\), got: \(29\)",
             {"word_weights": torch.zeros(29)},
+        ),
+        "word_weights' type": (
+            "word_weights must have the dtype of the results, Float, got: Double",
+            {"word_weights": torch.zeros(30).double()},
         ),
         "gradient": ("table must not require a gradient", {"table": learns}),
         "gradient of words": (

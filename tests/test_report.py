@@ -51,17 +51,17 @@ def test_figures_of_the_run_are_told_in_words(page: Page) -> None:
         "AUC 0.9512",
         "F1 0.8829",
         "2 min 52 s for the whole run",
-        "123 test reviews occur in the training data as well",
+        "123 test reviews are also in the training data",
         "Without duplicates the test accuracy is 88.29%, with them 88.34%",
-        "it reaches 90.47%",
-        "Of the 12,399 reviews called positive, 88.7% are",
+        "its accuracy is 90.47%",
+        "Of the 12,399 reviews predicted as positive, 88.7% are correct (precision).",
         "differ by 0.0170 on average, the expected calibration error",
         "Score reviews per second 2,104",
         "hidden_size 128",
         "split.by movie",
         "patience none",
         "hold 58.0% of what there is to see",
-        "Before the training 3 rules were held against the data. 1 failed",
+        "Before the training 3 rules were checked on the data. 1 failed",
         "1 gave a warning.",
         "How far the 25,000 test rows are from the training part",
         "torch 2.13.0",
@@ -105,7 +105,7 @@ def test_contrast_is_at_least_aa(page: Page, theme: int, name: str) -> None:
 
 def test_data_without_duplicates_is_said_to_be_so(tmp_path: Path) -> None:
     page = written(tmp_path, metrics=changed(data={"duplicates_in_train_and_test": 0}))
-    assert "No test review occurs in the training data." in page.words()
+    assert "No test review is also in the training data." in page.words()
     assert "Without duplicates the test accuracy" not in page.words()
 
 
@@ -125,7 +125,7 @@ def test_words_that_moved_a_score_are_marked(page: Page) -> None:
     assert ("down", "1.00", "waste.") in marks
     assert not any(word == "A" for _, _, word in marks)  # without it nothing would be another
     assert "<td>-0.550</td>" in page.source
-    assert page.words().count("Words that moved it, in numbers") == 2
+    assert page.words().count("Effect of each word") == 2
 
 
 def test_marked_words_are_escaped() -> None:
@@ -399,8 +399,8 @@ def test_a_forecast_has_its_errors_and_its_windows(tmp_path: Path) -> None:
     page = written(tmp_path, FORECAST_CONFIG, forecast_metrics())
     words = page.words()
     assert "0.5000 is the mean squared error on the test windows" in words
-    assert "25.0% of the squared error is gone" in words
-    assert "91.3% of the truth is inside; 90% were asked for" in words
+    assert "the squared error is 25.0% lower" in words
+    assert "91.3% of the true values lie in it; the target is 90%" in words
     assert "Linear autoregression on test" in words
     assert "flow & heat" in words
     assert "<b>pump" not in page.source
@@ -422,8 +422,8 @@ def test_windows_that_are_labelled(tmp_path: Path) -> None:
     test["calibration"] = calibration(np.array([1, 1, 1, 0, 0, 0]), np.array([0.9] * 6))
     words = written(tmp_path, config, {"test": test}).words()
     assert "50.0% of the test windows are labelled correctly" in words
-    assert "called c" in words
-    assert "Share labelled rightly by score" in words
+    assert "predicted c" in words
+    assert "Share labelled correctly by score" in words
     assert "differ by 0.4000 on average" in words
     assert "0.4321" in words
     assert "review" not in words

@@ -121,7 +121,8 @@ def test_digest_knows_all_that_decides_and_no_more(tmp_path: Path) -> None:
 
 def test_config_tells_how_the_model_came_to_be(tmp_path: Path) -> None:
     config = json.loads((make_run(tmp_path / "run") / "config.json").read_text())
-    assert set(config) == {"format", "kind", "model", "training", "data", "labels", "versions"}
+    known = {"format", "kind", "scoring", "model", "training", "data", "labels", "versions"}
+    assert set(config) == known
     assert config["model"]["hidden_size"] == 8
     assert config["training"]["seed"] == 0
     assert config["versions"]["torch"] == torch.__version__

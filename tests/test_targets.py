@@ -29,11 +29,30 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
                 assert error < tolerance, (cell, dtype, steps, batch, inputs, hidden, error)
 ran = ops.cpu_target_ran()
 rnnfast.RNN(3, 4, dtype=torch.bfloat16)(torch.randn(2, 9, 3, dtype=torch.bfloat16))
-print(ops.cpu_target(), ran, ops.cpu_target_ran())
+narrow = ops.cpu_target_ran()
+layer = rnnfast.RNN(3, 4).eval()
+rnnfast.quantize(layer)
+layer(torch.randn(2, 9, 3))
+print(ops.cpu_target(), ran, narrow, ops.cpu_target_ran())
 """
 
-BASES = {"amx": "avx512", "avx512_bf16": "avx512", "amx_emulated": "generic"}
-"""What computes float32 and float64 where a target is one for bfloat16."""
+BASES = {
+    **dict.fromkeys(("amx", "avx512_bf16", "avx512_vnni"), "avx512"),
+    "avx_vnni": "avx2",
+    "neon_dotprod": "neon",
+    "amx_emulated": "generic",
+}
+"""What computes float32 and float64 where a target is one for bfloat16 or int8."""
+
+FOR_INT8 = ("avx512_vnni", "avx_vnni", "neon_dotprod")
+"""Targets for int8 alone."""
+
+
+def expected(target: str) -> list[str]:
+    """The target, and what computes float32, bfloat16 and int8 then."""
+    base = BASES.get(target, target)
+    narrow = base if target in FOR_INT8 else target
+    return [target, base, narrow, "avx512_vnni" if target == "avx512_bf16" else target]
 
 
 def run(target: str) -> subprocess.CompletedProcess[str]:
@@ -43,21 +62,25 @@ def run(target: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "target", ["amx", "avx512_bf16", "avx512", "avx2", "neon", "generic", "amx_emulated"]
+    "target",
+    [
+        *("amx", "avx512_bf16", "avx512_vnni", "avx512", "avx_vnni", "avx2"),
+        *("neon_dotprod", "neon", "generic", "amx_emulated"),
+    ],
 )
 def test_a_forced_target_is_the_one_that_runs(target: str) -> None:
     if target not in rnnfast.cpu_targets():
         pytest.skip(f"this machine has no {target}")
     result = run(target)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == [target, BASES.get(target, target), target]
+    assert result.stdout.split() == expected(target)
 
 
 def test_the_first_available_target_is_the_default() -> None:
     result = run("")
     assert result.returncode == 0, result.stderr
     first = rnnfast.cpu_targets()[0]
-    assert result.stdout.split() == [first, BASES.get(first, first), first]
+    assert result.stdout.split() == expected(first)
 
 
 def test_a_target_that_is_not_there_is_an_error_with_the_names_of_those_that_are() -> None:

@@ -1,5 +1,10 @@
-"""ONNX Runtime: its RNN, GRU or LSTM operator, forward only; rows of different length by `sequence_lens`."""
+"""ONNX Runtime: its RNN, GRU or LSTM operator, forward only; rows of different length by `sequence_lens`.
 
+Its LSTM is there in int8 as well, by its dynamic quantization: weights per channel, what comes in as it comes.
+"""
+
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,14 +31,19 @@ def takes(case: Case) -> bool:
     return not case.training
 
 
-def prepare(case: Case, data: Data) -> Contender:
+INT8_CELLS = ("LSTM",)
+"""Those of its operators that its dynamic quantization knows."""
+
+
+def prepare(case: Case, data: Data, *, int8: bool = False) -> Contender:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     # Threads wait actively within a call, and do not take the cores from whoever comes next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    model = _in_int8(graph(case, data)) if int8 else graph(case, data)
     session = onnxruntime.InferenceSession(
-        graph(case, data).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     feed = {"X": data.input.numpy()}
     if data.lengths is not None:
@@ -97,3 +107,19 @@ def graph(case: Case, data: Data) -> Any:
     )
     onnx.checker.check_model(model)
     return model
+
+
+def _in_int8(model: Any) -> Any:
+    from onnxruntime.quantization import (  # imports much, and is rarely wanted
+        QuantType,
+        quantize_dynamic,
+    )
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "layer.onnx")
+        quantize_dynamic(model, path, per_channel=True, weight_type=QuantType.QInt8)
+        found = onnx.load(path)
+    operators = [node.op_type for node in found.graph.node]
+    if "DynamicQuantizeLSTM" not in operators:  # else this would be float32 by another name
+        raise ValueError(f"the quantized model must have DynamicQuantizeLSTM, got: {operators}")
+    return found

@@ -178,7 +178,7 @@ def _ours(asked: list[str], mirror: Path, work: Path, seed: int, figure: str = "
     beside = {name: each[figure] for name, each in metrics["baseline"].items()}
     inside = metrics["test"].get("coverage")
     shown = "" if inside is None else f"; {inside:.1%} inside the intervals"
-    print(f"{run}: {metrics['choice']['said']}{shown}")
+    print(f"{run}: {metrics['choice']['summary']}{shown}")
     return {"auto": metrics["test"][figure], **beside}
 
 

@@ -12,6 +12,7 @@
 //                    in the order of gates x_order, and as many from h_slot on to W_hh h, in the order h_order
 //   has_c            there is a cell state beside the hidden state
 //   mixes_h          h_t depends on h_(t-1) also directly, not only through W_hh
+//   is_bounded       |h_t| is at most 1, or, if h_(t-1) is mixed into it, at most the larger of that and 1
 //
 //   forward(z, h_before, c, saved)   z[sums] -> h; c goes from c_(t-1) to c_t
 //   backward(dh, mix, dc, h, h_before, c_before, saved, dz)

@@ -11,6 +11,8 @@ struct Elman {
 };
 
 struct Tanh : Elman {
+  static constexpr bool is_bounded = true;
+
   // 1. h = tanh(z)
   template <typename V>
   static RNNFAST_INLINE V forward(const V* z, V, V&, V*) {
@@ -25,6 +27,8 @@ struct Tanh : Elman {
 };
 
 struct Relu : Elman {
+  static constexpr bool is_bounded = false;
+
   // 1. h = max(z, 0); the comparison is written so that NaN goes through
   template <typename V>
   static RNNFAST_INLINE V forward(const V* z, V, V&, V*) {

@@ -8,7 +8,7 @@ struct Gru {
   static constexpr int x_gate[] = {0, 1, 2, -1}, h_gate[] = {0, 1, -1, 2};
   // Slots: n as W_ih sees it, r, z, n as W_hh sees it.
   static constexpr int x_slot = 0, h_slot = 1, x_order[] = {2, 0, 1}, h_order[] = {0, 1, 2};
-  static constexpr bool has_c = false, mixes_h = true;
+  static constexpr bool has_c = false, mixes_h = true, is_bounded = true;
 
   template <typename V>
   static RNNFAST_INLINE V forward(const V* s, V h_before, V&, V* saved) {

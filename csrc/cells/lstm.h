@@ -6,7 +6,7 @@ struct Lstm {
   static constexpr int gates = 4, sums = 4, saved = 5, slots = 4;
   static constexpr int x_gate[] = {0, 1, 2, 3}, h_gate[] = {0, 1, 2, 3};
   static constexpr int x_slot = 0, h_slot = 0, x_order[] = {0, 1, 2, 3}, h_order[] = {0, 1, 2, 3};
-  static constexpr bool has_c = true, mixes_h = false;
+  static constexpr bool has_c = true, mixes_h = false, is_bounded = true;
 
   template <typename V>
   static RNNFAST_INLINE V forward(const V* s, V, V& c, V* saved) {

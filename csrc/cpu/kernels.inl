@@ -1,6 +1,9 @@
 // Everything that is compiled once per target. Included where passes.inl is, by the targets that have kernels of
 // their own in every precision.
+// clang-format off
 #include "cpu/passes.inl"
+#include "cpu/int8/int8.inl"
+// clang-format on
 
 template <typename Cell, typename Real>
 constexpr Kernels<Real> kKernels = {

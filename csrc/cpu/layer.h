@@ -101,9 +101,9 @@ struct Pooled : Layer<Real> {
   bool padding_before;      // a row's tokens are its last ones
   const Real* table;        // [V, G*H], of each word W_ih x + b_ih
   int64_t table_stride;     // of neighbouring words
-  Real* mean;               // [N, H], over the row's tokens; null where it is not wanted
-  Real* max;                // [N, H], likewise
-  Real* last;               // [N, H], of the step that is handled last; null where it is not wanted
+  Work<Real>* mean;         // [N, H], over the row's tokens; null where it is not wanted
+  Work<Real>* max;          // [N, H], likewise
+  Work<Real>* last;         // [N, H], of the step that is handled last; null where it is not wanted
 };
 
 /// The functions of one cell on one target. A pass packs the weights once, runs every group of rows on some thread,
@@ -134,7 +134,7 @@ struct Kernels {
   /// Sums the threads' scratch in order, so that the result is the same bit for bit at a given number of threads.
   void (*reduce)(const Backward<Real>&, Work<Real>* const* scratch, int threads, int64_t part, int64_t parts);
 
-  // Null for bfloat16.
+  // Null for float32 with narrow operands.
   int64_t (*pooled_weights_size)(const Pooled<Real>&);
   void (*pack_pooled)(const Pooled<Real>&, Work<Real>* weights, int64_t part, int64_t parts);
   int64_t (*pooled_scratch_size)(const Pooled<Real>&);

@@ -67,11 +67,13 @@ Real sum_words(const Id* ids, int64_t length, const Real* weights, int64_t V, bo
   return static_cast<Real>(sum / std::sqrt(static_cast<double>(count)));
 }
 
-template <typename Real>
+/// Store: the numbers of the table; what comes of them is in the precision of their sums.
+template <typename Store>
 FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, const Tensor& table_, const Tensor& w_hh_,
                    const OptionalTensor& b_hh_, const OptionalTensor& word_weights_, bool distinct, bool padding_before,
                    bool reverse, bool with_mean, bool with_max, bool with_last) {
-  const Kernels<Real>& kernels = kernels_of<Real>(cell);
+  typedef Work<Store> Real;
+  const Kernels<Store>& kernels = kernels_of<Store>(cell);
   RNNFAST_CHECK(ids_.dim() == 2, "ids must have 2 dimensions, got: ", ids_.dim());
   const bool wide = ids_.scalar_type() == ScalarType::Long;
   RNNFAST_CHECK(wide || ids_.scalar_type() == ScalarType::Int, "ids must be int32 or int64, got: ", ids_.scalar_type());
@@ -93,23 +95,24 @@ FourTensors pooled(int64_t cell, const Tensor& ids_, const Tensor& lengths_, con
                 "), got: ", table_.size(1));
   const int64_t V = table_.size(0);
   const Tensor table = table_.stride(1) == 1 ? table_ : torch::stable::contiguous(table_);
-  OptionalTensor word_weights;
-  if (word_weights_) word_weights = expect("word_weights", *word_weights_, {V}, table_, "table");
 
-  const auto empty = [&](int64_t width) { return torch::stable::new_empty(table, {N, width}); };
+  const ScalarType type = sizeof(Real) == sizeof(float) ? ScalarType::Float : ScalarType::Double;
+  const auto empty = [&](int64_t width) { return torch::stable::new_empty(table, {N, width}, type); };
   const Tensor mean = empty(with_mean ? H : 0), max = empty(with_max ? H : 0), last = empty(with_last ? H : 0);
-  const Tensor word_sums = torch::stable::new_empty(table, {word_weights ? N : 0});
-  Pooled<Real> f{};
+  OptionalTensor word_weights;
+  if (word_weights_) word_weights = expect("word_weights", *word_weights_, {V}, mean, "the results");
+  const Tensor word_sums = torch::stable::new_empty(table, {word_weights ? N : 0}, type);
+  Pooled<Store> f{};
   f.T = T;
   f.N = N;
   f.H = f.P = H;
   f.reverse = reverse;
-  f.w_hh = data<Real>(w_hh);
-  f.b_hh = data<Real>(b_hh);
+  f.w_hh = data<Store>(w_hh);
+  f.b_hh = data<Store>(b_hh);
   f.ids = wide ? nullptr : ids.const_data_ptr<int32_t>();
   f.wide_ids = wide ? ids.const_data_ptr<int64_t>() : nullptr;
   f.padding_before = padding_before;
-  f.table = data<Real>(table);
+  f.table = data<Store>(table);
   f.table_stride = table.stride(0);
   f.mean = with_mean ? data<Real>(mean) : nullptr;
   f.max = with_max ? data<Real>(max) : nullptr;
@@ -150,8 +153,11 @@ FourTensors pooled_of_type(int64_t cell, const Tensor& ids, const Tensor& length
                            const Tensor& w_hh, const OptionalTensor& b_hh, const OptionalTensor& word_weights,
                            bool distinct, bool padding_before, bool reverse, bool with_mean, bool with_max,
                            bool with_last) {
-  check_type(table.scalar_type());
-  const auto& run = table.scalar_type() == ScalarType::Float ? pooled<float> : pooled<double>;
+  const ScalarType type = table.scalar_type();
+  if (type != ScalarType::BFloat16) check_type(type);
+  const auto& run = type == ScalarType::BFloat16 ? pooled<BFloat16>
+                    : type == ScalarType::Float  ? pooled<float>
+                                                 : pooled<double>;
   return run(cell, ids, lengths, table, w_hh, b_hh, word_weights, distinct, padding_before, reverse, with_mean,
              with_max, with_last);
 }

@@ -35,6 +35,13 @@ struct Neighbours {
 constexpr Neighbours kNeighbours;
 
 template <typename Real>
+const Kernels<Real>& kernels_for(const StepWeights<Real>& w) {
+  if constexpr (sizeof(Real) == sizeof(float))
+    if (w.quantized) return quantized_kernels_of(w.cell);
+  return kernels_of<Real>(w.cell);
+}
+
+template <typename Real>
 Forward<Real> forward_of(const StepWeights<Real>& w, const StepRows<Real>& rows) {
   Forward<Real> f{};
   f.T = 1;
@@ -108,7 +115,7 @@ const char* sweep(const Kernels<Real>& kernels, Forward<Real> f, const StepRows<
 
 template <typename Real>
 void step(const StepWeights<Real>& w, const StepRows<Real>& rows) {
-  const Kernels<Real>& kernels = kernels_of<Real>(w.cell);
+  const Kernels<Real>& kernels = kernels_for(w);
   const Forward<Real> f = forward_of(w, rows);
   if (rows.N == 0) return;
   const int64_t weights_size = w.packed ? 0 : kernels.forward_weights_size(f);
@@ -158,7 +165,7 @@ void step(const StepWeights<Real>& w, const StepRows<Real>& rows) {
 
 template <typename Real>
 void layer(const StepWeights<Real>& w, const LayerRows<Real>& rows) {
-  const Kernels<Real>& kernels = kernels_of<Real>(w.cell);
+  const Kernels<Real>& kernels = kernels_for(w);
   Forward<Real> f = forward_of(w, StepRows<Real>{});
   f.T = rows.T;
   f.N = rows.N;

@@ -11,7 +11,8 @@ namespace rnnfast::cpu {
 
 template <typename Real>
 struct StepWeights {
-  int64_t cell;  // its number
+  int64_t cell;    // its number
+  bool quantized;  // packed ones are those of int8/layout.h
   int64_t I, H, P;
   const Real* packed;  // as pack_step makes them; null: those behind this one are read where they stand
   const Real* w_ih;    // [G*H, I]

@@ -10,9 +10,9 @@ namespace {
 // Best first.
 const Target* const kTargets[] = {
 #if defined(__x86_64__)
-    &kAmx,     &kAvx512Bf16,  &kAvx512, &kAvx2,
+    &kAmx,     &kAvx512Bf16,  &kAvx512Vnni, &kAvx512, &kAvxVnni, &kAvx2,
 #elif defined(__aarch64__)
-    &kNeon,
+    &kNeonDotprod, &kNeon,
 #endif
     &kGeneric, &kAmxEmulated,
 };

@@ -19,14 +19,19 @@ struct Target {
   /// Of layers in float32 that may multiply as bfloat16; null: f32 is as fast.
   const Kernels<float>* (*f32_narrow)(const char* cell);
   int64_t (*burn)(int64_t rounds);  // the arithmetic peak, see kernels.inl
+  /// Of quantized layers: a forward pass alone, whose weights are those of int8/layout.h.
+  const Kernels<float>* (*int8)(const char* cell);
 };
 
 #if defined(__x86_64__)
 extern const Target kAmx;
 extern const Target kAvx512Bf16;
+extern const Target kAvx512Vnni;
 extern const Target kAvx512;
+extern const Target kAvxVnni;
 extern const Target kAvx2;
 #elif defined(__aarch64__)
+extern const Target kNeonDotprod;
 extern const Target kNeon;
 #endif
 extern const Target kGeneric;

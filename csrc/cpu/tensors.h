@@ -8,8 +8,8 @@ namespace rnnfast::cpu {
 
 inline void check_type(ScalarType type) {
   RNNFAST_CHECK(type == ScalarType::Float || type == ScalarType::Double,
-                "the CPU computes in float32 or float64, and layers in bfloat16 as well; convert input and weights to "
-                "one of them");
+                "the CPU computes in float32 or float64, and layers and pooled in bfloat16 as well; convert input and "
+                "weights to one of them");
 }
 
 /// narrow: products of float32 may be those of bfloat16.
@@ -23,6 +23,12 @@ const Kernels<Real>& kernels_of(int64_t cell, bool narrow = false) {
     return *(narrow && chosen.f32_narrow ? chosen.f32_narrow : chosen.f32)(kCells[cell]);
   else
     return *chosen.f64(kCells[cell]);
+}
+
+/// Of quantized layers.
+inline const Kernels<float>& quantized_kernels_of(int64_t cell) {
+  check_cell(cell);
+  return *target().int8(kCells[cell]);
 }
 
 template <typename Real>

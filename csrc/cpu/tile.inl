@@ -10,7 +10,7 @@ constexpr int kPanel = kTileVectors * kLanes<Real>;
 
 constexpr int kHalfPanelVectors = kTileVectors > 1 ? kTileVectors / 2 : 1;
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -28,9 +28,11 @@ int64_t padded(int64_t columns) {
   return rest ? columns - rest + panel_width<Real>(rest) : columns;
 }
 
-/// Panels that a tile of M rows takes together: a few rows alone have too few sums to hide the latency of an FMA.
+/// Panels that a tile of M rows takes together: a few rows alone have too few sums to hide the latency of an FMA. Of
+/// tile registers there are four for sums.
 template <int M>
-constexpr int kPanelsTogether = M * kTileVectors >= 6       ? 1
+constexpr int kPanelsTogether = kTiles                      ? kTileRows / M
+                                : M * kTileVectors >= 6     ? 1
                                 : M * kTileVectors * 2 >= 6 ? 2
                                                             : 4;
 
@@ -121,12 +123,6 @@ __attribute__((noinline)) void add_chain(Real* at, const Real* begin, int64_t be
 template <int M, int P, int V, bool set, typename Real>
 void add_product(Real* at, const Real* begin, int64_t begin_stride, const Real* const* rows, int64_t blocks,
                  int64_t depth, const Real* panel, int64_t panel_stride, bool far) {
-  if constexpr (kTiles) {
-    for (int64_t block = 0; block < blocks; ++block)
-      add_tiles<M, V, set>(at + block * M * kWidth<P, V, Real>, begin, rows[block * M],
-                           rows[block * M + 1] - rows[block * M], depth, panel);
-    return;
-  }
   int64_t first = 0;
   do {
     const int64_t some = least(kChain, depth - first);
@@ -153,10 +149,15 @@ void set_product(Real* at, const Real* const* rows, int64_t blocks, int64_t dept
     __builtin_memset(at, 0, blocks * M * kWidth<P, V, Real> * sizeof(Real));
 }
 
+/// Nothing is done beside a product by tile registers (narrow/pipeline.inl).
+struct NoWork {
+  RNNFAST_INLINE void step() {}
+};
+
 /// Calls tile.run<M, P, V>(row, blocks, column) over the blocks of M rows, at most tile.stripe() at a time, for P
 /// panels of V vectors.
 template <int M, int P, int V, typename Tile>
-void run_blocks(const Tile& tile, int64_t row, int64_t blocks, int64_t column) {
+void run_blocks(Tile& tile, int64_t row, int64_t blocks, int64_t column) {
   for (int64_t some; blocks > 0; blocks -= some, row += some * M) {
     some = least(tile.stripe(), blocks);
     tile.template run<M, P, V>(row, some, column);
@@ -165,7 +166,7 @@ void run_blocks(const Tile& tile, int64_t row, int64_t blocks, int64_t column) {
 
 /// The same over the columns [column, end). Panels are the outer loop: a panel stays in the cache while all rows go by.
 template <int M, typename Tile>
-void run_tiles(const Tile& tile, int64_t row, int64_t blocks, int64_t column, int64_t end) {
+void run_tiles(Tile& tile, int64_t row, int64_t blocks, int64_t column, int64_t end) {
   typedef typename Tile::Element Real;
   constexpr int P = kPanelsTogether<M>, V = kTileVectors;
   constexpr int64_t half = kHalfPanelVectors * kLanes<Real>;
@@ -185,16 +186,6 @@ void run_tiles_of(int64_t height, const Tile& tile, int64_t row, int64_t blocks,
   if constexpr (M > 1)
     if (height < M) return run_tiles_of<M - 1>(height, tile, row, blocks, column, end);
   if (blocks > 0) run_tiles<M>(tile, row, blocks, column, end);
-}
-
-/// Columns [column, end) of the rows [row, row + rows), and of some behind them, in tiles of one or two registers'
-/// rows. What a Tile makes of rows that are not there, it leaves out.
-template <typename Tile>
-void cover_by_tiles(const Tile& tile, int64_t row, int64_t rows, int64_t column, int64_t end) {
-  constexpr int half = kTileRows / 2;
-  const int64_t pairs = (rows + half - 1) / kTileRows, paired = pairs * kTileRows;
-  if (pairs > 0) run_tiles<kTileRows>(tile, row, pairs, column, end);
-  if (paired < rows) run_tiles<half>(tile, row + paired, 1, column, end);
 }
 
 /// Columns [column, end) of the rows [row, row + rows), in tiles whose heights differ by one at most: 64 rows are nine
@@ -222,7 +213,7 @@ void share(Member* member, int64_t items, const Run& run) {
 template <typename Tile>
 void cover_some(const Tile& tile, int64_t row, int64_t rows, int64_t column, int64_t end) {
   if constexpr (kTiles)
-    cover_by_tiles(tile, row, rows, column, end);
+    cover_by_registers(tile, row, rows, column, end);
   else
     cover_columns(tile, row, rows, column, end);
 }

@@ -54,7 +54,11 @@ RNNFAST_INLINE Halves bits_of(const BFloat16* from, int64_t count) {
   return bits;
 }
 
-RNNFAST_INLINE Vec<float> widened(Halves bits) { return (Vec<float>)(__builtin_convertvector(bits, Bits) << 16); }
+/// Halves; a target may have its own for them.
+template <typename H>
+RNNFAST_INLINE Vec<float> widened(H bits) {
+  return (Vec<float>)(__builtin_convertvector(bits, Bits) << 16);
+}
 
 template <bool whole = false>
 RNNFAST_INLINE Vec<float> load_some(const BFloat16* from, int64_t count) {
@@ -68,6 +72,17 @@ RNNFAST_INLINE void store_some(BFloat16* to, Vec<float> v, int64_t count) {
     __builtin_memcpy(to, &bits, sizeof bits);
   else
     store_first(to, bits, count);
+}
+
+/// Writes W vectors, the last one's first `count` lanes only.
+template <bool whole, typename To, int W>
+RNNFAST_INLINE void store_all(To* to, const Vec<float> (&v)[W], int64_t count) {
+  if constexpr (W == 2 && sizeof(To) == sizeof(BFloat16)) {
+    const auto bits = narrowed(v[0], v[1]);
+    __builtin_memcpy(to, &bits, sizeof bits);
+  } else {
+    for (int w = 0; w < W; ++w) store_some<whole>(to + w * kLanes<float>, v[w], w + 1 < W ? kLanes<float> : count);
+  }
 }
 
 /// The constants of exp for one floating-point type.
@@ -151,24 +166,6 @@ RNNFAST_INLINE Vec<Real> sigmoid_of(Vec<Real> x) {
   const Exponential<-1, Real> e(within<Real>(Exp<Real>::exp_is_normal, x));
   return 1 / (e.power * e.expm1 + (e.power + 1));
 }
-
-/// exp(scale x) by a polynomial, 2^-12 of it away at most, and its distance from 1 by 2^-11 of that. NaN goes through.
-RNNFAST_INLINE Vec<float> rough_exp(float scale, Vec<float> x) {
-  using E = Exp<float>;
-  // 1. scale x = (n + f) ln 2 with |f| <= 1/2; n, and the bias of an exponent, stand in the low bits of `shifted`
-  const Vec<float> y = within<float>(126, x * (scale * 1.44269504f));
-  const Vec<float> shifted = y + (E::round + E::bias), f = y - (shifted - (E::round + E::bias));
-  // 2. 2^f = 1 + f (a minimax polynomial)
-  const Vec<float> power = ((0.0555039f * f + 0.24202876f) * f + 0.6931783f) * f + 1;
-  return power * (Vec<float>)((Bits)shifted << E::mantissa);
-}
-
-/// Within 2^-11 of their value, where all that is made of them is rounded to 8 bits (kPack == 2).
-RNNFAST_INLINE Vec<float> rough_tanh(Vec<float> x) {
-  const Vec<float> e = rough_exp(2, x);
-  return (e - 1) * rough_inverse(e + 1);
-}
-RNNFAST_INLINE Vec<float> rough_sigmoid(Vec<float> x) { return rough_inverse(rough_exp(-1, x) + 1); }
 
 RNNFAST_INLINE Vec<float> tanh(Vec<float> x) { return kPack == 2 ? rough_tanh(x) : tanh_of<float>(x); }
 RNNFAST_INLINE Vec<double> tanh(Vec<double> x) { return tanh_of<double>(x); }

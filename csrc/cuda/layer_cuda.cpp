@@ -436,64 +436,107 @@ Tensor made_again(const Call& call, const Tensor& input, const Tensor& before, c
   return reserve;
 }
 
+/// The gradients of a layer where there is nothing to compute: zeros.
+EightTensors zero_gradients(const Call& call, const Tensor& grad_input) {
+  const Arguments& a = call.a;
+  const std::vector<int64_t> none{0}, c_sizes{a.layout.N, a.H};
+  std::array<Tensor, 8> zeros{grad_input,
+                              call.empty({a.layout.N, a.P}),
+                              call.empty(a.c0 ? c_sizes : none),
+                              call.empty({a.G * a.H, a.I}),
+                              call.empty({a.G * a.H, a.P}),
+                              call.empty({a.G * a.H}),
+                              call.empty({a.G * a.H}),
+                              call.empty(a.w_hr ? sizes_of(*a.w_hr) : none)};
+  for (Tensor& each : zeros) torch::stable::zero_(each);
+  return std::tuple_cat(zeros);
+}
+
+/// What the backward pass reads of the forward one, as matrices over time.
+struct Known {
+  Tensor input, hidden, before;  // before: of each step h_(t-1)
+  OptionalTensor reserve;
+  OptionalTensor m;            // of a projection
+  OptionalTensor grad_output;  // none where it is zero
+  OptionalTensor grad_h_n;     // likewise
+};
+
+Known known(const Call& call, const Given& given) {
+  const Arguments& a = call.a;
+  const Tensor hidden = call.matrix(given.output, a.P);
+  Known k{
+      call.without_padding(call.input_matrix()), hidden, call.states_before(hidden, a.h0), {}, {}, {}, given.grad_h_n};
+  if (given.reserve)
+    k.reserve = call.matrix(*given.reserve, a.cell.saved * a.H);
+  else if (a.cell.saved)
+    k.reserve = made_again(call, k.input, k.before, given.cells);
+  if (given.grad_output) {
+    k.grad_output = call.matrix(*given.grad_output, a.P);
+    if (a.w_hr) k.grad_output = call.without_padding(*k.grad_output);  // else no product reads it
+  }
+  if (a.w_hr) {
+    k.m = call.empty({call.steps, a.H});
+    check(outputs(call.layer(), call.sequence<const void>(*k.reserve), call.sequence<void>(*k.m), call.device.stream));
+  }
+  return k;
+}
+
+/// The sweep from the last step to the first: returns the gradients of the sums, dz [steps, S*H], and writes those of
+/// the states before the first step, `grad_c0` where there is one.
+Tensor swept(const Call& call, const Known& k, const OptionalTensor& grad_c_n, const Tensor& grad_m0,
+             const Tensor& grad_c0) {
+  const Arguments& a = call.a;
+  const Tensor dz = call.empty({call.steps, call.cell.slots * a.H});
+  OptionalTensor grad_m = k.grad_output, grad_m_n = k.grad_h_n;
+  if (a.w_hr && k.grad_output) grad_m = call.product(*k.grad_output, *a.w_hr, call.narrow);
+  if (a.w_hr && k.grad_h_n) grad_m_n = call.product(*k.grad_h_n, *a.w_hr, call.narrow);
+  Backward b{};
+  static_cast<Layer&>(b) = call.layer();
+  b.output = call.sequence<const void>(k.m ? *k.m : k.hidden);
+  b.reserve = call.sequence<const void>(k.reserve);
+  b.grad_output = call.sequence<const void>(grad_m);
+  b.grad_h_n = Call::data(grad_m_n);
+  b.grad_c_n = Call::data(grad_c_n);
+  b.dz = call.sequence<void>(dz);
+  b.grad_h0 = grad_m0.mutable_data_ptr();
+  b.grad_c0 = a.c0 ? grad_c0.mutable_data_ptr() : nullptr;
+  call.run(b);
+  return dz;
+}
+
+/// The gradient of a projection's W_hr, which is in every h_t = W_hr m_t, whether it goes on into the next step, into
+/// the output or into h_n.
+Tensor projection_gradient(const Call& call, const Known& k, const Tensor& dz_h) {
+  const Arguments& a = call.a;
+  const Tensor m_before = call.states_before(*k.m, std::nullopt);
+  Tensor w_hh = call.empty(sizes_of(a.w_hh), call.sums);
+  torch::stable::copy_(w_hh, call.by_slots(a.w_hh, call.cell.h_order));
+  Tensor total = call.product(transposed(w_hh), call.product(transposed(dz_h), m_before, call.sums), call.sums);
+  if (k.grad_output) total = plus(total, call.product(transposed(*k.grad_output), *k.m, call.sums));
+  if (k.grad_h_n) total = plus(total, call.product(transposed(*k.grad_h_n), take(*k.m, call.places(false)), call.sums));
+  Tensor made = call.empty(sizes_of(*a.w_hr));
+  torch::stable::copy_(made, total);
+  return made;
+}
+
 EightTensors backward(Call& call, const Given& given, bool input_gradient) {
   const Arguments& a = call.a;
   const Cell& cell = call.cell;
   const std::vector<int64_t> none{0}, c_sizes{a.layout.N, a.H};
   const Tensor grad_input = call.empty(input_gradient ? a.layout.sizes(a.I) : none);
-  Tensor grad_h0 = call.empty({a.layout.N, a.P}), grad_c0 = call.empty(a.c0 ? c_sizes : none);
-  if (call.is_empty()) {
-    std::array<Tensor, 8> zeros{grad_input,
-                                grad_h0,
-                                grad_c0,
-                                call.empty({a.G * a.H, a.I}),
-                                call.empty({a.G * a.H, a.P}),
-                                call.empty({a.G * a.H}),
-                                call.empty({a.G * a.H}),
-                                call.empty(a.w_hr ? sizes_of(*a.w_hr) : none)};
-    for (Tensor& each : zeros) torch::stable::zero_(each);
-    return std::tuple_cat(zeros);
-  }
+  if (call.is_empty()) return zero_gradients(call, grad_input);
   if (a.w_hr) call.fold();
 
-  const Tensor input = call.without_padding(call.input_matrix()), hidden = call.matrix(given.output, a.P),
-               before = call.states_before(hidden, a.h0);
-  OptionalTensor reserve, grad_output, grad_h_n = given.grad_h_n, m;
-  if (given.reserve)
-    reserve = call.matrix(*given.reserve, a.cell.saved * a.H);
-  else if (a.cell.saved)
-    reserve = made_again(call, input, before, given.cells);
-  if (given.grad_output) {
-    grad_output = call.matrix(*given.grad_output, a.P);
-    if (a.w_hr) grad_output = call.without_padding(*grad_output);  // else no product reads it
-  }
-  if (a.w_hr) {
-    m = call.empty({call.steps, a.H});
-    check(outputs(call.layer(), call.sequence<const void>(*reserve), call.sequence<void>(*m), call.device.stream));
-  }
-
-  // 1. the gradients of the sums, from the last step to the first
-  const Tensor dz = call.empty({call.steps, cell.slots * a.H});
-  const Tensor grad_m0 = a.w_hr ? call.empty(c_sizes) : grad_h0;
-  OptionalTensor grad_m = grad_output, grad_m_n = grad_h_n;
-  if (a.w_hr && grad_output) grad_m = call.product(*grad_output, *a.w_hr, call.narrow);
-  if (a.w_hr && grad_h_n) grad_m_n = call.product(*grad_h_n, *a.w_hr, call.narrow);
-  Backward b{};
-  static_cast<Layer&>(b) = call.layer();
-  b.output = call.sequence<const void>(m ? *m : hidden);
-  b.reserve = call.sequence<const void>(reserve);
-  b.grad_output = call.sequence<const void>(grad_m);
-  b.grad_h_n = Call::data(grad_m_n);
-  b.grad_c_n = Call::data(given.grad_c_n);
-  b.dz = call.sequence<void>(dz);
-  b.grad_h0 = grad_m0.mutable_data_ptr();
-  b.grad_c0 = a.c0 ? grad_c0.mutable_data_ptr() : nullptr;
-  call.run(b);
+  // 1. the gradients of the sums, and of the states before the first step
+  const Known k = known(call, given);
+  const Tensor grad_h0 = call.empty({a.layout.N, a.P}), grad_c0 = call.empty(a.c0 ? c_sizes : none),
+               grad_m0 = a.w_hr ? call.empty(c_sizes) : grad_h0;
+  const Tensor dz = swept(call, k, given.grad_c_n, grad_m0, grad_c0);
 
   // 2. those of the weights, of the biases and of the input
   const Tensor dz_x = blocks(dz, 1, cell.x_slot, a.G, a.H), dz_h = blocks(dz, 1, cell.h_slot, a.G, a.H);
-  const Tensor grad_w_ih = call.weight_gradient(dz_x, input, cell.x_order),
-               grad_w_hh = call.weight_gradient(dz_h, before, cell.h_order);
+  const Tensor grad_w_ih = call.weight_gradient(dz_x, k.input, cell.x_order),
+               grad_w_hh = call.weight_gradient(dz_h, k.before, cell.h_order);
   Tensor bias = call.empty({cell.slots * a.H});
   const std::vector<int64_t> over_time{0};
   torch::stable::sum_out(bias, dz, over_time);
@@ -501,20 +544,9 @@ EightTensors backward(Call& call, const Given& given, bool input_gradient) {
                grad_b_hh = call.by_gates(blocks(bias, 0, cell.h_slot, a.G, a.H), cell.h_order);
   if (input_gradient) multiply(dz_x, call.by_slots(a.w_ih, cell.x_order), call.matrix(grad_input, a.I));
 
-  // 3. those of a projection: of h_0, which went into the first steps by itself, and of W_hr, which is in every h_t =
-  // W_hr m_t, whether it goes on into the next step, into the output or into h_n
-  Tensor grad_w_hr = call.empty(none);
-  if (a.w_hr) {
-    multiply(take(dz_h, call.places(true)), call.by_slots(a.w_hh, cell.h_order), grad_h0);
-    const Tensor m_before = call.states_before(*m, std::nullopt);
-    Tensor w_hh = call.empty(sizes_of(a.w_hh), call.sums);
-    torch::stable::copy_(w_hh, call.by_slots(a.w_hh, cell.h_order));
-    Tensor total = call.product(transposed(w_hh), call.product(transposed(dz_h), m_before, call.sums), call.sums);
-    if (grad_output) total = plus(total, call.product(transposed(*grad_output), *m, call.sums));
-    if (grad_h_n) total = plus(total, call.product(transposed(*grad_h_n), take(*m, call.places(false)), call.sums));
-    grad_w_hr = call.empty(sizes_of(*a.w_hr));
-    torch::stable::copy_(grad_w_hr, total);
-  }
+  // 3. those of a projection, and of its h_0, which went into the first steps by itself
+  if (a.w_hr) multiply(take(dz_h, call.places(true)), call.by_slots(a.w_hh, cell.h_order), grad_h0);
+  const Tensor grad_w_hr = a.w_hr ? projection_gradient(call, k, dz_h) : call.empty(none);
   return {grad_input, grad_h0, grad_c0, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_w_hr};
 }
 

@@ -100,72 +100,70 @@ constexpr double kLaunches = 9000;       // two launches that wait for each othe
 constexpr double kLibraryShare = 0.7;    // of the FMA peak that a library's product reaches
 constexpr int kLibraryRows = 32;         // of a tile of it at least
 
-/// The plan for C blocks and B batch rows, or one that does not exist if they do not fit.
-inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int blocks, int columns) {
-  Plan plan = {};
-  const int units = int(rounded_up(parts_of(p.H, blocks), kUnitStep));
-  if (blocks > 1 && int64_t(units) * (blocks - 1) >= p.H) return plan;  // fewer blocks do the same
-  const int64_t own = int64_t(p.gates) * units, all = int64_t(blocks) * units;
-  const int64_t rows = p.backward ? all : own, depth = parts_of((p.backward ? own : all) * p.number_bytes, kDepthBytes);
-  const int64_t row_groups = parts_of(rows, kFragmentRows);
-  if (int64_t(units) * columns > int64_t(p.pairs) * kSweepThreads) return plan;
+/// How many rows and how much depth, in depth blocks, the product of a step has.
+struct ProductSize {
+  int64_t row_groups, depth;
 
-  plan.exchange = exchange;
-  plan.units = units;
-  plan.columns = columns;
-  plan.tiles = int(parts_of(p.N, columns));
-  plan.row_groups = int(row_groups);
-  plan.depth = int(depth);
-  // Warps share the rows, and going forward also the depth, so that the slowest has least to do; of equals that with
-  // the longest depth of a warp, which has most in registers and fewest parts of a sum to add up.
+  ProductSize(const Problem& p, int blocks, int units) {
+    const int64_t own = int64_t(p.gates) * units, all = int64_t(blocks) * units;
+    row_groups = parts_of(p.backward ? all : own, kFragmentRows);
+    depth = parts_of((p.backward ? own : all) * p.number_bytes, kDepthBytes);
+  }
+};
+
+/// Shares the product out to the warps: the rows, and going forward also the depth, so that the slowest has least to
+/// do; of equals that with the longest depth of a warp, which has most in registers and fewest parts of a sum to add
+/// up.
+inline void share_product(Plan& plan, const Problem& p) {
   int64_t least = INT64_MAX;
-  for (int row_warps = 1; row_warps <= kSweepWarps && row_warps <= row_groups; ++row_warps) {
-    const int64_t depth_warps = p.backward ? 1 : kSweepWarps / row_warps < depth ? kSweepWarps / row_warps : depth;
-    const int64_t fragments = parts_of(row_groups, row_warps) * parts_of(depth, depth_warps);
+  for (int row_warps = 1; row_warps <= kSweepWarps && row_warps <= plan.row_groups; ++row_warps) {
+    const int most = kSweepWarps / row_warps, depth_warps = p.backward ? 1 : most < plan.depth ? most : plan.depth;
+    const int64_t fragments = parts_of(plan.row_groups, row_warps) * parts_of(plan.depth, depth_warps);
     if (fragments > least) continue;
     least = fragments;
     plan.row_warps = row_warps;
-    plan.depth_warps = int(depth_warps);
+    plan.depth_warps = depth_warps;
   }
-  plan.rounds = int(parts_of(row_groups, plan.row_warps));
-  plan.depth_each = int(parts_of(depth, plan.depth_warps));
-  const int kept = p.kept[columns / kColumnStep - 1];
+  plan.rounds = int(parts_of(plan.row_groups, plan.row_warps));
+  plan.depth_each = int(parts_of(plan.depth, plan.depth_warps));
+  const int kept = p.kept[plan.columns / kColumnStep - 1];
   plan.stored = plan.rounds * plan.depth_each - (plan.depth_each < kept ? plan.depth_each : kept);
-  plan.sums_stride = int(row_groups * kFragmentRows + 4);
-  plan.owner_factor = unsigned(parts_of(65536, units / kUnitStep));
-  if (p.backward && all / kUnitStep * (units / kUnitStep) >= 65536) return plan;
+  plan.sums_stride = plan.row_groups * kFragmentRows + 4;
+}
 
-  plan.operand_bytes = int(depth) * columns * kDepthBytes;
-  plan.step_numbers = int(all) * columns;
+/// Says what a block gets for each step, and where all of it stands in shared memory. Returns whether it fits there.
+inline bool place_in_shared_memory(Plan& plan, const Problem& p, const Gpu& gpu, int blocks) {
+  const int64_t all = int64_t(blocks) * plan.units;
+  plan.operand_bytes = plan.depth * plan.columns * kDepthBytes;
+  plan.step_numbers = int(all) * plan.columns;
   plan.step_bytes = plan.step_numbers * (p.backward ? int(sizeof(float)) : p.number_bytes);
   // Where a barrier of the block stands between what arrives and its use, nothing is read when the next arrives.
-  plan.buffers = exchange == Exchange::kGrid ? 1 : 2;
+  plan.buffers = plan.exchange == Exchange::kGrid ? 1 : 2;
   plan.inboxes = p.backward ? blocks : 1;
   plan.inbox = p.backward ? plan.step_numbers : plan.operand_bytes / int(sizeof(float));
   const int64_t received =
-      p.backward ? plan.buffers * all * columns : int64_t(plan.depth_warps) * columns * plan.sums_stride;
+      p.backward ? plan.buffers * all * plan.columns : int64_t(plan.depth_warps) * plan.columns * plan.sums_stride;
   int64_t end = int64_t(kSweepWarps) * plan.stored * kFragmentBytes;
   const auto take = [&](int64_t bytes) {
     const int64_t begin = end;
     end += rounded_up(bytes, 128);
     return int(begin);
   };
-  if (end + plan.buffers * int64_t(plan.operand_bytes) + received * 4 > gpu.shared_bytes) return plan;
+  if (end + plan.buffers * int64_t(plan.operand_bytes) + received * 4 > gpu.shared_bytes) return false;
   plan.operand = take(plan.buffers * int64_t(plan.operand_bytes));
   plan.received = take(received * 4);
-  plan.bias = take(p.backward ? 0 : int64_t(p.sums) * units * 4);
+  plan.bias = take(p.backward ? 0 : int64_t(p.sums) * plan.units * 4);
   plan.barriers = take(16);
   plan.shared_bytes = int(end);
   plan.shared_limit = gpu.shared_bytes;
-  if (end > gpu.shared_bytes) return plan;
+  return end <= gpu.shared_bytes;
+}
 
-  const int at_once = exchange == Exchange::kCluster ? gpu.clusters[blocks] : gpu.multiprocessors / blocks;
-  if (at_once == 0) return plan;
-  plan.groups = exchange == Exchange::kGrid && at_once < plan.tiles ? at_once : plan.tiles;
-
-  const double fragments = double(row_groups) * depth, column_tiles = columns / kColumnStep;
+/// The clocks of one time step of one group.
+inline double clocks_of_step(const Plan& plan, const Problem& p, int blocks) {
+  const double fragments = double(plan.row_groups) * plan.depth, column_tiles = plan.columns / kColumnStep;
   const double arithmetic = p.matrix_units ? fragments * column_tiles * kMatrixClocks
-                                           : fragments * kFragmentBytes / 4 * columns / kFmaPerClock;
+                                           : fragments * kFragmentBytes / 4 * plan.columns / kFmaPerClock;
   const double busy = double(plan.row_warps * plan.depth_warps) / kSweepWarps;
   const double bytes =
       double(kSweepWarps) * busy *
@@ -173,10 +171,36 @@ inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int bl
   double clocks = arithmetic / busy;
   if (bytes / kSharedPerClock > clocks) clocks = bytes / kSharedPerClock;
   // The element-wise part keeps the schedulers busy, four warps at a time.
-  clocks += kBlockStep + (kElements + kElementSums * p.sums) * double(parts_of(int64_t(units) * columns, 4 * 32));
-  if (exchange == Exchange::kCluster) clocks += kClusterStep + kClusterBlock * blocks;
-  if (exchange == Exchange::kGrid) clocks += kGridStep + plan.inbox * double(kLetterBytes) / kGridPerClock;
-  plan.clocks = clocks * double(parts_of(plan.tiles, at_once));
+  const int64_t elements = int64_t(plan.units) * plan.columns;
+  clocks += kBlockStep + (kElements + kElementSums * p.sums) * double(parts_of(elements, 4 * 32));
+  if (plan.exchange == Exchange::kCluster) clocks += kClusterStep + kClusterBlock * blocks;
+  if (plan.exchange == Exchange::kGrid) clocks += kGridStep + plan.inbox * double(kLetterBytes) / kGridPerClock;
+  return clocks;
+}
+
+/// The plan for C blocks and B batch rows, or one that does not exist if they do not fit.
+inline Plan plan_for(const Problem& p, const Gpu& gpu, Exchange exchange, int blocks, int columns) {
+  const int units = int(rounded_up(parts_of(p.H, blocks), kUnitStep));
+  if (blocks > 1 && int64_t(units) * (blocks - 1) >= p.H) return {};  // fewer blocks do the same
+  if (int64_t(units) * columns > int64_t(p.pairs) * kSweepThreads) return {};
+  if (p.backward && int64_t(blocks) * units / kUnitStep * (units / kUnitStep) >= 65536) return {};  // owner_factor
+
+  const ProductSize product(p, blocks, units);
+  Plan plan = {};
+  plan.exchange = exchange;
+  plan.units = units;
+  plan.columns = columns;
+  plan.tiles = int(parts_of(p.N, columns));
+  plan.row_groups = int(product.row_groups);
+  plan.depth = int(product.depth);
+  plan.owner_factor = unsigned(parts_of(65536, units / kUnitStep));
+  share_product(plan, p);
+  if (!place_in_shared_memory(plan, p, gpu, blocks)) return {};
+
+  const int at_once = exchange == Exchange::kCluster ? gpu.clusters[blocks] : gpu.multiprocessors / blocks;
+  if (at_once == 0) return {};
+  plan.groups = exchange == Exchange::kGrid && at_once < plan.tiles ? at_once : plan.tiles;
+  plan.clocks = clocks_of_step(plan, p, blocks) * double(parts_of(plan.tiles, at_once));
   plan.blocks = blocks;
   return plan;
 }

@@ -14,7 +14,12 @@ from pathlib import Path
 from flows.apart import require_apart, require_data_apart, require_outside_models, shard_files
 from flows.datasets.series_files import KINDS, columns_of_run, read_raw
 from flows.errors import InputError
-from flows.parameters import ReviewsData, ScoreRequest, SensorsData, TrainingRequest
+from flows.parameters import (
+    ReviewsData,
+    ScoreRequest,
+    SensorsData,
+    TrainingRequest,
+)
 from flows.steps.prepare.download import require_place
 from flows.steps.prepare.series_source import chosen_columns
 from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
@@ -43,7 +48,7 @@ def look_at_training(
         data: the same of the data, with all that was left open.
         settings: of model and training, likewise.
     """
-    request.processes.require_use(settings.model.cell, settings.training.batch_size)
+    request.require_use(settings.model.cell, settings.training.batch_size)
     if data.archive is not None:
         require_place(data.archive, data.mirror)
     require_data_apart(data, request.output)
@@ -59,6 +64,7 @@ def look_at_training(
 def look_at_scoring(request: ScoreRequest) -> None:
     """Raises InputError where the model or the files of a scoring cannot be used."""
     require_outside_models(request.model, request.registry, request.output)
+    request.execution.require_place()
     new = request.selection.new
     wanted: tables.Selection = request.columns
     kinds = tuple(READERS)

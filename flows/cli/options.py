@@ -20,7 +20,7 @@ from flows.cli.panels import (
     of_training,
 )
 from flows.executors.base import Engine
-from rnnfast.models.choices import Preset
+from rnnfast.models.choices import DeviceChoice, Preset, ScoringPrecision, TrainingPrecision
 
 RegistryFolder = Annotated[Path, typer.Option("--registry", help="Folder of the registry.")]
 DryRun = Annotated[bool, of_run(help="Say what would be done, and do nothing.")]
@@ -28,7 +28,7 @@ Notify = Annotated[
     str | None,
     typer.Option(
         metavar="TYPE/NAME",
-        help="Block of the server that is told of failure, drift and promotion.",
+        help="Notification block of the server for failures, drift and promotions.",
         envvar="RNNFAST_NOTIFY",
     ),
 ]
@@ -50,7 +50,7 @@ MissingMarks = Annotated[
     of_files(
         "--missing",
         metavar="TEXTS",
-        help="Texts that mean a missing number, separated by commas, beside NA, null, - and the like.",
+        help="Texts that mean a missing number, separated by commas, in addition to NA, null, - and the like.",
     ),
 ]
 
@@ -78,7 +78,7 @@ class ReadingOptions:
         str | None,
         of_files(
             metavar="SIGN",
-            help="Sign before a quote inside quotes: backslash, or none where a quote is doubled; by default found.",
+            help="Escape character of quotes within quotes: backslash, or none for doubled quotes; default: detected.",
         ),
     ] = None
     decimal: Annotated[
@@ -118,6 +118,12 @@ class ScaleOptions:
             help="Address of a Ray cluster that runs; by default the job starts one of its own.",
         ),
     ] = None
+    device: Annotated[
+        DeviceChoice,
+        of_scale(
+            help="Where models compute: cpu, cuda, or the GPU where there is one (auto).",
+        ),
+    ] = "auto"
     shard_rows: Annotated[
         str | None,
         of_scale(metavar="N", help="Rows of a file that are done together; by default 65536."),
@@ -208,6 +214,27 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
     seed: Annotated[
         str | None,
         of_training(metavar="N", help="Seed of weights, order and dropout; by default 0."),
+    ] = None
+    precision: Annotated[
+        TrainingPrecision | None,
+        of_training(
+            help="What the recurrent layers compute in: fp32, or bf16 with weights in float32; by default fp32.",
+            show_default=False,
+        ),
+    ] = None
+    score_precision: Annotated[
+        ScoringPrecision,
+        of_training(
+            help="What the trained model scores in, from now on: fp32, bf16, int8, or the fastest whose loss on the "
+            "validation part is within --score-loss (auto).",
+        ),
+    ] = "fp32"
+    score_loss: Annotated[
+        str | None,
+        of_training(
+            metavar="X",
+            help="Accuracy or F1 that auto may cost, as a share, or by which share the MSE may rise; by default 0.001.",
+        ),
     ] = None
     nodes: Annotated[
         str | None,

@@ -13,6 +13,7 @@ from flows.cli.settings import given, limits_of, reading_of
 from flows.cli.terminal import listing, pairs, show_account
 from flows.cli.training import DRY
 from flows.wording import counted, size
+from rnnfast.models.choices import ScoringPrecision
 
 if TYPE_CHECKING:
     from flows.steps.score.files import Plan
@@ -69,11 +70,17 @@ class ScoreOptions(ReadingOptions, ScaleOptions, RulesOptions):
             "half a window to give labels.",
         ),
     ] = None
+    precision: Annotated[
+        ScoringPrecision,
+        of_model(
+            help="What the recurrent layers compute in: fp32, bf16, int8, or what the run chose (auto)."
+        ),
+    ] = "auto"
     gpus: Annotated[
         str | None,
         of_scale(
             metavar="X",
-            help="GPUs that Ray sets aside for each worker, by default 0; the layers compute on the CPU.",
+            help="GPUs that Ray sets aside for each worker, which computes on them; by default 0.",
         ),
     ] = None
     registry: Annotated[

@@ -61,7 +61,7 @@ class SensorsOptions(TrainingOptions):
         of_model(metavar="N", help="Readings ahead to forecast; by default as suits the data."),
     ] = None
     yardstick: Annotated[
-        bool, of_training(help="Also train the networks without recurrence beside it.")
+        bool, of_training(help="Also train the networks without recurrence, for comparison.")
     ] = False
 
 

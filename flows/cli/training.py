@@ -143,12 +143,12 @@ def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"{counted(data['duplicates_in_train_and_test'], 'text')} left out",
         )
     if choice := metrics.get("choice"):
-        yield "model", choice["said"]
+        yield "model", choice["summary"]
     for name, measured in metrics.get("baseline", {}).items():
         loses = more * measured[main] > more * test[main] and main != "mse"
-        yield f"{name} beside it", f"{measured[main]:{form}}{', better than the model' * loses}"
+        yield f"baseline {name}", f"{measured[main]:{form}}{', better than the model' * loses}"
     if beaten := metrics.get("beaten"):
-        yield "beaten", beaten["said"]
+        yield "beaten", beaten["summary"]
     against = "persistence" if "by_horizon" in test else "the mean"
     others = {**_FIGURES, "skill": f"skill against {against}"}
     for key, name in others.items():
@@ -159,5 +159,5 @@ def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
 _FIGURES = {"auc": "AUC", "f1": "F1", "micro_f1": "micro F1", "macro_f1": "macro F1",
             "top_2": "top 2", "top_3": "top 3", "top_5": "top 5", "subset_accuracy": "all labels right",
             "mae": "MAE", "rmse": "RMSE", "r2": "R2", "rank_correlation": "rank correlation",
-            "coverage": "inside the interval"}  # fmt: skip
+            "coverage": "coverage of the interval"}  # fmt: skip
 """How figures are called, in their order."""

@@ -37,7 +37,9 @@ def show_training(
     """
 
     def show() -> None:
-        create_table_artifact(figures(metrics), f"{name}-figures", "Figures by part of the data.")
+        create_table_artifact(
+            figures(metrics), f"{name}-figures", "Metrics on each part of the data."
+        )
         text = _plotted(run.name, Folder.at(run, "--output"), pictures)
         create_markdown_artifact(text, f"{name}-report", f"Plots of {run.name}")
 
@@ -56,7 +58,7 @@ def show_scoring(done: Summary, output: str) -> None:
         counts = {
             "files": done.files,
             "shards": done.shards,
-            "done before": done.skipped,
+            "done earlier": done.skipped,
             "rows scored": done.rows,
             "rows rejected": done.rejected,
             "seconds": round(done.seconds, 3),
@@ -125,7 +127,7 @@ def _shown(show: Callable[[], None]) -> None:
     try:
         show()
     except Exception as error:
-        logger.warning("Prefect does not show the run: %s", error)
+        logger.warning("The run continues without its artifacts in Prefect: %s", error)
 
 
 def _image(svg: str) -> str:

@@ -35,4 +35,4 @@ def _tell(event: str, name: str, payload: dict[str, Any]) -> None:
     try:
         emit_event(event, resource, payload=payload)
     except Exception as error:  # what is done must not depend on it
-        logger.warning("Prefect was not told of %s: %s", event, error)
+        logger.warning("Prefect did not take the event %s: %s", event, error)

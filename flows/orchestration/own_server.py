@@ -21,6 +21,7 @@ from flows.errors import WorkerError
 from flows.tethered import tethered
 
 HOST = "127.0.0.1"
+_MIGRATE, _AS_IT_IS = b"m", b"a"
 STOP_PATIENCE = 5.0  # seconds in which it writes what it has taken into its database, and ends
 
 
@@ -50,6 +51,8 @@ class OwnServer:
                 env=os.environ
                 | {
                     "PREFECT_UI_ENABLED": "0",
+                    # No job asks for one; of a new home that would take a second.
+                    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                 },
                 # Ctrl-C is for the job, which tells the server how it ended before it ends it.
@@ -59,11 +62,11 @@ class OwnServer:
         # The queues of logs and events, which come to be later, are emptied before.
         atexit.register(self.stop)
 
-    def go(self) -> None:
-        """Has it open its database and answer at its address as soon as it can."""
+    def go(self, *, migrate: bool = True) -> None:
+        """Has it open its database, as it is or migrated as the settings say, and answer as soon as it can."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has died, which shows when it does not answer
-            self._process.stdin.write(b"go")
+            self._process.stdin.write(_MIGRATE if migrate else _AS_IT_IS)
             self._process.stdin.flush()
 
     def wait(self, seconds: float) -> None:
@@ -103,13 +106,18 @@ def serve() -> None:
     gc.disable()  # of what imports and routes are made of, nothing is ever freed
     import uvicorn
     from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_API_DATABASE_MIGRATE_ON_START, temporary_settings
 
-    if not sys.stdin.buffer.read(1):
+    order = sys.stdin.buffer.read(1)
+    if not order:
         return
+    # Also without anything to migrate, to find that out takes longer than all else from here on.
+    as_it_is = {PREFECT_API_DATABASE_MIGRATE_ON_START: False} if order == _AS_IT_IS else {}
     config = uvicorn.Config(create_app(ephemeral=True), log_level="error", lifespan="on")
     gc.freeze()
     gc.enable()
-    uvicorn.Server(config).run([socket(fileno=int(sys.argv[1]))])
+    with temporary_settings(as_it_is):
+        uvicorn.Server(config).run([socket(fileno=int(sys.argv[1]))])
 
 
 def _reason(stderr: BinaryIO) -> str:

@@ -31,6 +31,7 @@ import yaml
 from flows import cache_folder
 from flows.errors import FlowError, InputError
 from flows.orchestration.interrupt import children, end_processes
+from flows.orchestration.new_database import ready
 from flows.orchestration.own_server import HOST
 from flows.orchestration.showing import ADDRESS
 from flows.orchestration.web import shown
@@ -38,6 +39,7 @@ from flows.store.locks import locked
 from flows.tethered import tethered
 from flows.unfinished import at_end
 
+DATABASE = "serve.db"  # not that of the servers which single commands start and end
 STARTING = 180.0  # seconds within which the server has to answer
 RESTART_PAUSE = 5.0  # seconds before a process that died is started again
 GRACE = 10.0  # seconds for runs to end when they are told to
@@ -76,6 +78,7 @@ def serve(folder: Path, schedules: Path, port: int, runs: int, notify: str | Non
         at_end(partial(_end_all, kept)),
         shown(Path(), port + 1),
     ):
+        ready(Path(os.environ["PREFECT_HOME"], DATABASE))
         kept.append(Kept("server", _server(port)))
         kept[0].wait_until_it_answers(port)
         # Imported here, when the environment is settled that Prefect reads.
@@ -162,8 +165,7 @@ def _environment(port: int) -> dict[str, str]:
     home = Path(os.environ.setdefault("PREFECT_HOME", str(cache_folder() / "prefect")))
     home.mkdir(parents=True, exist_ok=True)
     defaults = {
-        # Not that of the servers which single commands start and end.
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home.absolute()}/serve.db",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home.absolute()}/{DATABASE}",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",

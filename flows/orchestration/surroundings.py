@@ -6,9 +6,11 @@ line that names the setting, its value, and what to do. A job whose files or opt
 
 import gc
 import io
+import logging
 import os
 import sqlite3
 import tempfile
+import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stderr
@@ -22,11 +24,18 @@ from pydantic import ValidationError
 
 from flows import cache_folder
 from flows.errors import InputError
+from flows.orchestration.new_database import ready
 from flows.orchestration.own_server import OwnServer
 
 ROOM = 4 << 20  # bytes that must be free: of Prefect's database, and of what workers hand over
-SOON = 2.0  # seconds in which a server has to answer
+ANSWER_PATIENCE = (
+    30.0  # seconds in which a chosen server has to answer: one on a busy machine may take ten
+)
+_CONNECT = 5.0  # seconds in which its machine has to take the connection, which even a busy one does at once
+_NOTICE = 3.0  # seconds after which the wait is spoken of
 _BUSY = 0.2  # seconds to wait for a database that another job is writing to
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -52,8 +61,9 @@ def surroundings(server: OwnServer | None) -> Iterator[None]:
             require_answer(address)
             yield
         else:
-            patience, server = _require_own_server(), server or OwnServer()
-            server.go()
+            patience, is_ready = _require_own_server()
+            server = server or OwnServer()
+            server.go(migrate=not is_ready)
             yield
             server.wait(patience)
             address = server.address
@@ -63,8 +73,12 @@ def surroundings(server: OwnServer | None) -> Iterator[None]:
         gc.enable()
 
 
-def _require_own_server() -> float:
-    """The seconds that a server of the job's own may take to start; raises InputError where there may be none."""
+def _require_own_server() -> tuple[float, bool]:
+    """The seconds that a server of the job's own may take to start, and whether its database needs no migration.
+
+    Raises:
+        InputError: there may be no such server, or its database cannot be used.
+    """
     from prefect.settings import get_current_settings
 
     settings = get_current_settings().server
@@ -74,9 +88,11 @@ def _require_own_server() -> float:
             "PREFECT_SERVER_EPHEMERAL_ENABLED keeps one from being started; set either"
         )
     database, url = _home() / "prefect.db", settings.database.connection_url
+    is_ready = False
     if url is None or str(database) in url.get_secret_value():
+        is_ready = ready(database)
         _require_database(database)
-    return settings.ephemeral.startup_timeout_seconds
+    return settings.ephemeral.startup_timeout_seconds, is_ready
 
 
 def _settle(address: str) -> None:
@@ -236,13 +252,22 @@ def chosen_server() -> str | None:
 
 def require_answer(address: str) -> None:
     """Raises InputError where no Prefect server answers at an address, which is the chosen one."""
+    from httpx import Timeout
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+    waiting = (
+        f"Waiting up to {ANSWER_PATIENCE:g} s for the Prefect server at {_without_key(address)}"
+    )
+    notice = threading.Timer(_NOTICE, logger.warning, [waiting])
+    notice.daemon = True
+    notice.start()
     try:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            get_client({"timeout": SOON}, sync_client=True) as client,
+            get_client(
+                {"timeout": Timeout(ANSWER_PATIENCE, connect=_CONNECT)}, sync_client=True
+            ) as client,
         ):
             client.raise_for_api_version_mismatch()
     except Exception as error:  # of httpx, of pydantic, of JSON, and RuntimeError
@@ -251,6 +276,8 @@ def require_answer(address: str) -> None:
             f"http://127.0.0.1:4200/api, got: {_without_key(address)!r}: {_reason(error)}{_through(address)}; start "
             "the server, correct the address, or unset it for a server of the job's own"
         ) from error
+    finally:
+        notice.cancel()
 
 
 def _through(address: str) -> str:
@@ -264,7 +291,12 @@ def _through(address: str) -> str:
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in one line."""
+    from httpx import ConnectTimeout, TimeoutException
+
     while error.__cause__ is not None and not hasattr(error, "response"):
+        if isinstance(error, TimeoutException):
+            limit = _CONNECT if isinstance(error, ConnectTimeout) else ANSWER_PATIENCE
+            return f"no answer within {limit:g} s"
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:

@@ -1,12 +1,14 @@
 """What does the work of a job: the processes of a training, and the workers of its shards."""
 
 import logging
+from typing import Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 from flows.errors import InputError
 from flows.executors import Engine, Executor, executor, usual_workers
 from flows.wording import counted, size
+from rnnfast.models.choices import DeviceChoice
 
 DRIVER_MEMORY = 400 << 20  # bytes: of the process that plans, with Prefect and its server
 
@@ -27,6 +29,10 @@ class Processes(BaseModel):
     nodes: int = Field(
         1, ge=1, description="How many machines train together, each with as many processes."
     )
+    device: DeviceChoice = Field(
+        "auto",
+        description="Where the model is trained: cpu, cuda, or auto for the GPU, where there is one.",
+    )
     rendezvous: str | None = Field(
         None,
         pattern=r"^[^\s:]+:[0-9]+$|^\[[^\s\]]+\]:[0-9]+$",
@@ -38,8 +44,14 @@ class Processes(BaseModel):
         """All of them."""
         return self.workers * self.nodes
 
+    @property
+    def alone(self) -> "Processes":
+        """One process, on the same device."""
+        return Processes(device=self.device)
+
     def require_use(self, cell: str, batch_size: int) -> None:
-        """Raises InputError where some would have nothing to do."""
+        """Raises InputError where some would have nothing to do, or there is no such device."""
+        require_device(self.device)
         by_steps = cell not in NOT_BY_STEPS
         if self.nodes > 1 and not by_steps:
             raise InputError(
@@ -64,6 +76,19 @@ class Processes(BaseModel):
 ONE_PROCESS = Processes()
 
 
+def require_device(choice: DeviceChoice) -> None:
+    """Raises InputError where a GPU was asked for, and there is none that rnnfast computes on."""
+    if choice != "cuda":
+        return
+    # Loads torch, for which nobody else shall wait.
+    from rnnfast.models.precision import DeviceError, find_device
+
+    try:
+        find_device(choice)
+    except DeviceError as error:
+        raise InputError(f"--{error}") from error
+
+
 class Execution(BaseModel):
     """Where the shards of a job are done, and how."""
 
@@ -85,7 +110,11 @@ class Execution(BaseModel):
     gpus: float = Field(
         0,
         ge=0,
-        description="How many GPUs Ray sets aside for each worker; the layers compute on the CPU.",
+        description="How many GPUs Ray sets aside for each worker, which computes on them.",
+    )
+    device: DeviceChoice = Field(
+        "auto",
+        description="Where the rows are scored: cpu, cuda, or auto for the GPU, where the worker has one.",
     )
     shard_rows: int = Field(
         65_536,
@@ -115,8 +144,37 @@ class Execution(BaseModel):
         return chosen
 
     def require_use(self, worker_memory: int) -> None:
-        """Raises InputError where `executor` would, before there is something to do."""
+        """Raises InputError where `executor` or `workers_device` would, before there is something to do."""
         self._executor(worker_memory)
+        _ = self.workers_device
+
+    def require_place(self) -> None:
+        """Raises InputError where a GPU was asked for, and the workers have none."""
+        if self.engine == "local":
+            require_device(self.device)
+        elif self.device == "cuda" and not self.gpus:
+            raise InputError("--device cuda must go with --gpus for --engine ray, got no --gpus")
+
+    @property
+    def device_here(self) -> DeviceChoice:
+        """Where this process computes; Ray's workers may have what it has not."""
+        return self.device if self.engine == "local" else "auto"
+
+    @property
+    def workers_device(self) -> Literal["cpu", "cuda"]:
+        """Where the workers compute.
+
+        Raises:
+            InputError: what was chosen is not there.
+        """
+        self.require_place()
+        if self.engine == "ray":  # which hides the GPUs that it has not set aside
+            return "cuda" if self.gpus and self.device != "cpu" else "cpu"
+        if self.device == "cpu":
+            return "cpu"
+        from rnnfast.models.precision import find_device
+
+        return "cuda" if find_device(self.device).type == "cuda" else "cpu"
 
     def _executor(self, worker_memory: int) -> Executor:
         if self.engine == "local":

@@ -9,6 +9,7 @@ from flows.parameters.execution import Execution
 from flows.store.file_options import FOUND, FileOptions
 from flows.tables.columns import Columns
 from rnnfast.evaluation.checks import Limits
+from rnnfast.models.choices import ScoringPrecision
 
 
 class FileSelection(BaseModel):
@@ -75,6 +76,11 @@ class ScoreRequest(BaseModel):
         ge=1,
         description="Readings from one window to the next; by default the last window of each device to forecast, and "
         "half a window to give labels.",
+    )
+    precision: ScoringPrecision = Field(
+        "auto",
+        description="What the recurrent layers compute in: fp32, bf16 or int8; auto: what the run's config.json says, "
+        "or fp32 on a machine without units for that.",
     )
     selection: FileSelection = Field(
         FileSelection(),

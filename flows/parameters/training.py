@@ -4,11 +4,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.errors import InputError
 from flows.parameters.data import ReviewsData, SensorsData
 from flows.parameters.execution import Execution, Processes
 from flows.parameters.registration import Registration
 from flows.parameters.settings import ReviewsModel, ReviewsTraining, SensorsModel, SensorsTraining
 from rnnfast.evaluation.checks import Limits
+from rnnfast.models.choices import ScoringPrecision
 
 WHAT = "What to train; what is left out follows from the preset and the data."
 HOW = "How to train it; likewise."
@@ -30,6 +32,18 @@ class TrainingRequest(BaseModel):
     processes: Processes = Field(
         Processes(), description="That train the model; one alone trains what is beside it."
     )
+    score_precision: ScoringPrecision = Field(
+        "fp32",
+        description="What the model scores in, here and later: fp32, bf16 or int8; auto: the fastest whose loss on the "
+        "validation part is within score_loss.",
+    )
+    score_loss: float = Field(
+        0.001,
+        ge=0,
+        lt=1,
+        description="How much accuracy, or F1 of tags, auto may cost on the validation rows, or by which share the MSE "
+        "of numbers and forecasts may be higher.",
+    )
     registration: Registration | None = Field(
         None, description="The name to register the model under, and when it goes into production."
     )
@@ -40,6 +54,20 @@ class TrainingRequest(BaseModel):
     gate: bool = Field(
         True, description="Whether the run ends, before the training, where a rule fails."
     )
+
+    def require_use(self, cell: str, batch_size: int) -> None:
+        """Raises InputError where the processes have nothing to do, or where a device or precision is not there."""
+        self.processes.require_use(cell, batch_size)
+        self.execution.require_place()
+        if self.score_precision == "int8":
+            # Loads torch, for which nobody else shall wait.
+            from rnnfast.models.precision import find_device, precisions
+
+            device = find_device(self.execution.device_here)
+            if "int8" not in (known := precisions(device)):
+                raise InputError(
+                    f"--score-precision must be auto, {' or '.join(known)} on {device}, got: int8"
+                )
 
 
 class ReviewsRequest(TrainingRequest):

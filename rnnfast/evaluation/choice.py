@@ -63,10 +63,10 @@ def beaten_by(asked: str, errors: np.ndarray, others: Mapping[str, np.ndarray]) 
         others: the same of the others, by name.
 
     Returns ``by``, the best of them, ``excess``, by which share the model's mean error is above that of it, and
-    ``said``.
+    ``summary``.
 
     Example:
-        >>> beaten_by("rnn", np.ones(100), {"ngrams": np.full(100, 0.8)})["said"]
+        >>> beaten_by("rnn", np.ones(100), {"ngrams": np.full(100, 0.8)})["summary"]
         'ngrams is better: rnn has 25.0% more error on the test rows, which is more than chance'
     """
     found: dict[str, Any] = {}
@@ -77,9 +77,9 @@ def beaten_by(asked: str, errors: np.ndarray, others: Mapping[str, np.ndarray]) 
             continue
         excess = float(errors.mean() / other.mean() - 1)
         if excess > found.get("excess", 0.0):
-            said = f"{name} is better: {asked} has {excess:.1%} more error on the test rows"
-            said += ", which is more than chance"
-            found = {"by": name, "excess": excess, "said": said}
+            summary = f"{name} is better: {asked} has {excess:.1%} more error on the test rows"
+            summary += ", which is more than chance"
+            found = {"by": name, "excess": excess, "summary": summary}
     return found
 
 

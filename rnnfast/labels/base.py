@@ -35,6 +35,8 @@ class LabelKind(BaseModel):
     """What needs no model is called."""
     main: ClassVar[tuple[str, int]]
     """The figure that people look at first, and 1 where more of it is better, else -1."""
+    is_error: ClassVar[bool] = False
+    """Whether `summary` is an error, of which less is better, and not a share of what is right."""
 
     @property
     def outputs(self) -> int:
@@ -85,6 +87,10 @@ class LabelKind(BaseModel):
 
     def errors(self, truth: np.ndarray, given: np.ndarray) -> np.ndarray:
         """How wrong each row is (N,): by this a model is held against another one."""
+        raise NotImplementedError
+
+    def summary(self, truth: np.ndarray, given: np.ndarray) -> float:
+        """The figure by which a model is held against itself in another precision."""
         raise NotImplementedError
 
     def figures(self, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:

@@ -93,6 +93,10 @@ class Classes(LabelKind):
     def errors(self, truth: np.ndarray, given: np.ndarray) -> np.ndarray:
         return np.asarray(self.called(given) != truth, np.float64)
 
+    def summary(self, truth: np.ndarray, given: np.ndarray) -> float:
+        """The accuracy."""
+        return float(1 - self.errors(truth, given).mean())
+
     def figures(self, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
         if given.ndim == 1:
             return binary_metrics(truth, given)

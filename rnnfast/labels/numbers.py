@@ -46,6 +46,7 @@ class Numbers(LabelKind):
 
     floor_name: ClassVar[str] = "mean"
     main: ClassVar[tuple[str, int]] = ("mae", -1)
+    is_error: ClassVar[bool] = True
 
     @property
     def outputs(self) -> int:
@@ -90,6 +91,10 @@ class Numbers(LabelKind):
     def errors(self, truth: np.ndarray, given: np.ndarray) -> np.ndarray:
         result: np.ndarray = np.abs(truth - given.astype(np.float64))
         return result
+
+    def summary(self, truth: np.ndarray, given: np.ndarray) -> float:
+        """The mean squared error, in standard deviations of the training rows."""
+        return float(np.square(self.errors(truth, given) / self.scale).mean())
 
     def figures(self, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
         return number_metrics(truth, given, self.mean, self.margin)

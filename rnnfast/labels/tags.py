@@ -109,6 +109,10 @@ class Tags(LabelKind):
         result: np.ndarray = ((given >= self.cuts) != truth).mean(1)
         return result
 
+    def summary(self, truth: np.ndarray, given: np.ndarray) -> float:
+        """The micro F1."""
+        return float(self.figures(truth, given)["micro_f1"])
+
     def figures(self, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
         return tag_metrics(truth, given, self.names, self.cuts)
 

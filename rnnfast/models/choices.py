@@ -19,5 +19,12 @@ Preset = Literal["default", "lecture"]
 LabelTask = Literal["classify", "tag", "regress"]
 """What labels are: one of some classes, several at once, or a number."""
 Task = Literal["forecast", "classify", "tag", "regress"]
+Precision = Literal["fp32", "bf16", "int8"]
+"""What the recurrent layers of a model compute in: float32, or bfloat16 or int8 with sums in float32 or int32."""
+ScoringPrecision = Literal["auto", Precision]
+"""A precision to score in, or auto: the one that suits."""
+TrainingPrecision = Literal["fp32", "bf16"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+"""Where a model computes; auto: on the GPU, where there is one."""
 SplitChoice = Literal["auto", "spaces", "characters"]
 """What parts the words of texts: one of `rnnfast.text.vocabulary.SplitBy`, or what suits the texts."""

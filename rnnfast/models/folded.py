@@ -17,18 +17,18 @@ from rnnfast.nn import ops
 LARGEST_TABLE = 1 << 30
 """Bytes of a table beyond which a model is not folded: a table is G*H / E times as large as the word vectors."""
 
-# Numbers between neighbouring rows of a table are a multiple of this, so that each begins a cache line.
-_ALIGNMENT = 16
+_ALIGNMENT = 64  # bytes: each row of a table begins a cache line
 
 
 class FoldedClassifier(nn.Module):
     """The outputs of a ``RecurrentClassifier`` in evaluation, (N,) or (N, O), from ids (N, L) and lengths (N,).
 
     It keeps a copy of the weights, has no gradient and runs on the CPU. A row's outputs are the same bit for
-    bit whatever other rows there are and for any number of threads.
+    bit whatever other rows there are and for any number of threads. With ``dtype`` bfloat16 the table and the recurrent
+    weights are in that, and all that is summed, pooled and weighed in float32.
     """
 
-    def __init__(self, model: RecurrentClassifier) -> None:
+    def __init__(self, model: RecurrentClassifier, dtype: torch.dtype | None = None) -> None:
         """Raises ValueError for a model that cannot be folded, with the reason."""
         super().__init__()
         if (reason := why_not(model)) is not None:
@@ -38,7 +38,7 @@ class FoldedClassifier(nn.Module):
         self.pooling = tuple(config.pooling.split("+"))
         self.padding_before = config.padding == "before"
         suffixes = ("", "_reverse") if config.bidirectional else ("",)
-        self.directions = [_direction(model, suffix) for suffix in suffixes]
+        self.directions = [_direction(model, suffix, dtype) for suffix in suffixes]
         self.weight = model.head.weight.detach().clone()
         self.bias = model.head.bias.detach().clone()
         self.words = None if model.words is None else model.words.weight.detach()[:, 0].clone()
@@ -100,7 +100,9 @@ def why_not(model: nn.Module) -> str | None:
     return None
 
 
-def _direction(model: RecurrentClassifier, suffix: str) -> tuple[Tensor, Tensor, Tensor]:
+def _direction(
+    model: RecurrentClassifier, suffix: str, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Table (V, G*H), W_hh (G*H, H) and b_hh (G*H,) of one direction."""
     w_ih, w_hh, b_ih, b_hh = (
         getattr(model.rnn, f"{name}_l0{suffix}").detach()
@@ -108,5 +110,6 @@ def _direction(model: RecurrentClassifier, suffix: str) -> tuple[Tensor, Tensor,
     )
     # In float64, so that each number is rounded once.
     sums = F.linear(model.embedding.weight.detach().double(), w_ih.double(), b_ih.double())
-    table = F.pad(sums.to(w_ih.dtype), (0, -sums.shape[1] % _ALIGNMENT))[:, : sums.shape[1]]
-    return table, w_hh.clone(), b_hh.clone()
+    dtype = dtype or w_ih.dtype
+    table = F.pad(sums.to(dtype), (0, -sums.shape[1] % (_ALIGNMENT // dtype.itemsize)))
+    return table[:, : sums.shape[1]], w_hh.to(dtype, copy=True), b_hh.to(dtype, copy=True)

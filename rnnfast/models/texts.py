@@ -2,7 +2,8 @@
 
 Every model maps ids (N, L) int32 or int64 and lengths (N,) int64, as ``rnnfast.text.vocabulary.vectorize``
 gives them, to outputs (N,), or (N, O) where there are several, as ``rnnfast.labels`` reads them: of two classes the
-logit of the second, of more one for each, of tags likewise, of a number its distance from the mean in deviations.
+logit of the second, of more one for each, of tags likewise, of a number its distance from the mean in deviations. The
+lengths are on the CPU, wherever ids and model are.
 
 Dimensions: N batch, L tokens in a row, T steps (L, or the longest true length), E embedding,
 H hidden, V vocabulary, O outputs.
@@ -168,6 +169,7 @@ class RecurrentClassifier(nn.Module):
         else:
             ids = _without_padding(self, ids, lengths)
         output, last = self.rnn(self.embedding(ids), lengths=lengths)
+        lengths = lengths.to(ids.device)
         h_n = last[0] if self.config.cell == "lstm" else last
         logits = _few(self.head(self.dropout(self._pool(output, h_n, lengths))))
         result: Tensor = logits if self.words is None else logits + self.words(ids, lengths)
@@ -226,7 +228,7 @@ class ConvolutionalClassifier(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         ids = _without_padding(self, ids, lengths)
         steps = self.filters(self.embedding(ids).transpose(1, 2)).transpose(1, 2)
-        pooled = torch.relu(_max_over_time(steps, lengths))
+        pooled = torch.relu(_max_over_time(steps, lengths.to(ids.device)))
         return _few(self.head(self.dropout(pooled)))
 
 
@@ -335,6 +337,7 @@ def _without_padding(
     steps = torch.arange(ids.shape[1] if model.training else int(lengths.max()), device=ids.device)
     if model.config.padding == "after":
         return ids[:, : len(steps)]
+    lengths = lengths.to(ids.device)
     start = ids.shape[1] - lengths[:, None]
     return ids.gather(1, (start + steps) % ids.shape[1]).where(steps < lengths[:, None], 1)
 

@@ -73,7 +73,9 @@ class WindowModel(nn.Module):
             readings = readings + self.config.noise * torch.randn_like(readings)
         own, offset, factor = self.anchored(readings[..., self.targets])
         if self.config.normalise in ("last", "mean"):
-            readings = readings.index_copy(2, torch.tensor(self.targets), own)
+            readings = readings.index_copy(
+                2, torch.tensor(self.targets, device=readings.device), own
+            )
         return readings, offset, factor
 
     def shaped(self, outputs: Tensor, offset: Tensor, factor: Tensor) -> Tensor:

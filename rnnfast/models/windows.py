@@ -191,7 +191,7 @@ def _noisy(model: WindowModel, readings: Tensor) -> Tensor:
 
 def _turned(readings: Tensor, deviation: float) -> Tensor:
     """Every three channels, the axes of one sensor, turned alike by a random angle a window."""
-    x, y, z = (deviation * torch.randn(len(readings), 3)).unbind(1)
+    x, y, z = (deviation * torch.randn(len(readings), 3, device=readings.device)).unbind(1)
     zero = torch.zeros_like(x)
     generator = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
     turn = torch.linalg.matrix_exp(generator)

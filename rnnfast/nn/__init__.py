@@ -5,6 +5,7 @@ from rnnfast.nn.cells import GRUCell, LSTMCell, RNNCell
 from rnnfast.nn.freezing import Freezing, freeze, unfreeze
 from rnnfast.nn.layers import GRU, LSTM, RNN
 from rnnfast.nn.ops import cpu_target, cpu_targets
+from rnnfast.nn.quantization import Quantization, quantize
 
 __all__ = [
     "GRU",
@@ -14,11 +15,13 @@ __all__ = [
     "Freezing",
     "GRUCell",
     "LSTMCell",
+    "Quantization",
     "RNNCell",
     "accelerate",
     "cpu_target",
     "cpu_targets",
     "freeze",
+    "quantize",
     "restore",
     "unfreeze",
 ]

@@ -45,6 +45,25 @@ def layer(
     return 2 * _steps(input, lengths) * weights
 
 
+def quantized_layer(
+    cell: int,
+    input: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    weights: Tensor,
+    lengths: Tensor | None = None,
+    *others: Any,
+    out_val: Any = None,
+    **options: Any,
+) -> int:
+    """Of a forward pass with weights as bytes: as many as with floats."""
+    width = h0.shape[1]
+    hidden = width if c0 is None else c0.shape[1]
+    products = (1, 1, 3, 4)[cell] * hidden * (input.shape[-1] + width)
+    projection = 0 if hidden == width else width * hidden
+    return 2 * _steps(input, lengths) * (products + projection)
+
+
 def layer_backward(
     cell: int,
     grad_output: Tensor | None,

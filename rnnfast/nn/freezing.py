@@ -132,7 +132,7 @@ class PackedWeights:
     def _remember(self, module: Recurrent | Cell) -> None:
         # Versions first: a write meanwhile is then a change.
         unchanged = Unchanged(module._parameters)
-        layers = _layers(module)
+        layers = layers_of(module)
         self.dtype = layers[0][1]["w_ih"].dtype
         self.steps = [
             steps.arguments(cell, **weights, packed=packed)
@@ -222,7 +222,7 @@ class PackedWeights:
             or batch_sizes is not None
             or input.numel() == 0
             or not steps.all_in_memory((contiguous, *states), self.dtype)
-            or not _are_lengths(lengths, input.shape[1 - batch_first], input.shape[batch_first])
+            or not are_lengths(lengths, input.shape[1 - batch_first], input.shape[batch_first])
         ):
             settings = {"lengths": lengths, "batch_sizes": batch_sizes, "batch_first": batch_first}
             return ops.stack(
@@ -239,39 +239,53 @@ class PackedWeights:
         wide = torch.promote_types(self.dtype, torch.float32)
         x = contiguous.to(wide)
         if not states:
-            states = _zeros(cell, x, x.shape[1 - batch_first], weights)
-        before = [tuple(each) for each in zip(*(each.to(wide) for each in states), strict=True)]
-        last = []
-        for place in range(0, len(weights), directions):
-            if place > 0 and dropout > 0:
-                x = nn.functional.dropout(x, dropout)
-            outputs = []
-            for direction in range(directions):
-                here = place + direction
-                output, *after = steps.layer(
-                    self.steps[here], x, before[here], lengths, batch_first, direction == 1
-                )
-                outputs.append(output)
-                last.append(after)
-            x = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
-        final = (torch.stack(each) for each in zip(*last, strict=True))
-        return tuple(each.to(self.dtype) for each in (x, *final))
+            w_hh = weights[0][1]
+            assert w_hh is not None
+            rows, hidden = x.shape[1 - batch_first], w_hh.shape[0] // ops.CELLS[cell]
+            states = zeros_for(cell, x, len(weights), rows, w_hh.shape[1], hidden)
+        states = tuple(each.to(wide) for each in states)
+        results = run_stack(self.steps, x, states, directions, dropout, lengths, batch_first)
+        return tuple(each.to(self.dtype) for each in results)
 
 
-def _zeros(
-    cell: str, input: Tensor, rows: int, weights: Sequence[Sequence[Tensor | None]]
+def run_stack(
+    layers: Sequence[tuple[int, ...]],
+    input: Tensor,
+    states: tuple[Tensor, ...],
+    directions: int,
+    dropout: float,
+    lengths: Tensor | None,
+    batch_first: bool,
 ) -> tuple[Tensor, ...]:
-    """The states before the first step where none are given."""
-    w_ih, w_hh = weights[0][:2]
-    assert w_ih is not None
-    assert w_hh is not None
-    h0 = input.new_zeros(len(weights), rows, w_hh.shape[1])
+    """What :func:`rnnfast.nn.ops.stack` gives, by layers and directions as :func:`steps.layer` takes their weights."""
+    x, last = input, []
+    before = [tuple(each) for each in zip(*states, strict=True)]
+    for place in range(0, len(layers), directions):
+        if place > 0 and dropout > 0:
+            x = nn.functional.dropout(x, dropout)
+        outputs = []
+        for here in range(place, place + directions):
+            output, *after = steps.layer(
+                layers[here], x, before[here], lengths, batch_first, here > place
+            )
+            outputs.append(output)
+            last.append(after)
+        x = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+    return x, *(torch.stack(each) for each in zip(*last, strict=True))
+
+
+def zeros_for(
+    cell: str, input: Tensor, layers: int, rows: int, width: int, hidden: int
+) -> tuple[Tensor, ...]:
+    """The states before the first step where none are given: (layers, rows, width), of an LSTM also its cell's."""
+    h0 = input.new_zeros(layers, rows, width)
     if cell != "lstm":
         return (h0,)
-    return h0, input.new_zeros(len(weights), rows, w_ih.shape[0] // ops.CELLS[cell])
+    return h0, input.new_zeros(layers, rows, hidden)
 
 
-def _are_lengths(lengths: Tensor | None, rows: int, time: int) -> bool:
+def are_lengths(lengths: Tensor | None, rows: int, time: int) -> bool:
+    """Whether lengths, if there are any, may go to a compiled function as they are."""
     if lengths is None:
         return True
     if lengths.shape != (rows,) or not steps.all_in_memory((lengths,), torch.int64):
@@ -280,7 +294,7 @@ def _are_lengths(lengths: Tensor | None, rows: int, time: int) -> bool:
     return bool(least >= 1) and bool(most <= time)
 
 
-def _layers(module: Recurrent | Cell) -> list[tuple[int, dict[str, Any]]]:
+def layers_of(module: Recurrent | Cell) -> list[tuple[int, dict[str, Any]]]:
     """Of each layer and direction the number of the cell, and the weights by the names that the operators have."""
     if isinstance(module, Cell):
         cell, places = (
@@ -294,7 +308,7 @@ def _layers(module: Recurrent | Cell) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _packed(module: Recurrent | Cell) -> list[Tensor]:
-    return [steps.pack(cell, **weights) for cell, weights in _layers(module)]
+    return [steps.pack(cell, **weights) for cell, weights in layers_of(module)]
 
 
 def why_not(module: nn.Module) -> str | None:
@@ -304,7 +318,7 @@ def why_not(module: nn.Module) -> str | None:
     if nn.utils.parametrize.is_parametrized(module):
         return "it is parametrized, so that its weights are made at every call"
     try:
-        weights = [w for _, each in _layers(module) for w in each.values() if w is not None]
+        weights = [w for _, each in layers_of(module) for w in each.values() if w is not None]
     except (AttributeError, KeyError) as error:
         return f"it has no weights of its own: {error}"
     if {id(w) for w in weights} != {id(p) for p in module._parameters.values() if p is not None}:

@@ -80,29 +80,11 @@ class Recurrent(StandIn, nn.RNNBase):
     ) -> tuple[Tensor, State]:
         self._check_options(state)
         weights = self._weights()
-        dtype = result_dtype = weights[0][0].dtype
+        result_dtype = weights[0][0].dtype
         if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):
-            if dtype != torch.float64:
-                dtype, result_dtype = self._autocast_dtypes(input, state)
-                weights = [[None if w is None else w.to(dtype) for w in each] for each in weights]
-            # Whatever a layer before this one made narrow.
-            input = input.to(dtype)
-            state = None if state is None else tuple(each.to(dtype) for each in state)
-        if input.dtype != dtype:  # the words of torch
-            raise ValueError(
-                f"RNN input dtype ({input.dtype}) does not match weight dtype ({dtype}). "
-                f"Convert input: input.to({dtype}), or convert model: model.to({input.dtype})"
-            )
-        if batch_sizes is not None and int(batch_sizes[0]) > input.shape[0]:
-            raise RuntimeError(  # or the state would be as large as it likes
-                f"batch_sizes must add up to {input.shape[0]}, got: {int(batch_sizes[0])} in the first"
-            )
+            input, state, weights, result_dtype = self._under_autocast(input, state, weights)
+        self._check_sizes(input, state, batch_sizes, weights[0][0].dtype)
         h0, c0 = (*(state or ()), None, None)[:2]
-        if h0 is None:
-            self.check_input(input, batch_sizes)
-        else:
-            hx: Any = h0 if c0 is None else (h0, c0)
-            self.check_forward_args(input, hx, batch_sizes)
         stack = ops.stack if self._frozen is None else self._frozen.stack_of(self)
         output, *last = stack(
             self.mode.lower(),
@@ -117,9 +99,20 @@ class Recurrent(StandIn, nn.RNNBase):
             batch_first=self.batch_first,
             recompute=self.recompute,
         )
-        if result_dtype != dtype:
+        if result_dtype != output.dtype:
             return output.to(result_dtype), tuple(each.to(result_dtype) for each in last)
         return output, tuple(last)
+
+    def _under_autocast(
+        self, input: Tensor, state: State | None, weights: list[list[Any]]
+    ) -> tuple[Tensor, State | None, list[list[Any]], torch.dtype]:
+        """Input, state and weights in the dtype to compute in, whatever was narrow; and the dtype of the results."""
+        dtype = result_dtype = weights[0][0].dtype
+        if dtype != torch.float64:
+            dtype, result_dtype = self._autocast_dtypes(input, state)
+            weights = [[None if w is None else w.to(dtype) for w in each] for each in weights]
+        state = None if state is None else tuple(each.to(dtype) for each in state)
+        return input.to(dtype), state, weights, result_dtype
 
     def _autocast_dtypes(
         self, input: Tensor, state: State | None
@@ -148,6 +141,25 @@ class Recurrent(StandIn, nn.RNNBase):
             raise TypeError(
                 f"hx must be a pair of tensors for an LSTM, got: a tensor of shape {tuple(state.shape)}"
             )
+
+    def _check_sizes(
+        self, input: Tensor, state: State | None, batch_sizes: Tensor | None, dtype: torch.dtype
+    ) -> None:
+        """What has to fit the weights, of this dtype."""
+        if input.dtype != dtype:  # the words of torch
+            raise ValueError(
+                f"RNN input dtype ({input.dtype}) does not match weight dtype ({dtype}). "
+                f"Convert input: input.to({dtype}), or convert model: model.to({input.dtype})"
+            )
+        if batch_sizes is not None and int(batch_sizes[0]) > input.shape[0]:
+            raise RuntimeError(  # or the state would be as large as it likes
+                f"batch_sizes must add up to {input.shape[0]}, got: {int(batch_sizes[0])} in the first"
+            )
+        if state is None:
+            self.check_input(input, batch_sizes)
+        else:
+            hx: Any = state[0] if len(state) == 1 else state
+            self.check_forward_args(input, hx, batch_sizes)
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Part of torch's ``check_forward_args``."""

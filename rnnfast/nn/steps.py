@@ -96,6 +96,19 @@ def arguments(
     )
 
 
+def quantized(
+    cell: int, inputs: int, hidden: int, projection: int, packed: Tensor
+) -> tuple[int, ...]:
+    """A quantized layer likewise. Its bytes must be :func:`all_in_memory` and those of that many units.
+
+    Raises:
+        RuntimeError: there are not as many of them as such a layer has.
+    """
+    width = projection or hidden
+    ops.check_packed(cell, inputs, hidden, width, packed)
+    return 2, cell, inputs, hidden, width, packed.data_ptr(), 0, 0, projection, 0, 0
+
+
 def pack(cell: int, **weights: Tensor | None) -> Tensor:
     """The weights of a layer as the kernels read them fastest; narrow ones in float32, in which they are computed."""
     wide = {

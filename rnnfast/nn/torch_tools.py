@@ -45,6 +45,7 @@ def _have_operations_counted(flop_counter: Any) -> None:
     register = flop_counter.register_flop_formula
     register(ops.LAYER, get_raw=True)(flops.layer)
     register(ops.LAYER_BACKWARD, get_raw=True)(flops.layer_backward)
+    register(ops.QUANTIZED_LAYER, get_raw=True)(flops.quantized_layer)
 
 
 def _have_torch_quantize(quantize: Any) -> None:

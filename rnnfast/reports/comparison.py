@@ -157,7 +157,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     write_page(
         path,
         "compare.html.jinja",
-        title=f"{len(comparison.runs)} runs side by side",
+        title=f"{len(comparison.runs)} runs compared",
         comparison=comparison,
         titles=[title(run.config) for run in comparison.runs],
         sections=[
@@ -227,7 +227,7 @@ def _figures(runs: Sequence[ComparedRun], same_rows: bool) -> Iterator[Row]:
         if any(known):
             off = [abs(c - a) if k else None for c, a, k in zip(covered, asked, known, strict=True)]
             best = _best(off, False) if same_rows else None
-            yield Row("Truth inside the interval", list(map(percent, covered)), best)
+            yield Row("True values in the interval", list(map(percent, covered)), best)
     worst = [_worst_drift(run.metrics) for run in runs]
     if any(map(finite, worst)):
         yield Row("Largest drift of the test rows", [number(value, 3) for value in worst])

@@ -141,9 +141,9 @@ def scoring_page(scoring: Scoring) -> Page:
             "when": "After the scoring",
             "what": "the rows",
             "then": (
-                "these rows are not called a success: there is no _SUCCESS beside them"
+                "the scores are not marked as a success: the file _SUCCESS is missing"
                 if scoring.closed
-                else "the scores are there all the same"
+                else "the scores were written anyway"
             ),
             "open": True,
         },
@@ -176,19 +176,21 @@ def _unit(config: Part) -> str:
 def _meaning(config: Part, labels: Sequence[str]) -> str:
     if _task(config) == "forecast":
         return (
-            "What was forecast, in standard deviations of the training readings: forecasts that crowd at one place, or "
-            "far from those for the validation rows, deserve a look."
+            "The forecasts, in standard deviations of the training readings. Look closer where they crowd at one "
+            "value, or lie far from those for the validation rows."
         )
     if _task(config) == "classify":
-        return "A score is the probability that the model gives to the label that it calls."
+        return "A score is the probability that the model gives to the label it predicts."
     if _task(config) == "tag":
         return "A score is the probability that a row has the label; each label has a threshold of its own."
     if _task(config) == "regress":
         return (
-            "What was given, in standard deviations of the labels of training: numbers that crowd at one place, or far "
-            "from those for the validation rows, deserve a look."
+            "The predicted numbers, in standard deviations of the training labels. Look closer where they crowd at one "
+            "value, or lie far from those for the validation rows."
         )
-    return f"A score is the probability of “{labels[1]}”; from 0.5 on a review is called that."
+    return (
+        f"A score is the probability of “{labels[1]}”; at 0.5 or more, that is the predicted label."
+    )
 
 
 def _labels(config: Part) -> list[str]:
@@ -222,7 +224,7 @@ def _scores(scoring: Scoring, name: str, title: str) -> dict[str, Any]:
     edges = [0.0, *TWENTIETHS.tolist(), 1.0]
     return {
         "title": title,
-        "caption": "How many rows have which score.",
+        "caption": "Number of rows by score.",
         "of": "Score",
         "edges": edges,
         "bins": [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges)],

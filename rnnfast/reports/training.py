@@ -32,6 +32,7 @@ TRAINING_SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] =
     ("words", "Map of words", lambda _, metrics: metrics.get("words")),
     ("checks", "Data checks", lambda _, metrics: metrics.get("checks")),
     ("drift", "Drift", lambda _, metrics: (metrics.get("drift") or {}).get("features")),
+    ("precision", "Precision", lambda _, metrics: metrics.get("precision")),
     ("time", "Time", lambda _, metrics: stage_seconds(metrics) or metrics.get("throughput")),
     ("parameters", "Parameters", lambda config, metrics: config),
 )
@@ -57,7 +58,7 @@ def kind_of(test: Part) -> str:
 CHECKED = {
     "when": "Before the training",
     "what": "the data",
-    "then": "the run went on all the same",
+    "then": "the run continued",
 }
 """What the section of the checks says of them."""
 
@@ -78,7 +79,8 @@ def write_report(path: Path, config: Part, metrics: Part) -> tuple[Picture, ...]
         path: the file to write; its folder must exist, a file of that name is replaced.
         config: what the run was made with: `model`, `training`, `data`, `labels`, `versions`.
         metrics: what came out: `test` (needed), `test_without_duplicates`, `validation`,
-            `baseline`, `history`, `examples`, `words`, `checks`, `drift`, `profile`, `seconds`, `throughput`, `data`.
+            `baseline`, `history`, `examples`, `words`, `checks`, `drift`, `profile`,
+            `precision`, `seconds`, `throughput`, `data`.
 
     A part that is absent is left out; a value that is absent, NaN or infinite reads "n/a". The same
     input gives the same bytes with the same version of matplotlib.

@@ -9,7 +9,7 @@ pickled, so a folder from a stranger cannot run code. Other files, such as a rep
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +24,25 @@ from torch import Tensor, nn
 from rnnfast.labels.base import LabelKind
 from rnnfast.labels.classes import Classes
 from rnnfast.labels.target import Target, classes_of
+from rnnfast.models.choices import DeviceChoice, Precision, ScoringPrecision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
+from rnnfast.models.precision import (
+    CPU,
+    DeviceError,
+    autocast_of,
+    find_device,
+    is_fast,
+    precisions,
+    running,
+)
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, build_model
 from rnnfast.models.window_model import WindowModel
 from rnnfast.models.windows import build_window_model
 from rnnfast.nn.freezing import Unchanged, freeze
+from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary, vectorize
-from rnnfast.training.prediction import model_outputs
+from rnnfast.training.prediction import BATCH, GPU_BATCH, forecasts, model_outputs
 from rnnfast.training.run_folder import (
     CONFIG,
     VOCABULARY,
@@ -134,7 +145,9 @@ class Scorer:
         vocabulary: gives the ids.
         config: of the model.
         target: what the labels are, which says what a score is: of two classes the probability of the second.
-        digest: SHA-256 in hexadecimal of all that decides the scores.
+        digest: SHA-256 in hexadecimal of all that decides the scores, but for precision and device.
+        precision: what the recurrent layers compute in.
+        device: where the model computes.
 
     Example:
         >>> import tempfile
@@ -155,6 +168,8 @@ class Scorer:
     config: ModelConfig
     target: Target
     digest: str
+    precision: Precision = "fp32"
+    device: torch.device = CPU
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -162,10 +177,18 @@ class Scorer:
         return self.target.names
 
     @classmethod
-    def load(cls, run_dir: str | Path) -> Scorer:
+    def load(
+        cls, run_dir: str | Path, precision: ScoringPrecision = "auto", device: DeviceChoice = "cpu"
+    ) -> Scorer:
         """Reads a run's folder.
 
+        Args:
+            run_dir: the folder.
+            precision: auto: what the folder says, where the device has units for it, or else fp32.
+            device: where the model computes.
+
         Raises:
+            DeviceError: there is no such device, or it has not the precision.
             RunFolderError: a file is missing or broken, or the files do not fit together.
         """
         run_dir = Path(run_dir)
@@ -188,7 +211,8 @@ class Scorer:
             include={"format", "model", "labels", "target"}, exclude=leave
         )
         digest = _digest(decisive.encode(), vocabulary_bytes, weights)
-        return cls(model, vocabulary, content.model, target, digest)
+        how = _how(content, precision, device)
+        return cls(model, vocabulary, content.model, target, digest, *how)
 
     def score(
         self,
@@ -235,12 +259,25 @@ class Scorer:
         return result
 
     @cached_property
+    def _network(self) -> nn.Module:
+        """What computes, beside n-grams."""
+        return self.model.deep if isinstance(self.model, WideAndDeep) else self.model
+
+    @cached_property
     def _folded(self) -> FoldedClassifier | None:
-        """The recurrent model with its word vectors and W_ih in one table, made once; None where that cannot be."""
-        recurrent = self.model.deep if isinstance(self.model, WideAndDeep) else self.model
-        return (
-            None if why_not(recurrent) else FoldedClassifier(cast(RecurrentClassifier, recurrent))
-        )
+        """The recurrent model with its word vectors and W_ih in one table, made once; None where that cannot be.
+
+        int8 has no table of its own: what is added up by its ids is bfloat16 then.
+        """
+        if self.device.type != "cpu" or why_not(self._network):
+            return None
+        dtype = None if self.precision == "fp32" else torch.bfloat16
+        return FoldedClassifier(cast(RecurrentClassifier, self._network), dtype)
+
+    @cached_property
+    def _running(self) -> nn.Module:
+        """What computes where there is no table, made once."""
+        return running(self._network, self.precision, self.device)
 
     @cached_property
     def _unchanged(self) -> Unchanged:
@@ -248,16 +285,19 @@ class Scorer:
 
     def _outputs(self, ids: Tensor, lengths: Tensor) -> Tensor:
         changed = self._unchanged.first_changed(dict(self.model.named_parameters()))
-        if self._folded is None:
-            return model_outputs(self.model, ids, lengths)
-        if changed:
+        if changed and (self._folded is not None or self._running is not self._network):
             raise RuntimeError(
                 f"rnnfast: {changed} must stay as the first scores found it, and changed: load the scorer again"
             )
-        logits: Tensor = self._folded(ids, lengths)
+        if self._folded is not None:
+            outputs: Tensor = self._folded(ids, lengths)
+        else:
+            batch = GPU_BATCH if self.device.type == "cuda" else BATCH
+            how = batch, autocast_of(self.precision)
+            outputs = model_outputs(self._running, ids, lengths, *how)
         if isinstance(self.model, WideAndDeep):
-            logits = self.model.weighed(self.model.wide(ids, lengths), logits)
-        return logits
+            outputs = self.model.weighed(self.model.wide(ids, lengths), outputs)
+        return outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,8 +307,10 @@ class SensorScorer:
     Attributes:
         model: in evaluation mode.
         series: what it reads, and by which rules.
-        digest: SHA-256 in hexadecimal of all that decides the scores.
+        digest: SHA-256 in hexadecimal of all that decides the scores, but for precision and device.
         target: what the labels are; None of forecasts.
+        precision: what the recurrent layers compute in.
+        device: where the model computes; `model` itself stays on the CPU.
 
     Example:
         >>> from rnnfast.models import WindowConfig, build_window_model
@@ -282,10 +324,14 @@ class SensorScorer:
     series: SeriesInfo
     digest: str
     target: Target | None = None
+    precision: Precision = "fp32"
+    device: torch.device = CPU
 
     @classmethod
-    def load(cls, run_dir: str | Path) -> SensorScorer:
-        """Reads a run's folder; raises RunFolderError as `Scorer.load`."""
+    def load(
+        cls, run_dir: str | Path, precision: ScoringPrecision = "auto", device: DeviceChoice = "cpu"
+    ) -> SensorScorer:
+        """Reads a run's folder; arguments and errors are those of `Scorer.load`."""
         run_dir = Path(run_dir)
         content = parse_config(run_dir, SensorsRun)
         series, target = content.series, content.label_kind
@@ -300,13 +346,44 @@ class SensorScorer:
         decisive = content.model_dump_json(
             include={"format", "model", "series", "target"}, exclude=_absent(content)
         )
-        return cls(model, series, _digest(decisive.encode(), weights), target)
+        how = _how(content, precision, device)
+        return cls(model, series, _digest(decisive.encode(), weights), target, *how)
+
+    def forecasts(self, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the model says of windows, in order: numbers (N,) and outputs (N, ...), on the CPU."""
+        return forecasts(self._running, windows, precision=autocast_of(self.precision))
+
+    @cached_property
+    def _running(self) -> WindowModel:
+        return running(self.model, self.precision, self.device)
 
 
-def load_scorer(run_dir: str | Path) -> Scorer | SensorScorer:
-    """Reads a run's folder, of either kind of model; raises RunFolderError as `Scorer.load`."""
+def load_scorer(
+    run_dir: str | Path, precision: ScoringPrecision = "auto", device: DeviceChoice = "cpu"
+) -> Scorer | SensorScorer:
+    """Reads a run's folder, of either kind of model; arguments and errors are those of `Scorer.load`."""
     is_of_sensors = isinstance(read_config(run_dir), SensorsRun)
-    return SensorScorer.load(run_dir) if is_of_sensors else Scorer.load(run_dir)
+    kind: type[Scorer | SensorScorer] = SensorScorer if is_of_sensors else Scorer
+    return kind.load(run_dir, precision, device)
+
+
+def _how(
+    content: RunConfig, precision: ScoringPrecision, choice: DeviceChoice
+) -> tuple[Precision, torch.device]:
+    """The precision and the device that a scoring gets, as `Scorer.load` says."""
+    device = find_device(choice)
+    return settled_precision(content, precision, device), device
+
+
+def settled_precision(
+    run: RunConfig, precision: ScoringPrecision, device: torch.device
+) -> Precision:
+    """What a run is scored in on a device, as `Scorer.load` says, whether this machine has the device or not."""
+    if precision == "auto":
+        return run.scoring if is_fast(run.scoring, device) else "fp32"
+    if precision not in (known := precisions(device)):
+        raise DeviceError(f"precision must be {' or '.join(known)} on {device}, got: {precision}")
+    return precision
 
 
 AnyModel = TypeVar("AnyModel", bound=nn.Module)

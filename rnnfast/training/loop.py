@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from rnnfast.models.precision import CPU, computing, device_of
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordVectors, WordWeights
+from rnnfast.training.ahead import ahead
 from rnnfast.training.checkpoint import Checkpoint, TrainingState
-from rnnfast.training.rows import LabelledWindows, Reviews, Rows
+from rnnfast.training.rows import LabelledWindows, Reviews, Rows, TakenRows
 from rnnfast.training.settings import LoopSettings, TrainingSettings
 from rnnfast.training.solvers import SOLVERS
 from rnnfast.training.weighing import weigh
@@ -49,6 +51,7 @@ def fit(
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint: Checkpoint | None = None,
     workers: Workers = ALONE,
+    device: torch.device = CPU,
 ) -> list[dict[str, Any]]:
     """Train the model in place; with validation rows, keep the weights of its best epoch.
 
@@ -65,6 +68,7 @@ def fit(
         workers: this process among those that train this model together, each of which calls this
             with equal arguments. A batch is shared by all; each ends with the same weights, which
             are those of one process but for the rounding of sums.
+        device: where the steps are computed; the model is on the CPU before and after.
 
     Returns one dict an epoch: ``epoch`` (from 1), ``loss`` (mean over the rows), ``seconds`` and
     ``tokens_per_second`` or ``readings_per_second`` of training alone, and, with validation rows,
@@ -76,18 +80,20 @@ def fit(
     if isinstance(train, Reviews | LabelledWindows):
         truth = train.labels if isinstance(train, Reviews) else train.truth
         train.target.require_trainable(truth.numpy())
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
         torch.manual_seed(settings.seed)
         if isinstance(model, WideAndDeep) and isinstance(train, Reviews):
             if workers.rank == 0:
                 _solved(model.wide, train, None, settings)
             workers.take_over(model.wide)
+            model.deep.to(device)
             history = _by_steps(
                 model.deep, train, validation, settings, on_progress, checkpoint, workers
             )
             if isinstance(validation, Reviews):
                 weigh(model, validation, workers)
         elif trained_by_steps(model):
+            model.to(device)
             history = _by_steps(
                 model, train, validation, settings, on_progress, checkpoint, workers
             )
@@ -95,7 +101,7 @@ def fit(
             history = [_solved(model, train, validation, settings)]
             if on_progress:
                 on_progress(Progress(1, len(train), len(train), history[0]["loss"]))
-    model.eval()
+    model.cpu().eval()
     return history
 
 
@@ -137,6 +143,7 @@ class _Loop:
         workers: Workers,
     ) -> None:
         self.model, self.train, self.validation = model, train, validation
+        self.device = device_of(model)
         self.settings, self.workers = settings, workers
         self.steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
         self.optimizer = _optimizer(model, settings)
@@ -162,11 +169,12 @@ class _Loop:
         self._start(checkpoint)
         if checkpoint and not self.workers.writes:
             checkpoint = None
-        while not self._finished():
-            self._run_epoch(on_progress, checkpoint)
-            self._end_epoch()
-            if checkpoint:
-                self._write(checkpoint)
+        with computing(self.model, self.settings.precision):
+            while not self._finished():
+                self._run_epoch(on_progress, checkpoint)
+                self._end_epoch()
+                if checkpoint:
+                    self._write(checkpoint)
         self.model.load_state_dict(self.best_weights)
         return self.history
 
@@ -195,8 +203,9 @@ class _Loop:
         self.model.train()
         total = self.settings.epochs * len(self.train)
         batches = self.train.batches(self.settings.batch_size, self.shuffle)
-        for rows in islice(batches, self.batches, None):
-            self.loss_sum += self._take_step(rows) * len(rows)
+        left = islice(batches, self.batches, None)
+        for rows, batch in ahead(left, self._taken, self.device):
+            self.loss_sum += self._take_step(rows, batch) * len(rows)
             self.batches += 1
             self.rows += len(rows)
             self.seconds = before + time.perf_counter() - started
@@ -207,11 +216,15 @@ class _Loop:
             if checkpoint and time.monotonic() - self.written >= checkpoint.seconds:
                 self._write(checkpoint)
 
-    def _take_step(self, rows: Tensor) -> float:
+    def _taken(self, rows: Tensor) -> TakenRows:
+        """This worker's share of a batch, where the model is."""
+        return self.train.taken(rows, self.workers.share(len(rows))[0], self.device)
+
+    def _take_step(self, rows: Tensor, batch: TakenRows) -> float:
         """One step of the optimizer; returns the mean loss over the batch."""
-        share, weight = self.workers.share(len(rows))
+        _, weight = self.workers.share(len(rows))
         with self.workers.noise_of(len(rows)):
-            own_loss = self.train.loss(self.model, rows, share) * weight
+            own_loss = self.train.loss(self.model, batch) * weight
         self.optimizer.zero_grad()
         own_loss.backward()
         loss = self.workers.add_up_gradients(self.model, own_loss)
@@ -241,7 +254,10 @@ class _Loop:
         }
         current = self.average.module if self.average else self.model
         if self.validation is not None:
-            entry |= _validated(current, self.validation, self.workers)
+            # The moving average is another model, whose layers compute in what they are told by themselves.
+            precision = "fp32" if current is self.model else self.settings.precision
+            with computing(current, precision):
+                entry |= _validated(current, self.validation, self.workers)
         self.history.append(entry)
         if self.validation is None or self._is_best(self.validation):
             self.best_epoch = entry["epoch"]
@@ -262,17 +278,28 @@ class _Loop:
             "model": self.model.state_dict(),
             "average": self.average.state_dict() if self.average else {},
             "best": self.best_weights,
-            "random": {"global": torch.get_rng_state(), "shuffle": self.epoch_order},
+            "random": {"global": torch.get_rng_state(), "shuffle": self.epoch_order}
+            | self._drawn(),
             "optimizer": {
                 f"{place}.{name}": tensor
                 for place, state in self.optimizer.state_dict()["state"].items()
                 for name, tensor in state.items()
             },
         }
-        tensors = {f"{part}.{name}": t for part, own in parts.items() for name, t in own.items()}
+        tensors = {
+            f"{part}.{name}": tensor.cpu()
+            for part, own in parts.items()
+            for name, tensor in own.items()
+        }
         record = {name: getattr(self, name) for name in _RECORD}
         checkpoint.write(TrainingState(tensors, record))
         self.written = time.monotonic()
+
+    def _drawn(self) -> dict[str, Tensor]:
+        """The state of the GPU's random numbers, which the noise of training there is drawn from."""
+        if self.device.type != "cuda":
+            return {}
+        return {"cuda": torch.cuda.get_rng_state(self.device)}
 
     def _restore(self, saved: TrainingState) -> None:
         self.model.load_state_dict(saved.tensors_of("model"))
@@ -287,6 +314,8 @@ class _Loop:
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         random = saved.tensors_of("random")
         torch.set_rng_state(random["global"])
+        if self.device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
         self.epoch_order = random["shuffle"]
         self.shuffle.set_state(self.epoch_order)
         for name in _RECORD:

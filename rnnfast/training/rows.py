@@ -16,6 +16,7 @@ from rnnfast.labels.classes import Classes
 from rnnfast.labels.numbers import Numbers
 from rnnfast.labels.tags import Tags
 from rnnfast.labels.target import Target
+from rnnfast.models.precision import CPU, device_of, moved
 from rnnfast.models.texts import PAIR
 from rnnfast.models.window_model import WindowModel
 from rnnfast.series.windows import Windows
@@ -26,6 +27,9 @@ from rnnfast.training.workers import ALONE, Workers
 # Batches that are cut from rows of like length: so many are sorted by length at a time.
 _SORTED_BATCHES = 32
 _ALL = slice(None)
+
+TakenRows = tuple[Tensor, ...]
+"""What ``taken`` makes of some rows, for ``loss``."""
 
 
 class Rows(Protocol):
@@ -48,8 +52,11 @@ class Rows(Protocol):
         All that is drawn from ``shuffle`` is drawn before the first batch.
         """
 
-    def loss(self, model: Any, rows: Tensor, share: slice = _ALL) -> Tensor:
-        """The mean loss of a model on a share of these rows, which are read as the whole batch would be."""
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """A share of these rows on a device, which are read as the whole batch would be; nothing is drawn."""
+
+    def loss(self, model: Any, batch: TakenRows) -> Tensor:
+        """The mean loss of a model on rows that were taken to its device."""
 
     def measure(self, model: Any, workers: Workers = ALONE) -> dict[str, float]:
         """Figures over all rows, ``loss`` among them; the model may be in either mode.
@@ -146,11 +153,16 @@ class Reviews:
         for start in starts.tolist():
             yield order[start : start + size]
 
-    def loss(self, model: nn.Module, rows: Tensor, share: slice = _ALL) -> Tensor:
-        """That of the target: of classes cross entropy in nats."""
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """Ids and truth on the device, lengths on the CPU."""
         own = rows[share]
-        outputs = model(*self.take(own, int(self.lengths(rows).max())))
-        return self.target.loss(outputs, self.labels[own], self.weights)
+        ids, lengths = self.take(own, int(self.lengths(rows).max()))
+        return moved(ids, device), lengths, moved(self.labels[own], device)
+
+    def loss(self, model: nn.Module, batch: TakenRows) -> Tensor:
+        """That of the target: of classes cross entropy in nats."""
+        ids, lengths, truth = batch
+        return _mean_loss(self, model(ids, lengths), truth)
 
     def measure(self, model: nn.Module, workers: Workers = ALONE) -> dict[str, float]:
         """``loss``, and of classes ``accuracy``."""
@@ -164,6 +176,12 @@ class Reviews:
             wrong += float(self.target.errors(truth.numpy(), self.target.given(outputs)).sum())
         loss, wrong = workers.add_up(loss, wrong)
         return measured_of(self.target, loss / len(self), wrong / len(self))
+
+
+def _mean_loss(rows: Reviews | LabelledWindows, outputs: Tensor, truth: Tensor) -> Tensor:
+    """The mean loss () of outputs, where these are."""
+    weights = None if rows.weights is None else moved(rows.weights, outputs.device)
+    return rows.target.loss(outputs, truth, weights)
 
 
 def measured_of(target: Target, loss: float, wrong: float) -> dict[str, float]:
@@ -204,16 +222,21 @@ class Futures(_WindowRows):
         super().__init__(windows, model.config.lookback)
         self.targets, self.past, self.kind = model.targets, model.config.lookback, kind
 
-    def loss(self, model: WindowModel, rows: Tensor, share: slice = _ALL) -> Tensor:
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """The windows."""
+        return (moved(self.windows.take(rows[share].contiguous()), device),)
+
+    def loss(self, model: WindowModel, batch: TakenRows) -> Tensor:
         """The loss of the forecasts, and the pinball loss of their quantiles, if they have some."""
-        taken = self.windows.take(rows[share].contiguous())
+        (taken,) = batch
         return self._loss(model, model(taken[:, : self.past]), taken)
 
     def measure(self, model: WindowModel, workers: Workers = ALONE) -> dict[str, float]:
         """``loss``: the mean of what training makes small."""
         total = 0.0
         for rows, forecast in forecasts(model, self.windows, workers=workers):
-            total += self._loss(model, forecast, self.windows.take(rows)).item() * len(rows)
+            taken = moved(self.windows.take(rows), device_of(model))
+            total += self._loss(model, forecast.to(taken.device), taken).item() * len(rows)
         return {"loss": workers.add_up(total)[0] / len(self)}
 
     def _loss(self, model: WindowModel, forecast: Tensor, taken: Tensor) -> Tensor:
@@ -232,10 +255,15 @@ class LabelledWindows(_WindowRows):
         self.truth, self.target, self.weights = truth, target, weights
         self.chosen_by = ("accuracy", 1) if isinstance(target, Classes) else ("loss", -1)
 
-    def loss(self, model: WindowModel, rows: Tensor, share: slice = _ALL) -> Tensor:
-        """That of the target: of classes cross entropy in nats."""
+    def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
+        """The windows and their truth."""
         own = rows[share].contiguous()
-        return self.target.loss(model(self.windows.take(own)), self.truth[own], self.weights)
+        return moved(self.windows.take(own), device), moved(self.truth[own], device)
+
+    def loss(self, model: WindowModel, batch: TakenRows) -> Tensor:
+        """That of the target: of classes cross entropy in nats."""
+        windows, truth = batch
+        return _mean_loss(self, model(windows), truth)
 
     def measure(self, model: WindowModel, workers: Workers = ALONE) -> dict[str, float]:
         """``loss``, and of classes ``accuracy``."""

@@ -18,6 +18,7 @@ from rnnfast.labels.classes import Classes
 from rnnfast.labels.numbers import Numbers
 from rnnfast.labels.tags import Tags
 from rnnfast.labels.target import Target
+from rnnfast.models.choices import Precision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.series.calendar_steps import CALENDAR
@@ -28,11 +29,12 @@ PROFILE = "profile.json"
 
 
 class RunConfig(BaseModel):
-    """What `config.json` says of any run: the model, and how it came to be."""
+    """What `config.json` says of any run: the model, how it came to be, and the precision that it scores in."""
 
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1] = 1
+    scoring: Precision = "fp32"
     data: dict[str, Any]
     versions: dict[str, str] = Field(
         default_factory=lambda: {

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rnnfast.models.choices import TrainingPrecision
+
 
 class LoopSettings(BaseModel):
     """How any model is trained. Immutable; unknown names fail."""
@@ -47,6 +49,10 @@ class LoopSettings(BaseModel):
         "none",
         description="Whether each class, or tag, has the same say in training, however few rows it has: "
         "balanced, or none.",
+    )
+    precision: TrainingPrecision = Field(
+        "fp32",
+        description="What the recurrent layers compute in: fp32, or bf16 with sums and weights in float32.",
     )
     seed: int = Field(
         0, ge=0, description="The seed of the weights, of the order of the rows and of dropout."

@@ -12,6 +12,7 @@ import torch
 
 from rnnfast.labels.classes import Classes
 from rnnfast.labels.target import Target
+from rnnfast.models.precision import device_of, moved
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.training.prediction import BATCH
 from rnnfast.training.rows import Reviews
@@ -85,8 +86,9 @@ def part_outputs(model: WideAndDeep, rows: Reviews, workers: Workers = ALONE) ->
     model.eval()
     with torch.inference_mode():
         for some in order[workers.rank :: workers.count]:
-            texts = rows.take(some)
-            found = [part(*texts).view(len(some), outputs) for part in (model.wide, model.deep)]
+            ids, lengths = rows.take(some)
+            deep = model.deep(moved(ids, device_of(model.deep)), lengths).cpu()
+            found = [part.view(len(some), outputs) for part in (model.wide(ids, lengths), deep)]
             result[some] = torch.stack(found, 1).double()
     flat = workers.add_up(*result.flatten().tolist())
     return np.array(flat).reshape(result.shape)

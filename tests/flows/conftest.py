@@ -58,7 +58,7 @@ def server() -> Iterator[None]:
             pass
     with pytest.MonkeyPatch.context() as patch:
         # Beside other tests it may take longer to answer than a job would wait.
-        patch.setattr("flows.orchestration.surroundings.SOON", 60.0)
+        patch.setattr("flows.orchestration.surroundings.ANSWER_PATIENCE", 120.0)
         yield
 
 

@@ -35,7 +35,7 @@ def test_runs_side_by_side(run_cli: RunCli, runs: list[Path], tmp_path: Path) ->
     assert ("model.hidden_size", "128", "256") in lines
     assert ("Accuracy", "88.34%", "90.00%", "*") in lines
     assert f"Page: {tmp_path / 'compare.html'}" in result.stdout
-    assert "2 runs side by side" in (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "2 runs compared" in (tmp_path / "compare.html").read_text(encoding="utf-8")
 
 
 def test_runs_of_different_test_rows_are_said_to_be_so(run_cli: RunCli, runs: list[Path]) -> None:

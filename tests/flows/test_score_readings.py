@@ -27,11 +27,11 @@ from flows.steps.prepare import partition as partition_step
 from flows.steps.prepare.partition import PARTITIONS
 from flows.steps.prepare.series import prepare_series
 from flows.steps.score import job as scoring_job
-from flows.steps.score import readings as score_readings_step
 from flows.steps.score.files import Summary
 from flows.steps.score.readings import ReadingsWork
 from flows.store.outputs import DRIFT, Outputs
 from rnnfast.models.window_config import WindowConfig
+from rnnfast.scoring.scorers import SensorScorer
 
 RunCli = Callable[..., Result]
 DEVICES, DAYS, BAD = 7, 4, 3
@@ -324,7 +324,7 @@ def test_what_a_worker_writes_in_between_has_no_name_that_could_be_left(
         return noted
 
     # While the readings are collected, put on their grid, and read by the model.
-    moments = (pc, "fill_null"), (gather_step, "regular"), (score_readings_step, "forecasts")
+    moments = (pc, "fill_null"), (gather_step, "regular"), (SensorScorer, "forecasts")
     for module, name in moments:
         monkeypatch.setattr(module, name, noting(getattr(module, name)))
     score(forecaster, daily, tmp_path / "out")

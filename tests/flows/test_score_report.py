@@ -77,11 +77,11 @@ def test_the_page_of_reviews(profiled: Path, tmp_path: Path) -> None:
         "400 scores written with model",
         f"its digest {Scorer.load(profiled).digest}",
         "3 0.74% of the 403 rows of the input",
-        "5 of 2 files, 0 done before",
+        "5 of 2 files, 0 done earlier",
         "reviews per second",
         "the text is not UTF-8 1 a.csv, row 301",
         "1 fields expected, found 3 1 a.csv, row 302",
-        "After the scoring 4 rules were held against the rows.",
+        "After the scoring 4 rules were checked on the rows.",
         "How far the 400 scored rows are from the training part",
         "shard_rows 100",
     ):
@@ -111,8 +111,8 @@ def test_a_run_that_finds_all_done_says_so(profiled: Path, tmp_path: Path) -> No
     for _ in range(2):
         score_files(profiled, str(tmp_path / "in"), None, tmp_path / "out", execution=ALONE)
     words = page_of(tmp_path / "out").words()
-    assert "All shards were done before: this run scored nothing anew." in words
-    assert "3 of 1 file, 3 done before" in words
+    assert "All shards were done by earlier runs: this run scored nothing new." in words
+    assert "3 of 1 file, 3 done earlier" in words
     assert "per second" not in words
 
 
@@ -206,7 +206,7 @@ def test_the_page_of_labels(classifier: Path, tmp_path: Path) -> None:
     for label in ("idle", "<busy>"):
         count = found.count(label)
         assert f"{label} {count} {100 * count / 18:.2f}%" in words
-    assert "the model has no profile of them, a profile.json." in words
+    assert "the model has no profile of them (profile.json)." in words
 
 
 def test_the_page_is_there_before_the_gate_and_before_the_success(
@@ -223,12 +223,12 @@ def test_the_page_is_there_before_the_gate_and_before_the_success(
     put(tmp_path, "a.csv", ["unheard of"] * 200)
     score_files(profiled, str(tmp_path / "in"), None, output, execution=ALONE)
     assert written[-4:] == [MANIFEST, DRIFT, REPORT, SUCCESS]
-    assert "the scores are there all the same" in page_of(output).words()
+    assert "the scores were written anyway" in page_of(output).words()
     with pytest.raises(GateError):
         score_files(profiled, str(tmp_path / "in"), None, output, execution=ALONE, gate=True)
     assert written[-3:] == [MANIFEST, DRIFT, REPORT]
     assert not (output / SUCCESS).exists()
-    assert "these rows are not called a success" in page_of(output).words()
+    assert "the scores are not marked as a success" in page_of(output).words()
 
 
 def test_killed_before_its_page_the_next_run_writes_it(
@@ -307,7 +307,7 @@ def test_the_page_and_the_drift_of_a_folder_are_of_the_last_run_that_added_somet
     assert drift_of(output)["runs"] != [run]
     words = page_of(output).words()
     assert "0 scores written with model" in words
-    assert "there was no row" in words
+    assert "there were no rows" in words
     # What a closed gate keeps back is judged, and told, with what is new.
     put(tmp_path, "b.csv", ["unheard of"] * 50)
     with pytest.raises(GateError):
@@ -321,7 +321,7 @@ def test_the_page_and_the_drift_of_a_folder_are_of_the_last_run_that_added_somet
     words = page_of(output).words()
     assert "70 scores written with model" in words
     assert "It holds the scores of 4 files in 5 shards; 5 runs have written 420 scores." in words
-    assert "are of the rows of 2 runs: those of 1 before this one were not accepted" in words
+    assert "cover the rows of 2 runs: this one and 1 earlier, which was not accepted" in words
     assert_stands_alone(page_of(output))
 
 

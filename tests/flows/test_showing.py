@@ -171,8 +171,8 @@ def test_the_overview_of_nothing_says_what_to_do(tmp_path: Path) -> None:
     assert_stands_alone(page)
     for sentence in (
         "No model is registered yet.",
-        "No run is done yet.",
-        "Nothing is scored yet.",
+        "No run has finished yet.",
+        "No scores yet.",
     ):
         assert sentence in page.words()
     assert not page.all("table")

@@ -17,6 +17,7 @@ import pytest
 
 from flows.errors import InputError
 from flows.executors import cores
+from flows.orchestration import surroundings
 from flows.orchestration.surroundings import require_answer, require_machine
 from tests.flows.homes import prefect_home
 
@@ -178,17 +179,33 @@ def page() -> Iterator[str]:
     [
         (f"{DEAD}/api", [f"{DEAD}/api", "Connection refused"]),
         ("hello", ["'hello'", "http://"]),
-        ("{silent}/api", ["/api", "timed out"]),
     ],
 )
 def test_a_server_that_is_none(score: Score, address: str, parts: list[str]) -> None:
+    started = time.monotonic()
+    ended = score(PREFECT_API_URL=address)
+    assert_told(started, ended, "PREFECT_API_URL must be the address", "unset it", *parts)
+
+
+def test_a_server_that_does_not_answer_is_waited_for_within_a_limit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    assert surroundings.ANSWER_PATIENCE >= 30
+    monkeypatch.setattr(surroundings, "ANSWER_PATIENCE", 0.4)
+    monkeypatch.setattr(surroundings, "_NOTICE", 0.1)
     with socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        address = address.format(silent=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        started = time.monotonic()
-        ended = score(PREFECT_API_URL=address)
-    assert_told(started, ended, "PREFECT_API_URL must be the address", "unset it", *parts)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        with (
+            temporary_settings({PREFECT_API_URL: address}),
+            pytest.raises(InputError, match=r"PREFECT_API_URL .*unset it") as caught,
+        ):
+            require_answer(address)
+    assert_names(caught.value, [address, "no answer within 0.4 s"])
+    assert f"Waiting up to 0.4 s for the Prefect server at {address}" in caplog.text
 
 
 @pytest.mark.parametrize(

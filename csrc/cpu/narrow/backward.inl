@@ -111,6 +111,7 @@ struct NarrowBackward {
   /// From the gradient of h_t and c_t to dz and the gradient of c_(t-1), for some rows and some panels of hidden units.
   struct Tile {
     typedef float Element;
+    static constexpr int64_t kSums = 1;
     const Backward<Store>& b;
     int64_t end_row;
     bool begins;               // the rows have no later step
@@ -130,58 +131,79 @@ struct NarrowBackward {
     float* slot_sums;      // of dz before it is rounded, added to
     Operand* const* wide;  // h_t before the projection, made again; null without one
     int64_t dy_ahead = 0, saved_ahead = 0;
+    bool falling = false;  // the panels in falling order, if they come from afar
 
     bool far() const { return is_far<float>(depth * b.H); }
     int64_t stripe() const { return far() ? kStripe : 1; }
+    int64_t end() const { return end_row; }
+    bool backward() const { return falling; }
+    int64_t steps() const { return from ? depth / kDepth : 0; }
 
     template <int M, int P, int V>
     void run(int64_t row, int64_t blocks, int64_t unit) const {
-      constexpr int64_t stride = kWidth<P, V, float>;
-      alignas(64) float sums[kStripe * M * stride];
-      set_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + unit * depth, far());
-      const int64_t width = least(stride, b.H - unit), count = least(blocks * M, end_row - row);
-      if (width % kLanes<float> == 0)
-        finish<true>(sums, stride, row, count, unit, width);
-      else
-        finish<false>(sums, stride, row, count, unit, width);
+      constexpr int64_t width = kWidth<P, V, float>;
+      alignas(64) float sums[kStripe * M * width];
+      NoWork none;
+      multiply<M, P, V>(sums, 0, row, blocks, unit, none);
+      for (int64_t m = 0; m < least(blocks * M, end_row - row); ++m)
+        finish_row(sums + m * width, 0, width, row + m, unit);
     }
 
-    /// From the sums, `stride` apart for each row, to dz of `width` hidden units from `first` on. whole: they fill
-    /// their vectors.
-    template <bool whole>
-    void finish(const float* sums, int64_t stride, int64_t row, int64_t rows, int64_t first, int64_t width) const {
-      for (const int64_t end = row + rows; row < end; ++row, sums += stride)
-        for (int64_t j = 0; j < width; j += kLanes<float>) {
-          const int64_t unit = first + j, count = least(kLanes<float>, width - j);
-          if (dy) fetch(dy[row] + dy_ahead + unit);
-          if (R == 0) fetch(before[row] + unit);  // h_t of the next step
-          for (int64_t k = 0; k < R; ++k) fetch(saved[row] + saved_ahead + k * b.H + unit);
-          Vec<float> dh = load(sums + j), cell = {}, later = {}, old = {}, old_c = {};
-          Vec<float> kept[kSaved], gradients[D];
-          if (dy) dh += load_some<whole>(dy[row] + unit, count);
-          if (dh_n) dh += load_some<whole>(dh_n[row] + unit, count);
-          if (Cell::mixes_h) {
-            if (!begins) dh += load_some<whole>(mix[row] + unit, count);
-            old = load_some<whole>(before[row] + unit, count);
-          }
-          if (Cell::has_c) {
-            if (!begins) cell = load_some<whole>(dc[row] + unit, count);
-            if (dc_n) cell += load_some<whole>(dc_n[row] + unit, count);
-            old_c = load_some<whole>(c_before[row] + unit, count);
-          }
-          for (int64_t k = 0; k < R; ++k) kept[k] = load_some<whole>(saved[row] + k * b.H + unit, count);
-          const Vec<float> now = R > 0 ? Vec<float>{} : load_some<whole>(h[row] + unit, count);
-          Cell::backward(dh, later, cell, now, old, old_c, kept, gradients);
-          for (int64_t d = 0; d < D; ++d) {
-            const int64_t at = d * filled(b.H) + unit;
-            store_some<whole>(dz[row] + at, gradients[d], count);
-            store_some<whole>(slot_sums + at, load_some<whole>(slot_sums + at, count) + gradients[d], count);
-          }
-          if (Cell::mixes_h) store_some<whole>(mix[row] + unit, later, count);
-          if (Cell::has_c) store_some<whole>(dc[row] + unit, cell, count);
-          if constexpr (Cell::has_c)
-            if (wide) store_some<whole>(wide[row] + unit, Cell::output(kept), count);
+    template <int M, int P, int V, typename Work>
+    RNNFAST_INLINE void multiply(float* sums, int64_t, int64_t row, int64_t blocks, int64_t unit, Work& work) const {
+      set_operand_product<M, P, V>(sums, from ? from + row : nullptr, blocks, depth, weights + unit * depth, far(),
+                                   work);
+    }
+
+    /// From the sums of a row to dz of `width` hidden units from `first` on, or as many as there are.
+    RNNFAST_INLINE void finish_row(const float* sums, int64_t, int64_t width, int64_t row, int64_t first) const {
+      constexpr int64_t lanes = kLanes<float>;
+      const int64_t units = least(width, b.H - first);
+      int64_t j = 0;
+      for (; j + 2 * lanes <= units; j += 2 * lanes) finish_some<2, true>(sums + j, row, first + j, lanes);
+      for (; j + lanes <= units; j += lanes) finish_some<1, true>(sums + j, row, first + j, lanes);
+      if (j < units) finish_some<1, false>(sums + j, row, first + j, units - j);
+    }
+
+    /// The same for W vectors of hidden units from `unit` on; of the last one `count` units.
+    template <int W, bool whole>
+    RNNFAST_INLINE void finish_some(const float* sums, int64_t row, int64_t unit, int64_t count) const {
+      Vec<float> later[W] = {}, cell[W] = {}, output[W], gradients[D][W];
+      RNNFAST_UNROLL
+      for (int w = 0; w < W; ++w) {
+        const int64_t at = unit + w * kLanes<float>;
+        if (dy) fetch(dy[row] + dy_ahead + at);
+        if (R == 0) fetch(before[row] + at);  // h_t of the next step
+        for (int64_t k = 0; k < R; ++k) fetch(saved[row] + saved_ahead + k * b.H + at);
+        Vec<float> dh = load(sums + w * kLanes<float>), old = {}, old_c = {}, kept[kSaved], dz_of[D];
+        if (dy) dh += load_some<whole>(dy[row] + at, count);
+        if (dh_n) dh += load_some<whole>(dh_n[row] + at, count);
+        if (Cell::mixes_h) {
+          if (!begins) dh += load_some<whole>(mix[row] + at, count);
+          old = load_some<whole>(before[row] + at, count);
         }
+        if (Cell::has_c) {
+          if (!begins) cell[w] = load_some<whole>(dc[row] + at, count);
+          if (dc_n) cell[w] += load_some<whole>(dc_n[row] + at, count);
+          old_c = load_some<whole>(c_before[row] + at, count);
+        }
+        for (int64_t k = 0; k < R; ++k) kept[k] = load_some<whole>(saved[row] + k * b.H + at, count);
+        const Vec<float> now = R > 0 ? Vec<float>{} : load_some<whole>(h[row] + at, count);
+        Cell::backward(dh, later[w], cell[w], now, old, old_c, kept, dz_of);
+        for (int64_t d = 0; d < D; ++d) gradients[d][w] = dz_of[d];
+        if constexpr (Cell::has_c) output[w] = Cell::output(kept);
+      }
+      for (int64_t d = 0; d < D; ++d) {
+        store_all<whole>(dz[row] + d * filled(b.H) + unit, gradients[d], count);
+        for (int w = 0; w < W; ++w) {
+          float* const sum = slot_sums + d * filled(b.H) + unit + w * kLanes<float>;
+          store_some<whole>(sum, load_some<whole>(sum, count) + gradients[d][w], count);
+        }
+      }
+      if (Cell::mixes_h) store_all<whole>(mix[row] + unit, later, count);
+      if (Cell::has_c) store_all<whole>(dc[row] + unit, cell, count);
+      if constexpr (Cell::has_c)
+        if (wide) store_all<whole>(wide[row] + unit, output, count);
     }
   };
 
@@ -206,7 +228,8 @@ struct NarrowBackward {
 
   /// Takes the chunk's rows into the weight gradients and writes their grad_input.
   static void flush(Member* member, const Backward<Store>& b, const float* weights, const Scratch& scratch,
-                    Chunk& chunk) {
+                    Chunk& chunk, TileUnit& unit, int64_t rows) {
+    unit.shape(kGroupRows);  // the rows of gradients are columns
     const Operand *dz_x[kChunkRows], *dz_h[kChunkRows];
     for (int64_t k = 0; k < chunk.rows; ++k) {
       dz_x[k] = reinterpret_cast<const Operand*>(chunk.dz_x[k]);
@@ -221,6 +244,7 @@ struct NarrowBackward {
     else
       add_gradient_of(member, scratch.operands, scratch.w_hh, dz_h, chunk.h, chunk.rows);
     if (b.w_hr) add_gradient_of(member, scratch.operands, scratch.w_hr, chunk.dh, chunk.wide, chunk.rows);
+    unit.shape(rows);
     chunk.rows = 0;
   }
 
@@ -249,7 +273,7 @@ struct NarrowBackward {
 
   static const char* run(const Backward<Store>& b, const float* weights, const RowGroup& rows, float* start,
                          Member* member) {
-    const TileUnit unit;
+    TileUnit unit(rows.size);
     const Scratch scratch(b, member, start);
     const float* w_hr = weights + hh_size(b) + ih_size(b);
     const float* forward_weights = w_hr + hr_size(b);
@@ -283,7 +307,7 @@ struct NarrowBackward {
       });
     }
     for_steps(rows, !b.reverse, [&](const Step& step) {
-      if (chunk.rows + step.active > kChunkRows) flush(member, b, weights, scratch, chunk);
+      if (chunk.rows + step.active > kChunkRows) flush(member, b, weights, scratch, chunk, unit, rows.size);
       const int64_t t_before = step.t + (b.reverse ? 1 : -1);
       if (step.going_on > 0) place(before, b.output, t_before, rows, step.going_on);
       place(before, b.h0, b.P, rows, step.going_on, step.active);
@@ -339,6 +363,7 @@ struct NarrowBackward {
             h, before,        c_before, saved, dz,      scratch.slot_sums, nullptr};
         if (begins && b.grad_c_n) tile.dc_n = dc_n;
         tile.dy_ahead = ahead(b.grad_output, step.t, t_before, step.going_on > 0);
+        tile.falling = step.t % 2 == 1;
         tile.saved_ahead = ahead(b.reserve, step.t, t_before, step.going_on > 0);
         if (b.w_hr) {
           tile.from = dh_words;
@@ -359,7 +384,7 @@ struct NarrowBackward {
               [&](int64_t i) { convert(dc0[step.going_on + i], dc[step.going_on + i], b.H); });
       chunk.rows += step.active;
     });
-    flush(member, b, weights, scratch, chunk);
+    flush(member, b, weights, scratch, chunk, unit, rows.size);
     if (b.grad_input.data) share(member, rows.size, [&](int64_t r) { clear_padding(b.grad_input, b.T, b.I, rows, r); });
     return kName;
   }

@@ -64,9 +64,25 @@ struct NarrowForward {
     }
   }
 
+  /// The rows [0, rows) of the next step's input. They are made operands as soon as this step's rows are finished,
+  /// while the processor waits for other things.
+  struct Coming {
+    int64_t rows = 0;
+    const Store* const* input = nullptr;  // of this step
+    int64_t distance = 0, further = 0;    // from there to the next step's, and from that to the one behind it, or 0
+    Operand* const* x = nullptr;
+
+    RNNFAST_INLINE void take(int64_t row, int64_t size) const {
+      const Store* from = input[row] + distance;
+      for (int64_t i = 0; further && i < size; i += kLine<Store>) fetch(from + further + i);
+      convert(x[row], from, size);
+    }
+  };
+
   /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
   struct Tile {
     typedef float Element;
+    static constexpr int64_t kSums = S;
     const Layer<Store>& f;
     const float* weights;
     int64_t rows;
@@ -78,72 +94,113 @@ struct NarrowForward {
     Operand* const* after;       // h_t, or with a projection what it projects, as operands
     Store* const* saved;         // null: not wanted
     Store* const* cells;         // c_t; null: not wanted
+    Coming coming;
+    bool falling = false;  // the panels in falling order, if they come from afar
+    bool streams = false;  // `saved` goes past the caches
 
     bool far() const { return is_far<float>(cell_size(f)); }
-    // The sums of a block of tiles stay in the L1 cache; else as in the pass of float32.
-    int64_t stripe() const { return !kTiles && (S > 1 || far()) ? kStripe : 1; }
+    int64_t stripe() const { return S > 1 || far() ? kStripe : 1; }
+    int64_t end() const { return rows; }
+    bool backward() const { return falling; }
+    int64_t steps() const { return (unit_size(f) - S) / kDepth; }
 
     template <int M, int P, int V>
     void run(int64_t row, int64_t blocks, int64_t unit) const {
-      constexpr int64_t width = kWidth<P, V, float>;
+      constexpr int64_t width = kWidth<P, V, float>, gap = kStripe * M * width;
+      alignas(64) float sums[S * gap];
+      NoWork none;
+      multiply<M, P, V>(sums, gap, row, blocks, unit, none);
+      for (int64_t m = 0; m < least(blocks * M, rows - row); ++m)
+        finish_row(sums + m * width, gap, width, row + m, unit);
+    }
+
+    /// The sums of some blocks of M rows, those of one kind `gap` numbers behind those of the one before.
+    template <int M, int P, int V, typename Work>
+    RNNFAST_INLINE void multiply(float* sums, int64_t gap, int64_t row, int64_t blocks, int64_t unit,
+                                 Work& work) const {
       const int64_t stride = unit_size(f) * kPanel<float>;
-      alignas(64) float memory[S][kStripe * M * width];
       const float* panel = weights + unit * unit_size(f);
-      for (int s = 0; s < S; ++s) {
+      for (int s = 0; s < S; ++s, sums += gap) {
         const bool from_x = Cell::x_gate[s] >= 0, from_h = Cell::h_gate[s] >= 0;
         const int64_t depth = from_x * words_for(f.I) + from_h * words_for(f.P);
-        const float* bias = panel;
+        const float *const bias = panel, *const *from = (from_x ? xh : only_h) + row;
         panel += V * kLanes<float>;
-        add_product<M, P, V, true>(memory[s], bias, stride, (from_x ? xh : only_h) + row, blocks, depth, panel, stride,
-                                   far());
+        if constexpr (kTiles)
+          add_tiles<M, P, V, true>(sums, bias, stride, from[0], row_size(f), depth, panel, stride, work);
+        else
+          add_product<M, P, V, true>(sums, bias, stride, from, blocks, depth, panel, stride, far());
         panel += depth * V * kLanes<float>;
       }
-      const float* sums[S];
-      for (int s = 0; s < S; ++s) sums[s] = memory[s];
-      const int64_t units = least(width, f.H - unit), count = least(blocks * M, rows - row);
-      if (units % kLanes<float> == 0)
-        finish<true>(sums, width, row, count, unit, units);
-      else
-        finish<false>(sums, width, row, count, unit, units);
     }
 
     /// The same for a panel of hidden units, with the weights where they stand.
     void run_direct(int64_t unit) const {
       constexpr int64_t width = kPanel<float>;
       const int64_t units = least(width, f.H - unit);
-      alignas(64) float memory[S][kDirect * width];
-      const float* sums[S];
+      alignas(64) float sums[S][kDirect * width];
       for (int s = 0; s < S; ++s) {
         const int x_gate = Cell::x_gate[s], h_gate = Cell::h_gate[s];
-        for (int64_t m = 0; m < rows; ++m) put_bias(f, memory[s] + m * width, s, unit, units, width);
-        if (x_gate >= 0) add_operand_dots(memory[s], width, f.w_ih + (x_gate * f.H + unit) * f.I, units, xh, rows, f.I);
+        for (int64_t m = 0; m < rows; ++m) put_bias(f, sums[s] + m * width, s, unit, units, width);
+        if (x_gate >= 0) add_operand_dots(sums[s], width, f.w_ih + (x_gate * f.H + unit) * f.I, units, xh, rows, f.I);
         if (h_gate >= 0)
-          add_operand_dots(memory[s], width, f.w_hh + (h_gate * f.H + unit) * f.P, units, only_h, rows, f.P);
-        sums[s] = memory[s];
+          add_operand_dots(sums[s], width, f.w_hh + (h_gate * f.H + unit) * f.P, units, only_h, rows, f.P);
       }
-      finish<false>(sums, width, 0, rows, unit, units);
+      for (int64_t m = 0; m < rows; ++m) finish_row(sums[0] + m * width, kDirect * width, width, m, unit);
     }
 
-    /// From the sums, `stride` apart for each row, to h_t and c_t of `width` hidden units from `first` on. whole: they
-    /// fill their vectors.
-    template <bool whole>
-    void finish(const float* const (&sums)[S], int64_t stride, int64_t row, int64_t count_rows, int64_t first,
-                int64_t width) const {
-      for (int64_t m = 0; m < count_rows; ++m)
-        for (int64_t j = 0; j < width; j += kLanes<float>) {
-          const int64_t unit = first + j, count = least(kLanes<float>, width - j), r = row + m;
-          Vec<float> z[S], before = {}, cell = {}, kept[kSaved];
-          for (int s = 0; s < S; ++s) z[s] = load(sums[s] + m * stride + j);
-          if (Cell::mixes_h) before = load_some<whole>(h[r] + unit, count);
-          if (Cell::has_c) cell = load_some<whole>(c[r] + unit, count);
-          const Vec<float> now = Cell::forward(z, before, cell, kept);
-          if (y) store_some<whole>(y[r] + unit, now, count);
-          store_some<whole>(after[r] + unit, now, count);
-          if (Cell::has_c) store_some<whole>(c[r] + unit, cell, count);
-          if (Cell::has_c && cells) store_some<whole>(cells[r] + unit, cell, count);
-          if (R > 0 && saved)
-            for (int64_t k = 0; k < R; ++k) store_some<whole>(saved[r] + k * f.H + unit, kept[k], count);
+    /// From the sums of a row, `gap` apart, to h_t and c_t of `width` hidden units from `first` on, or as many as there
+    /// are.
+    RNNFAST_INLINE void finish_row(const float* sums, int64_t gap, int64_t width, int64_t row, int64_t first) const {
+      constexpr int64_t lanes = kLanes<float>;
+      const Row at = row_at(row);
+      const int64_t units = least(width, f.H - first);
+      int64_t j = 0;
+      for (; j + 2 * lanes <= units; j += 2 * lanes) finish_some<2, true>(sums + j, gap, at, first + j, lanes);
+      for (; j + lanes <= units; j += lanes) finish_some<1, true>(sums + j, gap, at, first + j, lanes);
+      if (j < units) finish_some<1, false>(sums + j, gap, at, first + j, units - j);
+      if (first == 0 && row < coming.rows) coming.take(row, f.I);
+    }
+
+    /// What belongs to a row.
+    struct Row {
+      const Store* h;
+      float* c;
+      Store* y;
+      Operand* after;
+      Store *saved, *cells;
+    };
+
+    RNNFAST_INLINE Row row_at(int64_t r) const {
+      return {Cell::mixes_h ? h[r] : nullptr,      Cell::has_c ? c[r] : nullptr, y ? y[r] : nullptr, after[r],
+              R > 0 && saved ? saved[r] : nullptr, cells ? cells[r] : nullptr};
+    }
+
+    /// The same for W vectors of hidden units from `unit` on; of the last one `count` units.
+    template <int W, bool whole>
+    RNNFAST_INLINE void finish_some(const float* sums, int64_t gap, const Row& at, int64_t unit, int64_t count) const {
+      Vec<float> now[W], cell[W] = {}, kept[kSaved][W];
+      RNNFAST_UNROLL
+      for (int w = 0; w < W; ++w) {
+        Vec<float> z[S], before = {}, keep[kSaved];
+        const int64_t next = w * kLanes<float>;
+        for (int s = 0; s < S; ++s) z[s] = load(sums + s * gap + next);
+        if (Cell::mixes_h) before = load_some<whole>(at.h + unit + next, count);
+        if (Cell::has_c) cell[w] = load_some<whole>(at.c + unit + next, count);
+        now[w] = Cell::forward(z, before, cell[w], keep);
+        for (int k = 0; k < kSaved; ++k) kept[k][w] = keep[k];
+      }
+      if (at.y) store_all<whole>(at.y + unit, now, count);
+      store_all<whole>(at.after + unit, now, count);
+      if (Cell::has_c) store_all<whole>(at.c + unit, cell, count);
+      if (Cell::has_c && at.cells) store_all<whole>(at.cells + unit, cell, count);
+      if (R == 0 || !at.saved) return;
+      if constexpr (W == 2 && sizeof(Store) == sizeof(BFloat16)) {
+        if (streams) {
+          for (int64_t k = 0; k < R; ++k) stream(at.saved + k * f.H + unit, narrowed(kept[k][0], kept[k][1]));
+          return;
         }
+      }
+      for (int64_t k = 0; k < R; ++k) store_all<whole>(at.saved + k * f.H + unit, kept[k], count);
     }
   };
 
@@ -153,8 +210,18 @@ struct NarrowForward {
     share(member, divide_up(tile.f.H, kPanel<float>), [&](int64_t panel) { tile.run_direct(panel * kPanel<float>); });
   }
 
+  /// Whether the reserve should go past the caches: it would leave them anyway before the backward pass, and where
+  /// products take so little time, reading it into them first is what a step waits for. By whole lines of the cache.
+  static bool may_stream(const Forward<Store>& f) {
+    constexpr int64_t line = kLine<Store>;
+    const Sequence<Store>& to = f.reserve;
+    return kTiles && to.data && is_far<Store>(f.T * f.N * R * f.H) && f.H % line == 0 && to.row_stride % line == 0 &&
+           (to.first_row || to.time_stride % line == 0) &&
+           reinterpret_cast<uintptr_t>(to.data) % sizeof(Vec<float>) == 0;
+  }
+
   /// The operands of a row: x_t, then h_(t-1); two of them in turn, so that a step never overwrites what it reads.
-  static int64_t row_size(const Layer<Store>& f) { return words_for(f.I) + words_for(f.P); }
+  static int64_t row_size(const Layer<Store>& f) { return spread(words_for(f.I) + words_for(f.P)); }
 
   static int64_t scratch_size(const Layer<Store>& f) {
     const int64_t cells = Cell::has_c ? padded<float>(f.H) : 0, wide = f.w_hr ? words_for(f.H) : 0;
@@ -163,7 +230,7 @@ struct NarrowForward {
 
   static const char* run(const Forward<Store>& f, const float* weights, const RowGroup& rows, float* scratch,
                          Member* member) {
-    const TileUnit unit;
+    const TileUnit unit(rows.size);
     const int64_t x_words = words_for(f.I);
     const float *xh[2][kGroupRows], *only_h[2][kGroupRows], *wide_words[kGroupRows];
     Operand *x[2][kGroupRows], *h_of[2][kGroupRows], *wide[kGroupRows];
@@ -193,6 +260,9 @@ struct NarrowForward {
       if (f.w_hr) fill(wide[r], f.H);
       if constexpr (Cell::has_c) convert(c[r], c0[r], f.H);
     });
+    const bool streams = may_stream(f);
+    const int64_t last = rows.length[0];
+    int64_t taken = 0;  // rows whose x_t was made an operand during the step before
     int turn = 0;
     for_steps(rows, f.reverse, [&](const Step& step) {
       for (int64_t r = 0; r < step.linked; ++r) h[r] = y[r];
@@ -201,15 +271,19 @@ struct NarrowForward {
       place(y, f.output, step.t, rows, step.active);
       place(saved, f.reserve, step.t, rows, step.active);
       place(cells, f.cells, step.t, rows, step.active);
-      const int64_t next = ahead(f.input, step.t, step.t + (f.reverse ? -1 : 1), step.going_on > 0);
+      const int64_t t_next = step.t + (f.reverse ? -1 : 1), t_further = t_next + (f.reverse ? -1 : 1);
+      const Coming coming{step.going_on, input, ahead(f.input, step.t, t_next, step.going_on > 0),
+                          ahead(f.input, t_next, t_further, f.reverse ? t_further >= 0 : t_further < last),
+                          x[1 - turn]};
       share(member, step.active, [&](int64_t r) {
-        convert(x[turn][r], input[r], f.I);
-        for (int64_t i = 0; next && i < f.I; i += kLine<Store>) fetch(input[r] + next + i);
+        if (r >= taken) convert(x[turn][r], input[r], f.I);
         if (r >= step.linked) convert(h_of[turn][r], h0[r], f.P);
       });
+      taken = step.going_on;
       Operand* const* after = h_of[1 - turn];
-      run_tile(member, {f, weights, step.active, xh[turn], only_h[turn], h, c, f.w_hr ? nullptr : y,
-                        f.w_hr ? wide : after, f.reserve.data ? saved : nullptr, f.cells.data ? cells : nullptr});
+      run_tile(member,
+               {f, weights, step.active, xh[turn], only_h[turn], h, c, f.w_hr ? nullptr : y, f.w_hr ? wide : after,
+                f.reserve.data ? saved : nullptr, f.cells.data ? cells : nullptr, coming, turn == 1, streams});
       if (f.w_hr) {
         const OperandProduct<Store, float> projection{
             wide_words, weights + cell_size(f), words_for(f.H), f.P, step.active, y, nullptr, nullptr, after};
@@ -228,6 +302,7 @@ struct NarrowForward {
       if (f.reserve.data) clear_padding(f.reserve, f.T, R * f.H, rows, r);
       if (f.cells.data) clear_padding(f.cells, f.T, f.H, rows, r);
     });
+    if (streams) streamed();
     return kName;
   }
 };

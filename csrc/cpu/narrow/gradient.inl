@@ -60,7 +60,8 @@ void add_gradient_panel(const float* left, const float* columns, float* tiles, i
   const int64_t words = words_for(count);
   for (int64_t block = 0; block < blocks; ++block, tiles += kTileRows * width, left += kTileRows * kChunkWords) {
     if constexpr (kTiles) {
-      add_tiles<kTileRows, V, false>(tiles, nullptr, left, kChunkWords, words, columns);
+      NoWork none;
+      add_tiles<kTileRows, 1, V, false>(tiles, nullptr, 0, left, kChunkWords, words, columns, 0, none);
     } else {
       const float* row[kTileRows];
       for (int m = 0; m < kTileRows; ++m) row[m] = left + m;

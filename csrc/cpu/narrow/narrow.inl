@@ -1,10 +1,12 @@
 // The passes with narrow operands, in order: of layers in bfloat16, and of layers in float32 that may multiply so.
 // clang-format off
+#include "cpu/narrow/pipeline.inl"
 #include "cpu/narrow/numbers.inl"
 #include "cpu/narrow/dot.inl"
 #include "cpu/narrow/gradient.inl"
 #include "cpu/narrow/forward.inl"
 #include "cpu/narrow/backward.inl"
+#include "cpu/narrow/pooled.inl"
 // clang-format on
 
 template <typename Cell, typename Store>
@@ -22,10 +24,10 @@ constexpr Kernels<Store> kNarrowKernels = {
     NarrowBackward<Cell, Store>::zeros,
     NarrowBackward<Cell, Store>::run,
     NarrowBackward<Cell, Store>::reduce,
-    nullptr,
-    nullptr,
-    nullptr,
-    nullptr,
+    NarrowPooled<Cell, Store>::weights_size,
+    NarrowPooled<Cell, Store>::pack,
+    NarrowPooled<Cell, Store>::scratch_size,
+    NarrowPooled<Cell, Store>::run,
 };
 
 template <typename Store>

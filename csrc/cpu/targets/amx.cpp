@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include "cpu/targets/amx_int8.h"
 #include "cpu/targets/prelude.h"
 
 #if defined(__linux__)
@@ -15,10 +16,10 @@
 namespace rnnfast::cpu {
 namespace {
 
-/// Whether the processor has tiles and their products of bfloat16: bits 24 and 22 of CPUID's leaf 7.
+/// Whether the processor has tiles and their products of bfloat16 and of bytes: bits 24, 22 and 25 of CPUID's leaf 7.
 bool has_tiles() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 22 & 1);
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 22 & 1) && (d >> 25 & 1);
 }
 
 /// Tiles are 8 KB of state, which Linux saves for a process only if it asks for that (arch_prctl(2)); it holds for
@@ -34,7 +35,7 @@ bool permitted() {
 
 bool available() {
   static const bool available =
-      kAvx512.available() && __builtin_cpu_supports("avx512bf16") && has_tiles() && permitted();
+      kAvx512Vnni.available() && __builtin_cpu_supports("avx512bf16") && has_tiles() && permitted();
   return available;
 }
 
@@ -56,17 +57,30 @@ constexpr int kTileRows = 32, kTileVectors = 2;  // two registers by two
 #include "cpu/targets/avx512.inl"
 #include "cpu/targets/avx512_pairs.inl"
 
+/// sum += both products of each lane's pairs, as floats: what has tiles takes longer for VDPBF16PS than for all of
+/// this.
+RNNFAST_INLINE void add_products(__m512& sum, __m512 row, __m512 column) {
+  typedef uint32_t Words __attribute__((vector_size(64)));
+  const Words a = (Words)row, b = (Words)column;
+  sum += (__m512)(a << 16) * (__m512)(b << 16);
+  sum += (__m512)(a & 0xffff0000) * (__m512)(b & 0xffff0000);
+}
+
 /// What LDTILECFG reads.
 struct alignas(64) TileShapes {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+
+  explicit TileShapes(int some) {
+    for (int t = 0; t < 5; ++t) rows[t] = static_cast<uint8_t>(some);
+  }
 };
 static_assert(sizeof(TileShapes) == 64);
 
 // Assembly, since the compilers' own functions want the number of a register as a literal, which no template has.
-RNNFAST_INLINE void tile_config() {
-  const TileShapes shapes;
+RNNFAST_INLINE void tile_config(int rows) {
+  const TileShapes shapes(rows);
   asm volatile("ldtilecfg %0" : : "m"(shapes));
 }
 RNNFAST_INLINE void tile_release() { asm volatile("tilerelease"); }
@@ -88,7 +102,8 @@ RNNFAST_INLINE void tile_dpbf16ps() {
 
 }  // namespace
 
-const Target kAmx = {kName, available, nullptr, f32, f64, narrow_kernels<BFloat16>, narrow_kernels<float>, burn};
+const Target kAmx = {kName, available, nullptr, f32, f64, narrow_kernels<BFloat16>, narrow_kernels<float>,
+                     burn,  amx_int8};
 
 }  // namespace rnnfast::cpu
 

@@ -19,42 +19,35 @@ namespace rnnfast::cpu {
 namespace {
 
 constexpr char kName[] = "avx2";
-constexpr int kVectorBytes = 32;
-constexpr bool kFused = true;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;  // 12 of the 16 registers hold sums
 
-// The second argument where either is NaN.
-RNNFAST_INLINE __m256 lesser(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
-RNNFAST_INLINE __m256d lesser(__m256d a, __m256d b) { return _mm256_min_pd(a, b); }
-RNNFAST_INLINE __m256 greater(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
-RNNFAST_INLINE __m256d greater(__m256d a, __m256d b) { return _mm256_max_pd(a, b); }
-
-// The first `count` lanes; the others are zero, or left alone.
-RNNFAST_INLINE __m256i first_lanes32(int64_t count) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-RNNFAST_INLINE __m256i first_lanes64(int64_t count) {
-  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
-}
-RNNFAST_INLINE __m256 load_first(const float* p, int64_t count) { return _mm256_maskload_ps(p, first_lanes32(count)); }
-RNNFAST_INLINE __m256d load_first(const double* p, int64_t count) {
-  return _mm256_maskload_pd(p, first_lanes64(count));
-}
-RNNFAST_INLINE void store_first(float* p, __m256 v, int64_t count) { _mm256_maskstore_ps(p, first_lanes32(count), v); }
-RNNFAST_INLINE void store_first(double* p, __m256d v, int64_t count) {
-  _mm256_maskstore_pd(p, first_lanes64(count), v);
-}
-
+#include "cpu/targets/avx2.inl"
 #include "cpu/targets/halves.inl"
 #include "cpu/targets/products.inl"
+
+constexpr int kDotRows = 4;
+
+constexpr bool kUnsignedRows = false;
+typedef int32_t ByteSums __attribute__((vector_size(32)));
+
+/// The first and third byte of each lane, or the second and fourth, as numbers of 16 bits.
+RNNFAST_INLINE __m256i even_bytes(__m256i bytes) { return _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8); }
+RNNFAST_INLINE __m256i odd_bytes(__m256i bytes) { return _mm256_srai_epi16(bytes, 8); }
+
+/// sums += the four products of the bytes in each lane
+RNNFAST_INLINE void add_bytes(ByteSums& sums, ByteSums row, ByteSums column) {
+  const __m256i a = (__m256i)row, b = (__m256i)column;
+  sums += (ByteSums)_mm256_madd_epi16(even_bytes(a), even_bytes(b)) +
+          (ByteSums)_mm256_madd_epi16(odd_bytes(a), odd_bytes(b));
+}
 
 #include "cpu/kernels.inl"
 
 }  // namespace
 
-const Target kAvx2 = {kName,   available, nullptr, kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
-                      nullptr, burn};
+const Target kAvx2 = {kName,   available, nullptr,          kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
+                      nullptr, burn,      quantized_kernels};
 
 }  // namespace rnnfast::cpu
 

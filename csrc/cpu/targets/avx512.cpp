@@ -28,12 +28,27 @@ constexpr int kTileVectors = 4;  // 24 of the 32 registers hold sums
 #include "cpu/targets/avx512.inl"
 #include "cpu/targets/products.inl"
 
+constexpr int kDotRows = 8;
+constexpr bool kUnsignedRows = false;
+typedef int32_t ByteSums __attribute__((vector_size(64)));
+
+/// The first and third byte of each lane, or the second and fourth, as numbers of 16 bits.
+RNNFAST_INLINE __m512i even_bytes(__m512i bytes) { return _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8); }
+RNNFAST_INLINE __m512i odd_bytes(__m512i bytes) { return _mm512_srai_epi16(bytes, 8); }
+
+/// sums += the four products of the bytes in each lane
+RNNFAST_INLINE void add_bytes(ByteSums& sums, ByteSums row, ByteSums column) {
+  const __m512i a = (__m512i)row, b = (__m512i)column;
+  sums += (ByteSums)_mm512_madd_epi16(even_bytes(a), even_bytes(b)) +
+          (ByteSums)_mm512_madd_epi16(odd_bytes(a), odd_bytes(b));
+}
+
 #include "cpu/kernels.inl"
 
 }  // namespace
 
-const Target kAvx512 = {kName,   available, nullptr, kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
-                        nullptr, burn};
+const Target kAvx512 = {kName,   available, nullptr,          kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
+                        nullptr, burn,      quantized_kernels};
 
 }  // namespace rnnfast::cpu
 

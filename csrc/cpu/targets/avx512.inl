@@ -21,9 +21,17 @@ RNNFAST_INLINE void store_first(double* p, __m512d v, int64_t count) {
 }
 
 typedef uint16_t Halves __attribute__((vector_size(32)));
+// g++ 12 takes two halves and puts them together.
+RNNFAST_INLINE __m512 widened(Halves bits) {
+  return (__m512)_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)bits), 16);
+}
 RNNFAST_INLINE Halves load_first(const BFloat16* p, int64_t count) {
   return (Halves)_mm256_maskz_loadu_epi16(first_lanes(count), p);
 }
 RNNFAST_INLINE void store_first(BFloat16* p, Halves bits, int64_t count) {
   _mm256_mask_storeu_epi16(p, first_lanes(count), (__m256i)bits);
 }
+
+/// The lowest byte of each lane.
+typedef uint32_t Words __attribute__((vector_size(64)));
+RNNFAST_INLINE __m128i low_bytes(Words words) { return _mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)words); }

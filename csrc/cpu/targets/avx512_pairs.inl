@@ -5,14 +5,18 @@ constexpr int kPack = 2;  // narrow/numbers.inl
 
 RNNFAST_INLINE Halves narrowed(__m512 v) { return (Halves)_mm512_cvtneps_pbh(v); }
 
-/// sum += both products of each lane's pairs
-RNNFAST_INLINE void add_products(__m512& sum, __m512 row, __m512 column) {
-  sum = _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)column);
+typedef uint16_t TwoHalves __attribute__((vector_size(kVectorBytes)));
+RNNFAST_INLINE TwoHalves narrowed(__m512 a, __m512 b) { return (TwoHalves)_mm512_cvtne2ps_pbh(b, a); }
+
+/// Past the caches, at a multiple of 64 bytes; streamed() stands before anyone else may read it.
+RNNFAST_INLINE void stream(BFloat16* to, TwoHalves bits) {
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)bits);
 }
-/// The same with one pair of a row.
+RNNFAST_INLINE void streamed() { _mm_sfence(); }
+
+/// sum += both products of each lane's column with one pair of a row
 RNNFAST_INLINE void add_products(__m512& sum, const float* row, __m512 column) {
-  add_products(sum, _mm512_set1_ps(*row), column);
+  sum = _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_ps(*row), (__m512bh)column);
 }
 
-/// 1 / x, 2^-14 of it away at most.
-RNNFAST_INLINE __m512 rough_inverse(__m512 x) { return _mm512_maskz_rcp14_ps(0xffff, x); }
+#include "cpu/targets/avx512_rough.inl"

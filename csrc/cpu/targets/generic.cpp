@@ -10,9 +10,12 @@ constexpr bool kFused = false;
 constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 
+#include "cpu/targets/bytes.inl"
 #include "cpu/targets/halves.inl"
 #include "cpu/targets/portable.inl"
 #include "cpu/targets/products.inl"
+
+constexpr int kDotRows = 2;
 
 #include "cpu/kernels.inl"
 
@@ -20,7 +23,8 @@ bool available() { return true; }
 
 }  // namespace
 
-const Target kGeneric = {kName,   available, nullptr, kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
-                         nullptr, burn};
+const Target kGeneric = {
+    kName,   available, nullptr,          kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
+    nullptr, burn,      quantized_kernels};
 
 }  // namespace rnnfast::cpu

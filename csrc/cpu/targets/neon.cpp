@@ -13,9 +13,12 @@ constexpr bool kFused = true;
 constexpr int kTileRows = 5;
 constexpr int kTileVectors = 4;  // 20 of the 32 registers hold sums; with 24 both compilers spill some
 
+#include "cpu/targets/bytes.inl"
 #include "cpu/targets/halves.inl"
 #include "cpu/targets/portable.inl"
 #include "cpu/targets/products.inl"
+
+constexpr int kDotRows = 4;
 
 #include "cpu/kernels.inl"
 
@@ -23,8 +26,8 @@ bool available() { return true; }
 
 }  // namespace
 
-const Target kNeon = {kName,   available, nullptr, kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
-                      nullptr, burn};
+const Target kNeon = {kName,   available, nullptr,          kernels<float>, kernels<double>, narrow_kernels<BFloat16>,
+                      nullptr, burn,      quantized_kernels};
 
 }  // namespace rnnfast::cpu
 

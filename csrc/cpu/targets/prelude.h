@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "cpu/int8/layout.h"
 #include "cpu/targets.h"
 
 #define RNNFAST_INLINE inline __attribute__((always_inline))

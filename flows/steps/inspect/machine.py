@@ -43,7 +43,7 @@ def look() -> Machine:
         "memory": _memory(),
         "instruction set": f"{ops.cpu_target()}, of {', '.join(ops.cpu_targets())}",
         "precisions": ", ".join(str(each).removeprefix("torch.") for each in _DTYPES)
-        + "; sums of bfloat16 are float32, and float16 is computed in float32",
+        + ", int8 (quantized); sums of bfloat16 are float32, and float16 is computed in float32",
         "CUDA": _cuda(),
         "Prefect": f"{_version('prefect')}, server: {os.environ.get('PREFECT_API_URL') or 'one for each job'}",
         "Ray": _version("ray"),

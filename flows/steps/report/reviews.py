@@ -22,6 +22,7 @@ from rnnfast.labels.classes import Classes
 from rnnfast.labels.numbers import Numbers
 from rnnfast.labels.tags import SEPARATOR, Tags
 from rnnfast.labels.target import Target
+from rnnfast.models.choices import DeviceChoice
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.scoring.scorers import SCORING_BATCH, Scorer
 
@@ -37,19 +38,22 @@ class Beside(NamedTuple):
     errors: np.ndarray
 
 
-def validate(parts: Path, run: Path, profile: Profile) -> dict[str, Any]:
+def validate(
+    parts: Path, run: Path, profile: Profile, device: DeviceChoice = "cpu"
+) -> dict[str, Any]:
     """Measures a model on the validation rows, and saves the profile of its rows with their scores.
 
     Args:
         parts: folder that `prepare` has filled.
         run: folder with the trained model.
         profile: what the rows are like.
+        device: where the model computes.
 
     Returns:
         Of `metrics.json` what is known then: "validation", None where there are rows of one label alone, and how many
         reviews a second were scored.
     """
-    scorer = Scorer.load(run)
+    scorer = Scorer.load(run, device=device)
     file = Folder.at(parts, "parts").file("validation.parquet")
     truth, given, seconds = _scored(scorer, file, "validating")
     tally_scores(profile.validation, given, scorer.target)

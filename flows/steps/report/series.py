@@ -14,29 +14,32 @@ from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.intervals import TrackedIntervals
 from rnnfast.evaluation.metrics import ForecastErrors
 from rnnfast.evaluation.profiles import Profile, tally_errors, tally_forecasts, tally_scores
+from rnnfast.models.choices import DeviceChoice
 from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
-from rnnfast.training.prediction import forecasts
 
 EXAMPLE_WINDOWS = 3  # windows shown: the worst, and of the others the one in the middle
 LEAST_SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
 
 
-def evaluate_series(parts: Path, run: Path, profile: Profile) -> dict[str, Any]:
+def evaluate_series(
+    parts: Path, run: Path, profile: Profile, device: DeviceChoice = "cpu"
+) -> dict[str, Any]:
     """Measures a model on the windows of the validation and the test part, and saves the profile of its readings.
 
     Args:
         parts: folder that `prepare_series` filled.
         run: folder with the trained model.
         profile: what the readings are like; what the model gives is added.
+        device: where the model computes.
 
     Returns:
         Of `metrics.json` what is known then: "test", "validation", some "windows", and how many of these a second were
         measured. Errors of forecasts are in the units of the readings, or in standard deviations of the channel where
         the data set is published so.
     """
-    scorer = SensorScorer.load(run)
+    scorer = SensorScorer.load(run, device=device)
     started = perf_counter()
     test, examples, count = _measured(scorer, parts, "test", profile.test)
     seconds = perf_counter() - started
@@ -107,7 +110,7 @@ def _label_figures(
     target = scorer.target
     assert target is not None
     parts = []
-    for numbers, outputs in forecasts(scorer.model, windows):
+    for numbers, outputs in scorer.forecasts(windows):
         parts.append(target.given(outputs))
         tally_scores(tally, parts[-1], target)
         advance(len(numbers))
@@ -160,7 +163,7 @@ def _forecast_errors(
     of_window = np.empty(len(windows))
     calibrated = bool(model.margins.any())
     intervals = TrackedIntervals(model)
-    for numbers, output in forecasts(model, windows):
+    for numbers, output in scorer.forecasts(windows):
         taken = model.standardised(windows.take(numbers))[..., model.targets].numpy()
         past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
         low, high = intervals.ends(series[windows.run_of(numbers).numpy()], output, truth)

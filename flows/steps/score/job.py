@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+import torch
 
 import rnnfast
 from flows.accounts import Account, account_of_scoring
@@ -14,7 +16,7 @@ from flows.datasets.series_files import KINDS, SeriesColumns, columns_of_run
 from flows.errors import InputError
 from flows.executors import Executor, Work
 from flows.parameters import ScoreRequest
-from flows.steps.prepare.partition import Shard, Whole, partition_count, partitioned
+from flows.steps.prepare.partition import Shard, Source, Whole, partition_count, partitioned
 from flows.steps.score import readings, reviews
 from flows.steps.score.readings import ReadingsFilesWork, ReadingsWork, output_schema
 from flows.steps.score.reviews import SHARD_BYTES, Done, ReviewsWork
@@ -26,8 +28,10 @@ from flows.tables.ranges import FileRows, file_rows
 from flows.tables.readers import READERS
 from rnnfast.evaluation.checks import Status
 from rnnfast.evaluation.drift import Tally
-from rnnfast.scoring.scorers import Scorer, SensorScorer, load_scorer
-from rnnfast.training.run_folder import RunFolderError
+from rnnfast.models.choices import DeviceChoice, Precision
+from rnnfast.models.precision import DeviceError
+from rnnfast.scoring.scorers import Scorer, SensorScorer, load_scorer, settled_precision
+from rnnfast.training.run_folder import RunConfig, RunFolderError, read_config
 
 FORMAT = 5  # of the output; part of a shard's key
 
@@ -173,6 +177,8 @@ class ReviewsScoring:
 
     model: Path
     scorer: Scorer
+    precision: Precision
+    device: DeviceChoice
     columns: Columns
     shard_rows: int
     outputs: Outputs
@@ -192,7 +198,8 @@ class ReviewsScoring:
 
     @contextmanager
     def apart(self) -> Iterator[ReviewsWork]:
-        yield ReviewsWork(self.model, self.scorer.digest, self.columns, self.outputs)
+        how = self.precision, self.device
+        yield ReviewsWork(self.model, self.scorer.digest, self.columns, self.outputs, *how)
 
     def shards_of(self, file: File) -> Iterable[FileRows]:
         return self._shards([file])
@@ -210,6 +217,8 @@ class ReadingsScoring:
 
     model: Path
     scorer: SensorScorer
+    precision: Precision
+    device: DeviceChoice
     columns: SeriesColumns
     every: int | None
     shard_rows: int
@@ -233,14 +242,19 @@ class ReadingsScoring:
         with partitioned(
             files, self.columns, self.is_one, self.outputs, executor, self.shard_rows
         ) as source:
-            work = ReadingsWork(self.model, self.scorer.digest, source, self.every, self.outputs)
+            work = self._work(source)
             yield work, (Shard(number, source.count) for number in range(source.count))
 
     @contextmanager
     def apart(self) -> Iterator[ReadingsFilesWork]:
         nothing = Whole((), self.columns)
-        work = ReadingsWork(self.model, self.scorer.digest, nothing, self.every, self.outputs)
+        work = self._work(nothing)
         yield ReadingsFilesWork(work, self.columns)
+
+    def _work(self, source: Source) -> ReadingsWork:
+        of_model = self.model, self.scorer.digest
+        how = self.precision, self.device
+        return ReadingsWork(*of_model, source, self.every, self.outputs, *how)
 
     def shards_of(self, file: File) -> Iterable[File]:
         return [file]
@@ -262,7 +276,8 @@ def scoring_job(model: Path, request: ScoreRequest) -> ScoringJob:
         InputError: `model` is not the folder of a run.
     """
     try:
-        scorer = load_scorer(model)
+        scorer = load_scorer(model)  # of which nothing is computed here
+        how = _how(read_config(model), request)
     except RunFolderError as error:
         raise InputError(f"--model: {error}") from error
     folder = Folder.at(request.output, "--output")
@@ -272,15 +287,31 @@ def scoring_job(model: Path, request: ScoreRequest) -> ScoringJob:
         "format": FORMAT,
         "model": scorer.digest,
     }
+    precision, device = how
+    identity |= {"precision": precision} if precision != "fp32" else {}
+    identity |= {"device": device} if device != "cpu" else {}
     reading, shard_rows = request.reading, request.execution.shard_rows
     if reading.given:
         identity["reading"] = reading.given
     if isinstance(scorer, Scorer):
         settings = identity | {"columns": request.columns.wanted, "shard_rows": shard_rows}
         outputs = Outputs(folder, reviews.review_scores(scorer.target), settings)
-        return ReviewsScoring(model, scorer, request.columns, shard_rows, outputs, reading)
+        return ReviewsScoring(model, scorer, *how, request.columns, shard_rows, outputs, reading)
     read = columns_of_run(scorer.series, request.time_column, request.group_column)
     columns_read = asdict(read) | {"channels": list(read.channels)}
     settings = identity | {"columns": columns_read, "every": request.every}
     written = Outputs(folder, output_schema(scorer), settings)
-    return ReadingsScoring(model, scorer, read, request.every, shard_rows, written, reading)
+    return ReadingsScoring(model, scorer, *how, read, request.every, shard_rows, written, reading)
+
+
+def _how(run: RunConfig, request: ScoreRequest) -> tuple[Precision, Literal["cpu", "cuda"]]:
+    """The precision and the device of all workers.
+
+    Raises:
+        InputError: the workers have not what was asked for.
+    """
+    device = request.execution.workers_device
+    try:
+        return settled_precision(run, request.precision, torch.device(device)), device
+    except DeviceError as error:
+        raise InputError(f"--{error}") from error

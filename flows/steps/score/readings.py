@@ -46,11 +46,11 @@ from rnnfast.evaluation.profiles import (
     tally_scores,
 )
 from rnnfast.labels.target import Target
+from rnnfast.models.choices import DeviceChoice, ScoringPrecision
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.calendar_steps import advance
 from rnnfast.series.windows import Windows
-from rnnfast.training.prediction import forecasts
 
 GATHERING_MEMORY = 300 << 20  # bytes: what gathering takes beside mapped files, measured
 # The least that a reading takes in CSV is some 24 bytes, and readings out of order take 50 each to sort.
@@ -94,6 +94,8 @@ class ReadingsWork:
         every: also makes forecasts from windows before the last one, so many readings apart. Windows that
             have a label are half a window apart, or `every`.
         outputs: where the forecasts or labels go.
+        precision: what the recurrent layers compute in.
+        device: where.
     """
 
     model: Path
@@ -101,6 +103,8 @@ class ReadingsWork:
     source: Source
     every: int | None
     outputs: Outputs
+    precision: ScoringPrecision = "auto"
+    device: DeviceChoice = "cpu"
 
     def start(self, threads: int) -> Callable[[Shard], Done]:
         """Loads the model."""
@@ -109,7 +113,7 @@ class ReadingsWork:
     def load(self, threads: int) -> SensorScorer:
         """The model, for so many threads; raises InputError where it is another one than it was."""
         torch.set_num_threads(threads)
-        scorer = SensorScorer.load(self.model)
+        scorer = SensorScorer.load(self.model, self.precision, self.device)
         if scorer.digest != self.digest:
             raise InputError(
                 f"--model must stay as it is while it scores, {self.model} has changed"
@@ -235,7 +239,7 @@ def scored(
     windows = Windows(readings.tensor(), runs, config.lookback, _distance(config, every))
     run_of_row = readings.runs[:, 1]
     intervals = TrackedIntervals(scorer.model, windows.step)
-    for numbers, output in forecasts(scorer.model, windows):
+    for numbers, output in scorer.forecasts(windows):
         start = windows.starts(numbers).numpy()
         run = np.searchsorted(run_of_row, start, "right")
         group = [readings.group_names[i] for i in readings.groups[run]]

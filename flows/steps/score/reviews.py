@@ -19,6 +19,7 @@ from flows.tables.ranges import FileRows
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import tally_ids, tally_scores
 from rnnfast.labels.target import Target
+from rnnfast.models.choices import DeviceChoice, ScoringPrecision
 from rnnfast.scoring.scorers import Scorer
 
 # Of a shard's rows in their file, unpacked, at the most; of one row group of Parquet up to twice as many.
@@ -66,17 +67,21 @@ class ReviewsWork:
         digest: of the model that it must hold.
         columns: where the text and, if there is one, the id is.
         outputs: where the scores go.
+        precision: what the recurrent layers compute in.
+        device: where.
     """
 
     model: Path
     digest: str
     columns: Columns
     outputs: Outputs
+    precision: ScoringPrecision = "auto"
+    device: DeviceChoice = "cpu"
 
     def start(self, threads: int) -> Callable[[FileRows], Done]:
         """Loads the model."""
         torch.set_num_threads(threads)
-        scorer = Scorer.load(self.model)
+        scorer = Scorer.load(self.model, self.precision, self.device)
         if scorer.digest != self.digest:
             raise InputError(
                 f"--model must stay as it is while it scores, {self.model} has changed"

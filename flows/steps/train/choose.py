@@ -15,7 +15,6 @@ from rnnfast.evaluation.checks import Check, Limits, check
 from rnnfast.evaluation.choice import CHOICE_BLOCKS, beaten_by, choose
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
-from rnnfast.training.prediction import forecasts
 from rnnfast.training.run_folder import CONFIG, WEIGHTS
 
 _MOST = 1 << 14  # windows that a model is measured on
@@ -54,7 +53,7 @@ def choose_windows(
             shutil.copyfile(beside[choice.kept] / file, run / file)
     (logger.warning if choice.is_sure else logger.info)("%s", choice)
     beaten = check(limits, "beaten", asked, choice.gain if choice.is_sure else 0.0)
-    return [beaten], {"choice": asdict(choice) | {"said": str(choice)}}
+    return [beaten], {"choice": asdict(choice) | {"summary": str(choice)}}
 
 
 def beaten_on_test(
@@ -93,10 +92,9 @@ def block_errors(scorer: SensorScorer, windows: Windows, truth: torch.Tensor) ->
     wrong ones.
     """
     model, target = scorer.model, scorer.target
-    places = torch.arange(0, len(windows), -(-len(windows) // _MOST))
-    chosen = windows.only(places)
+    places, chosen = sampled(windows)
     errors = np.empty(len(chosen))
-    for numbers, output in forecasts(model, chosen):
+    for numbers, output in scorer.forecasts(chosen):
         if target is not None:
             missed = target.errors(truth[places[numbers]].numpy(), target.given(output))
         else:
@@ -104,3 +102,9 @@ def block_errors(scorer: SensorScorer, windows: Windows, truth: torch.Tensor) ->
             missed = (output[..., 0] - known[..., model.targets]).square().mean((1, 2)).numpy()
         errors[numbers.numpy()] = missed
     return np.array([block.mean() for block in np.array_split(errors, CHOICE_BLOCKS) if len(block)])
+
+
+def sampled(windows: Windows) -> tuple[torch.Tensor, Windows]:
+    """The windows that a model is measured on: their numbers among these, as far apart as need be, and they."""
+    places = torch.arange(0, len(windows), -(-len(windows) // _MOST))
+    return places, windows.only(places)

@@ -23,6 +23,7 @@ from flows.steps.train.workers import train_together
 from rnnfast.evaluation.intervals import conformal_margins
 from rnnfast.labels.target import Target, classes_of
 from rnnfast.models.config import ModelConfig
+from rnnfast.models.precision import find_device
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.models.wide import WideForecaster
 from rnnfast.models.window_model import WindowModel
@@ -246,7 +247,10 @@ def _trained(
                     if processes.count > 1:
                         history = train_together(model, job, checkpoint, processes, show)
                     else:
-                        history = fit(model, rows, validation, settings, show, checkpoint)
+                        device = find_device(processes.device)
+                        history = fit(
+                            model, rows, validation, settings, show, checkpoint, device=device
+                        )
             except DivergedError as error:
                 raise InputError(f"--learning-rate: {error}") from error
     return model, rows, validation, history

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 import torch.distributed as dist
 from pydantic import BaseModel
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from flows.steps.train.job import TrainingJob
+from rnnfast.models.choices import DeviceChoice
+from rnnfast.models.precision import find_device
 from rnnfast.training.checkpoint import Checkpoint
 from rnnfast.training.loop import DivergedError, Progress, fit
 from rnnfast.training.workers import Workers
@@ -31,6 +34,7 @@ class WorkOrder(BaseModel):
     job: TrainingJob
     checkpoint: Checkpoint | None
     folder: Path
+    device: DeviceChoice = "auto"
 
 
 def end_with_parent() -> None:
@@ -64,9 +68,11 @@ def work(order: WorkOrder, workers: Workers) -> None:
                 last = time.monotonic()
 
         try:
-            history = fit(
-                model, rows, validation, order.job.training, show, order.checkpoint, workers
-            )
+            device = find_device(order.device)
+            if device.type == "cuda":
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+            how = order.job.training, show, order.checkpoint, workers, device
+            history = fit(model, rows, validation, *how)
         except DivergedError as error:  # as in all workers: to start them again would not help
             report(diverged=str(error))
             return

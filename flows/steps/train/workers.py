@@ -62,7 +62,7 @@ def train_together(
     """
     with TemporaryDirectory(prefix="workers-", dir=job.parts) as name:
         folder = Path(name)
-        order = WorkOrder(job=job, checkpoint=checkpoint, folder=folder)
+        order = WorkOrder(job=job, checkpoint=checkpoint, folder=folder, device=processes.device)
         path = folder / "order.json"
         path.write_text(order.model_dump_json(), encoding="utf-8")
         command = [*_torchrun(job, processes), "-m", worker.__name__, str(path)]
