@@ -187,3 +187,14 @@ def test_a_model_is_beaten_by_more_than_chance_alone() -> None:
     found = beaten_by("rnn", errors, {"better": errors - 0.2, "best": errors - 0.5})
     assert found["by"] == "best"
     assert found["excess"] == pytest.approx(1, rel=0.2)
+
+
+def test_a_precision_is_judged_by_accuracy_micro_f1_or_squared_error() -> None:
+    classes, tags = Classes(names=("a", "b", "c")), Tags(names=("late", "broken"))
+    numbers = Numbers(names=("days",), mean=1.0, scale=2.0)
+    given = np.array([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7]], np.float32)
+    assert classes.summary(np.array([0, 1]), given) == 0.5
+    given = np.array([[0.9, 0.8], [0.9, 0.2]], np.float32)
+    assert tags.summary(np.array([[1, 0], [1, 1]]), given) == pytest.approx(4 / 6)
+    assert numbers.summary(np.array([1.0, 3.0]), np.array([1.0, 5.0], np.float32)) == 0.5
+    assert [each.is_error for each in (classes, tags, numbers)] == [False, False, True]
