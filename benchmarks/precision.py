@@ -66,17 +66,15 @@ def contenders(case: Case, data: Data) -> dict[str, Contender]:
 
 
 def _in_int8(case: Case, data: Data) -> dict[str, Contender]:
-    """Those that there are: rnnfast where it quantizes, ONNX Runtime where it is installed and has the operator."""
-    found = {}
-    if quantize := rnnfast.__dict__.get("quantize"):
-        built = in_torch.layer(rnnfast, case, data)
-        quantize(built)  # in place
+    """rnnfast, and ONNX Runtime where it is installed and has the operator."""
+    built = in_torch.layer(rnnfast, case, data)
+    rnnfast.quantize(built)
 
-        def forward() -> tuple[Tensor, ...]:
-            output, state = built(data.input)
-            return output, *(last[0] for last in (state if case.cell == "LSTM" else (state,)))
+    def forward() -> tuple[Tensor, ...]:
+        output, state = built(data.input)
+        return output, *(last[0] for last in (state if case.cell == "LSTM" else (state,)))
 
-        found[OWN_INT8] = in_torch.contender(case, forward, {})
+    found = {OWN_INT8: in_torch.contender(case, forward, {})}
     if "ONNX Runtime" in installed():
         onnx_runtime: Any = load("ONNX Runtime")
         if case.cell in onnx_runtime.INT8_CELLS:

@@ -102,7 +102,7 @@ def account_of_training(rows: Mapping[str, Any]) -> Account:
         notes = [f"Windows of these readings: {shown}"]
         if unlabelled := rows.get("unlabelled_readings"):
             notes.append(
-                f"No label: {counted(unlabelled, 'reading')}; windows to classify hold none of them"
+                f"No label: {counted(unlabelled, 'reading')}; windows with labels hold none of them"
             )
         return Account(rows["readings"], used, {}, left_out, "reading", tuple(notes))
     used_for = {f"{what} on": rows[f"{part}_rows"] for part, what in _DONE.items()}

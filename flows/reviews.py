@@ -8,6 +8,7 @@ from flows.orchestration.engine import as_task
 from flows.orchestration.training_run import training_run
 from flows.parameters import ReviewsModel, ReviewsRequest, ReviewsTraining
 from flows.steps.prepare.check_data import check_reviews_data
+from flows.steps.prepare.checks import report_checks
 from flows.steps.prepare.reviews import prepare
 from flows.steps.prepare.settings import reviews_settings
 from flows.steps.prepare.vocabulary import build_vocabulary
@@ -68,8 +69,9 @@ def reviews(request: ReviewsRequest) -> Path:
                 run.folder,
                 run.cache,
                 request.processes,
+                prepared.target,
             )
-        baseline = baselines_task(parts, run.folder)
+        beside = baselines_task(parts, run.folder)
         # A wide model has n-grams in it, which are measured already.
         if request.yardstick and settings.model.cell != "ngrams" and not settings.model.wide:
             with run.stage("yardstick"):
@@ -78,9 +80,16 @@ def reviews(request: ReviewsRequest) -> Path:
                 other = reviews_settings(data, *YARDSTICK, prepared.facts)
                 words = vocabulary_task(parts, other.model, folder, request.execution)
                 train_task(
-                    parts, words, other, prepared.source, folder, run.cache, request.processes.alone
+                    parts,
+                    words,
+                    other,
+                    prepared.source,
+                    folder,
+                    run.cache,
+                    request.processes.alone,
+                    prepared.target,
                 )
-                baseline["ngrams"] = beside_task(parts, folder)
+                beside["ngrams"] = beside_task(parts, folder)
         with run.stage("precision"):
             precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
@@ -89,10 +98,19 @@ def reviews(request: ReviewsRequest) -> Path:
         # Load: the scores of the test rows, and what they say.
         scored = run.scored(id_column="id")
         with run.stage("describe"):
-            tested = evaluate_task(parts, run.folder, profile, scored.records)
+            tested, found = evaluate_task(
+                parts, run.folder, profile, scored.records, beside, request.limits
+            )
+            report_checks(found, request.gate)
             described = describe_task(run.folder, tested["examples"])
             measured = validated, tested, described, trained.parts, precision
             run.metrics = metrics_of(
-                measured, trained.history, prepared.rows, checks, profile, scored.drift, baseline
+                measured,
+                trained.history,
+                prepared.rows,
+                [*checks, *found],
+                profile,
+                scored.drift,
+                {name: each.figures for name, each in beside.items()},
             )
     return run.output

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
@@ -9,12 +10,13 @@ from flows.orchestration.engine import as_task
 from flows.orchestration.training_run import training_run
 from flows.parameters import SensorsRequest
 from flows.steps.prepare.check_data import check_sensors_data
+from flows.steps.prepare.checks import report_checks
 from flows.steps.prepare.series import prepare_series
 from flows.steps.prepare.settings import SensorsSettings, sensors_data, sensors_settings
 from flows.steps.report.metrics import metrics_of
-from flows.steps.report.series import evaluate_series, measured_beside
+from flows.steps.report.series import evaluate_series, label_floor, measured_beside
 from flows.steps.score.readings import least_memory
-from flows.steps.train.choose import choose_windows
+from flows.steps.train.choose import beaten_on_test, choose_windows
 from flows.steps.train.precision import choose_precision
 from flows.steps.train.train import train_windows
 from rnnfast.evaluation.profiles import level_of
@@ -26,12 +28,14 @@ train_task = as_task(train_windows)
 beside_task = as_task(measured_beside)
 precision_task = as_task(choose_precision)
 choose_task = as_task(choose_windows)
+beaten_task = as_task(beaten_on_test)
+floor_task = as_task(label_floor)
 evaluate_task = as_task(evaluate_series)
 
 
 @flow(name="sensors", persist_result=False)
 def sensors(request: SensorsRequest) -> Path:
-    """Trains a forecaster or a classifier of windows and leaves a folder that scoring needs.
+    """Trains a forecaster, or a model that gives windows labels, and leaves a folder that scoring needs.
 
     Args:
         request: What to learn from, what to train, and where the run goes.
@@ -59,7 +63,8 @@ def sensors(request: SensorsRequest) -> Path:
             history = train_task(
                 parts, prepared, settings, run.folder, run.cache, request.processes
             )
-        baseline, folders = {}, {}
+        baseline: dict[str, Any] = {}
+        folders: dict[str, Path] = {}
         with run.stage("baselines"):
             for config in beside(settings.model, request.yardstick):
                 folder = folders[config.cell] = parts / config.cell
@@ -72,6 +77,9 @@ def sensors(request: SensorsRequest) -> Path:
             found, choice = choose_task(
                 parts, run.folder, folders, request.limits, replace=automatic
             )
+            lost, beaten = beaten_task(parts, run.folder, folders, request.limits)
+            baseline |= floor_task(parts, run.folder)
+            report_checks([*found, *lost], request.gate)
         with run.stage("precision"):
             precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
@@ -81,10 +89,10 @@ def sensors(request: SensorsRequest) -> Path:
         scored = run.scored(every=settings.model.horizon if forecasts else None)
         with run.stage("describe"):
             run.metrics = metrics_of(
-                [measured, choice, precision],
+                [measured, choice, beaten, precision],
                 history,
                 prepared.rows,
-                [*checks, *found],
+                [*checks, *found, *lost],
                 profile,
                 scored.drift,
                 baseline,

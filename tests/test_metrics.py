@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from rnnfast.evaluation.metrics import binary_metrics
+from rnnfast.labels.metrics import binary_metrics
 
 
 def test_worked_example() -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-import rnnfast
 from rnnfast.models import precision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier
@@ -46,11 +45,14 @@ def window_rows(**changes: Any) -> tuple[Any, Rows]:
     config = WindowConfig.model_validate({"lookback": 8, "hidden_size": 16} | changes)
     windows = Windows(torch.randn(60, 3), np.array([[0, 30], [30, 60]]), 8)
     if config.task == "classify":
-        return build_window_model(config, 3, labels=2), LabelledWindows(
-            windows, torch.tensor([0, 1])
-        )
+        truth = windows.run_of(torch.arange(len(windows)))
+        return build_window_model(config, 3, labels=2), LabelledWindows(windows, truth)
     model = build_window_model(config, 3, (0, 1, 2))
     return model, Futures(Windows(windows.values, windows.runs, 8 + config.horizon), model)
+
+
+def scorer_of(model: Any, series: SeriesInfo, precision: Any) -> SensorScorer:
+    return SensorScorer(model.eval(), series, digest="", precision=precision)
 
 
 EVERY_MODEL = {
@@ -191,12 +193,7 @@ def test_forecasts_in_bfloat16_are_nearly_those_in_float32() -> None:
     series = SeriesInfo(channels=("a", "b", "c"), targets=("a", "b", "c"), step=1)
     assert isinstance(rows, Futures)
     exact, narrow = (
-        torch.cat(
-            [
-                output
-                for _, output in SensorScorer(model.eval(), series, "", p).forecasts(rows.windows)
-            ]
-        )
+        torch.cat([output for _, output in scorer_of(model, series, p).forecasts(rows.windows)])
         for p in ("fp32", "bf16")
     )
     assert narrow.dtype == torch.float32
@@ -204,18 +201,12 @@ def test_forecasts_in_bfloat16_are_nearly_those_in_float32() -> None:
     assert WindowTraining().precision == "fp32"
 
 
-@pytest.mark.skipif(not hasattr(rnnfast, "quantize"), reason="this build has no int8")
 def test_int8_is_a_copy_of_the_model_and_says_nearly_the_same(tmp_path: Path) -> None:
     model, rows = window_rows(horizon=3)
     series = SeriesInfo(channels=("a", "b", "c"), targets=("a", "b", "c"), step=1)
     assert isinstance(rows, Futures)
     exact, coarse = (
-        torch.cat(
-            [
-                output
-                for _, output in SensorScorer(model.eval(), series, "", p).forecasts(rows.windows)
-            ]
-        )
+        torch.cat([output for _, output in scorer_of(model, series, p).forecasts(rows.windows)])
         for p in ("fp32", "int8")
     )
     assert 0 < (coarse - exact).abs().max() < 0.05

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnfast.evaluation.metrics import calibration
+from rnnfast.labels.metrics import calibration
 from rnnfast.reports import plots, wording
 from rnnfast.reports import training as report
 from rnnfast.reports.training import write_report

@@ -8,8 +8,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from rnnfast.labels import classes_of
 from rnnfast.models.config import ModelConfig
-from rnnfast.models.texts import build_model
+from rnnfast.models.texts import PAIR, build_model
 from rnnfast.scoring.scorers import SCORING_BATCH, Scorer, save_run
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.prediction import predict
@@ -72,7 +73,7 @@ def test_what_cannot_be_folded_scores_as_the_model_itself(
     config = ModelConfig.model_validate(sizes | changes)
     model = build_model(config, len(WORDS)).eval()
     expected = predict(model, *vectorize(TEXTS, WORDS, 6))
-    scores = Scorer(model, WORDS, config, ("sad", "glad"), "").score(TEXTS)
+    scores = Scorer(model, WORDS, config, classes_of(("sad", "glad")), "").score(TEXTS)
     np.testing.assert_array_equal(scores, expected)
 
 
@@ -169,7 +170,7 @@ def test_a_vocabulary_of_another_model(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"format": 99}, r"format: .*got: 99"),
-        ({"labels": ["only one"]}, r"labels\.1: Field required"),
+        ({"labels": ["only one"]}, "labels must be two names or more, got"),
         ({"labels": None}, "labels: .*got: None"),
         ({"model": {"cell": "transformer"}}, r"model\.cell: .*got: 'transformer'"),
         ({"model": {"surprise": 1}}, r"model\.surprise: "),
@@ -201,7 +202,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
 def test_weights_that_change_after_the_first_scores_are_an_error() -> None:
     config, vocabulary = ModelConfig(hidden_size=4), Vocabulary.build(["good", "bad"], max_tokens=4)
-    scorer = Scorer(build_model(config, len(vocabulary)).eval(), vocabulary, config, ("n", "p"), "")
+    scorer = Scorer(build_model(config, len(vocabulary)).eval(), vocabulary, config, PAIR, "")
     scorer.score(["good"])
     with torch.no_grad():
         scorer.model.get_parameter("rnn.weight_hh_l0").mul_(2)

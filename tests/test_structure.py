@@ -52,7 +52,7 @@ def test_imports_run_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
 ROOMS = {
     "rnnfast": (
         {"nn"},
-        {"text", "series"},
+        {"text", "series", "labels"},
         {"models"},
         {"training"},
         {"evaluation"},

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from rnnfast.models.config import ModelConfig
-from rnnfast.models.texts import WideAndDeep, build_model
+from rnnfast.models.texts import PAIR, WideAndDeep, build_model
 from rnnfast.training.rows import Reviews
-from rnnfast.training.weighing import compared, part_logits, weigh
+from rnnfast.training.weighing import compared, part_outputs, weigh
 
 NOISE = np.random.default_rng(0)
 LABELS = NOISE.integers(0, 2, 400)
@@ -17,11 +17,11 @@ SAYS_NOTHING = NOISE.normal(size=400)
 
 
 def parts(wide: np.ndarray, deep: np.ndarray) -> np.ndarray:
-    return np.stack([wide, deep], 1)
+    return np.stack([wide, deep], 1)[:, :, None]
 
 
 def test_two_parts_that_know_different_things_are_better_together() -> None:
-    found = compared(parts(SAYS_SOME, SAYS_MUCH), LABELS)
+    found = compared(parts(SAYS_SOME, SAYS_MUCH), LABELS, PAIR)
     assert found["loss"] < found["wide_loss"]
     assert found["gain"] > 3
     assert found["accuracy"] > found["wide_accuracy"] > 0.6
@@ -29,19 +29,19 @@ def test_two_parts_that_know_different_things_are_better_together() -> None:
 
 def test_a_part_that_knows_nothing_is_no_gain() -> None:
     noise = [np.random.default_rng(seed).normal(size=400) for seed in range(30)]
-    gains = [compared(parts(SAYS_MUCH, each), LABELS)["gain"] for each in noise]
+    gains = [compared(parts(SAYS_MUCH, each), LABELS, PAIR)["gain"] for each in noise]
     assert np.mean(gains) < 0
     assert np.mean(np.array(gains) > 2) < 0.1
 
 
 def test_the_scale_of_logits_makes_no_difference() -> None:
-    found = compared(parts(SAYS_MUCH, SAYS_SOME), LABELS)
+    found = compared(parts(SAYS_MUCH, SAYS_SOME), LABELS, PAIR)
     for scale in (1e-3, 1e3):
-        assert compared(parts(SAYS_MUCH, scale * SAYS_SOME), LABELS) == pytest.approx(found)
+        assert compared(parts(SAYS_MUCH, scale * SAYS_SOME), LABELS, PAIR) == pytest.approx(found)
 
 
 def test_better_calibration_is_no_gain() -> None:
-    found = compared(parts(0.01 * SAYS_MUCH, SAYS_MUCH), LABELS)
+    found = compared(parts(0.01 * SAYS_MUCH, SAYS_MUCH), LABELS, PAIR)
     assert abs(found["loss"] - found["wide_loss"]) < 0.005
 
 
@@ -60,18 +60,18 @@ def model_and_rows() -> tuple[WideAndDeep, Reviews]:
 
 def test_logits_are_in_the_order_of_the_rows() -> None:
     model, rows = model_and_rows()
-    found = part_logits(model, rows)
+    found = part_outputs(model, rows)
     for row in (0, 17, 299):
         ids, lengths = rows.take(torch.tensor([row]))
         with torch.no_grad():
             expected = [model.wide(ids, lengths).item(), model.deep(ids, lengths).item()]
-        assert found[row].tolist() == pytest.approx(expected, rel=1e-5)
+        assert found[row, :, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_shares_are_never_negative() -> None:
     model, rows = model_and_rows()
     # Labels that the wide part gets wrong, and the deep part says nothing of.
-    logits = part_logits(model, rows)[:, 0]
+    logits = part_outputs(model, rows)[:, 0, 0]
     wrong = Reviews(rows.ids, rows.offsets, torch.from_numpy((logits < 0).astype(np.int64)))
     weigh(model, wrong)
     assert model.shares[0] == 0

@@ -6,7 +6,8 @@ import torch
 from pydantic import ValidationError
 
 from rnnfast.evaluation.intervals import conformal_margins
-from rnnfast.evaluation.metrics import ForecastErrors, label_metrics
+from rnnfast.evaluation.metrics import ForecastErrors
+from rnnfast.labels.metrics import label_metrics
 from rnnfast.models.presets import WINDOW_PRESETS
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import LinearAutoregression, beside, build_window_model
@@ -128,7 +129,8 @@ def test_classifiers_tell_a_fast_wave_from_a_slow_one(cell: str) -> None:
         task="classify", cell=cell, lookback=20, hidden_size=16, pooling="mean+max", kernel=5
     )
     model = build_window_model(config, 1, labels=2)
-    found = LabelledWindows(Windows(values, runs, 20, 10), labels)
+    cut = Windows(values, runs, 20, 10)
+    found = LabelledWindows(cut, labels[cut.run_of(torch.arange(len(cut)))])
     training = WindowTraining(epochs=15, batch_size=16, learning_rate=1e-2, averaging=0)
     history = fit(model, found, found, training)
     assert history[-1]["validation_accuracy"] == found.measure(model)["accuracy"] > 0.95
@@ -198,7 +200,7 @@ def test_models_that_know_nothing_are_measured_all_the_same() -> None:
     [
         ({"lookback": 10, "segment": 4}, "lookback must be a multiple of segment, 4, got: 10"),
         ({"kernel": 4}, "kernel must be odd, got: 4"),
-        ({"task": "classify", "cell": "linear"}, "to classify, got: 'linear'"),
+        ({"task": "classify", "cell": "nlinear"}, "to classify, got: 'nlinear'"),
         ({"bidirectional": True}, "bidirectional must be false to forecast"),
         ({"cell": "seasonal", "period": 24, "lookback": 12}, "period must be at most lookback"),
         ({"form": "recursive", "quantiles": True}, "quantiles must be false"),
@@ -234,7 +236,7 @@ def test_what_stands_beside_a_model() -> None:
     always = ["persistence", "linear", "nlinear", "dlinear", "seasonal"]
     assert [c.cell for c in beside(config)] == always
     assert [c.cell for c in beside(config, trained=True)] == [*always, "mlp", "cnn"]
-    assert [c.cell for c in beside(WindowConfig(task="classify"))] == []
+    assert [c.cell for c in beside(WindowConfig(task="classify"))] == ["linear"]
     assert {c.lookback for c in beside(config)} == {12}
 
 

@@ -56,7 +56,8 @@ def windows(**config: Any) -> Case:
     )
     if model.config.task == "classify":
         runs = np.array([[0, 60], [60, 120]])
-        return model, LabelledWindows(Windows(values, runs, 8), torch.tensor([0, 1])), WINDOWS
+        cut = Windows(values, runs, 8)
+        return model, LabelledWindows(cut, cut.run_of(torch.arange(len(cut)))), WINDOWS
     found = Windows(values, np.array([[0, 120]]), 8 + model.config.horizon)
     return model, Futures(found, model), WINDOWS
 

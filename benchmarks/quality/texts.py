@@ -12,8 +12,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 
@@ -73,6 +74,30 @@ def first_sentences(mirror: Path, seed: int, rows: int) -> Parts:
     return Parts(cut(parts.train), cut(parts.test))
 
 
+def stars(mirror: Path, seed: int, rows: int) -> Parts:
+    """The stars of each review, 1 to 4 and 7 to 10, as its label."""
+    train, test = imdb(mirror)
+    drawn = random.Random(seed).sample(train, rows)
+    return Parts(*([(r.text, str(r.stars)) for r in part] for part in (drawn, test)))
+
+
+def many_classes(mirror: Path, seed: int, rows: int) -> Parts:
+    """Which of 40 topics a text is of: each has ten words of its own, of which the text holds two among others."""
+    draw = random.Random(seed)
+    others = [f"word{number}" for number in range(400)]
+
+    def row() -> tuple[str, str]:
+        topic = draw.randrange(40)
+        own = [f"topic{topic}x{number}" for number in range(10)]
+        words = [*draw.choices(others, k=draw.randint(10, 40)), *draw.choices(own, k=2)]
+        # Words of another topic, so that one word says little.
+        words.append(f"topic{draw.randrange(40)}x{draw.randrange(10)}")
+        draw.shuffle(words)
+        return " ".join(words), f"topic {topic}"
+
+    return Parts([row() for _ in range(rows)], [row() for _ in range(_TEST_ROWS)])
+
+
 def rare_class(mirror: Path, seed: int, rows: int) -> Parts:
     """One positive review in 20."""
     train, test = imdb(mirror)
@@ -113,7 +138,10 @@ def measure(
             writer = csv.writer(file)
             writer.writerow(("text", "label"))
             writer.writerows(rows)
-    found = {cell: _ours(work, cell, seed)[figure] for cell in CELLS}
+    task = ("--task", "regress") if figure == "mae" else ()
+    found = {cell: _ours(work, cell, seed, task)[figure] for cell in CELLS}
+    if figure == "mae":
+        return found | _of_numbers(parts)
     labels = [label for _, label in parts.test]
     peers = {
         "majority": _majority(parts),
@@ -123,9 +151,27 @@ def measure(
     return found | {name: _figure(figure, labels, given) for name, given in peers.items()}
 
 
-def _ours(work: Path, cell: str, seed: int) -> dict[str, float]:
+def _of_numbers(parts: Parts) -> dict[str, float]:
+    """The mean absolute error of the mean, and of ridge regression on TF-IDF of words and pairs."""
+    texts, numbers = zip(*parts.train, strict=True)
+    known, truth = np.array(numbers, float), np.array([label for _, label in parts.test], float)
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), Ridge())
+    given = model.fit(texts, known).predict([text for text, _ in parts.test])
+    errors = {"mean": truth - known.mean(), "TF-IDF pairs": truth - given}
+    return {name: float(np.abs(each).mean()) for name, each in errors.items()}
+
+
+def _ours(work: Path, cell: str, seed: int, more: Sequence[str] = ()) -> dict[str, float]:
     command = [sys.executable, "-m", "flows", "reviews", "--dataset", str(work / "train.csv")]
-    command += ["--test-dataset", str(work / "test.csv"), "--cell", cell, "--seed", str(seed)]
+    command += [
+        "--test-dataset",
+        str(work / "test.csv"),
+        "--cell",
+        cell,
+        "--seed",
+        str(seed),
+        *more,
+    ]
     subprocess.run(
         [*command, "--no-gate", "--output", str(work / cell)], check=True, capture_output=True
     )
@@ -161,7 +207,7 @@ def _case(
     read: Callable[[Path, int], Parts],
     figure: str = "accuracy",
 ) -> Case:
-    return Case(name, about, figure, 1, partial(measure, read, figure))
+    return Case(name, about, figure, -1 if figure == "mae" else 1, partial(measure, read, figure))
 
 
 CASES = (
@@ -171,5 +217,8 @@ CASES = (
     ),
     _case("sentences", "8,000 first sentences", partial(first_sentences, rows=8000)),
     _case("rare", "4,000 reviews, 1 in 20 positive", partial(rare_class, rows=4000), "f1"),
+    _case("stars", "8,000 reviews by stars, eight classes", partial(stars, rows=8000)),
+    _case("stars-number", "8,000 reviews, stars as a number", partial(stars, rows=8000), "mae"),
+    _case("topics", "4,000 texts of 40 topics", partial(many_classes, rows=4000)),
     _case("order", "4,000 texts, which of two words is last", partial(word_order, rows=4000)),
 )

@@ -125,7 +125,9 @@ def _replace(model: "Model", number: int, reason: str, *, back: bool, dry_run: b
 
 
 def _figure(metrics: dict[str, Any]) -> str:
-    name = "accuracy" if "accuracy" in metrics else "mse"
+    from rnnfast.labels.metrics import key_figure
+
+    name, _ = key_figure(metrics)
     return f"{name} {metrics[name]:.4g}" if name in metrics else ""
 
 

@@ -233,7 +233,7 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
         str | None,
         of_training(
             metavar="X",
-            help="Accuracy that auto may cost, as a share, or by which share the MSE may rise; by default 0.001.",
+            help="Accuracy or F1 that auto may cost, as a share, or by which share the MSE may rise; by default 0.001.",
         ),
     ] = None
     nodes: Annotated[

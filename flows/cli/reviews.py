@@ -6,7 +6,7 @@ from typing import Annotated
 from flows.cli.options import TrainingOptions
 from flows.cli.panels import of_data, of_model, of_training, takes
 from flows.cli.training import run_training
-from rnnfast.models.choices import CellChoice, SplitChoice
+from rnnfast.models.choices import CellChoice, LabelTask, SplitChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,17 @@ class ReviewsOptions(TrainingOptions):
         None
     )
     label_column: Annotated[
-        str | None, of_data(help="Column with one of two labels; by default label.")
+        str | None,
+        of_data(
+            help="Column with the label, or several that hold 0 and 1, separated by commas; by default label."
+        ),
+    ] = None
+    task: Annotated[
+        LabelTask | None,
+        of_model(
+            help="What the labels are: one of some classes (classify), several at once (tag), or a number (regress); "
+            "by default what the column says."
+        ),
     ] = None
     group_column: Annotated[
         str | None, of_data(help="Column whose groups are never split, such as the product.")

@@ -67,7 +67,7 @@ class ScoreOptions(ReadingOptions, ScaleOptions, RulesOptions):
         of_model(
             metavar="N",
             help="Readings from one window to the next; by default the last window of each device to forecast, and "
-            "half a window to classify.",
+            "half a window to give labels.",
         ),
     ] = None
     precision: Annotated[

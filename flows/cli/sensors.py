@@ -32,7 +32,12 @@ class SensorsOptions(TrainingOptions):
             "columns of numbers."
         ),
     ] = None
-    label_column: Annotated[str | None, of_data(help="Column with the label.")] = None
+    label_column: Annotated[
+        str | None,
+        of_data(
+            help="Column with the label, or several that hold 0 and 1, separated by commas; never a feature."
+        ),
+    ] = None
     group_column: Annotated[
         str | None, of_data(help="Column with the device or person; by default all is one series.")
     ] = None
@@ -40,8 +45,8 @@ class SensorsOptions(TrainingOptions):
     task: Annotated[
         Task | None,
         of_model(
-            help="What the model does: forecast or classify; by default what the data set is for, with your own files "
-            "forecast."
+            help="What the model does: forecast, or give windows a class (classify), several labels (tag) or a number "
+            "(regress); by default what the data set is for, or the label column says, else forecast."
         ),
     ] = None
     cell: Annotated[
@@ -62,5 +67,5 @@ class SensorsOptions(TrainingOptions):
 
 @takes(SensorsOptions)
 def sensors(options: SensorsOptions) -> None:
-    """Train on readings, to forecast or to classify, evaluate, and score the test readings."""
+    """Train on readings, to forecast or to give windows labels, evaluate, and score the test readings."""
     run_training(options, "sensors")

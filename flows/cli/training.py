@@ -129,24 +129,35 @@ def show_run(run_dir: Path) -> None:
 
 def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and values of what people look at first."""
+    from rnnfast.labels.metrics import key_figure
+
     test, data = metrics["test"], metrics["data"]
-    main = "accuracy" if "accuracy" in test else "mse"
-    form = ".2%" if main == "accuracy" else ".4f"
-    rows = counted(test["rows"], "window" if "windows" in metrics else "row")
-    yield f"test {main}", f"{test[main]:{form}} of {rows}"
+    main, more = key_figure(test)
+    form = ".4f" if more < 0 else ".2%"
+    rows = counted(test["rows"], "window" if "train_windows" in data else "row")
+    yield f"test {_FIGURES.get(main, main)}", f"{test[main]:{form}} of {rows}"
     if metrics.get("test_without_duplicates") and data["duplicates_in_train_and_test"]:
         yield (
             "without duplicates",
-            f"{metrics['test_without_duplicates']['accuracy']:.2%}, "
+            f"{metrics['test_without_duplicates'][main]:{form}}, "
             f"{counted(data['duplicates_in_train_and_test'], 'text')} left out",
         )
     if choice := metrics.get("choice"):
         yield "model", choice["summary"]
     for name, measured in metrics.get("baseline", {}).items():
-        loses = main == "accuracy" and measured[main] > test[main]
+        loses = more * measured[main] > more * test[main] and main != "mse"
         yield f"baseline {name}", f"{measured[main]:{form}}{', better than the model' * loses}"
-    others = {"auc": "AUC", "f1": "F1", "macro_f1": "macro F1", "mae": "MAE", "rmse": "RMSE",
-              "r2": "R2", "skill": "skill against persistence", "coverage": "coverage of the interval"}  # fmt: skip
+    if beaten := metrics.get("beaten"):
+        yield "beaten", beaten["summary"]
+    against = "persistence" if "by_horizon" in test else "the mean"
+    others = {**_FIGURES, "skill": f"skill against {against}"}
     for key, name in others.items():
-        if test.get(key) is not None:
+        if key != main and test.get(key) is not None:
             yield name, f"{test[key]:.4f}"
+
+
+_FIGURES = {"auc": "AUC", "f1": "F1", "micro_f1": "micro F1", "macro_f1": "macro F1",
+            "top_2": "top 2", "top_3": "top 3", "top_5": "top 5", "subset_accuracy": "all labels right",
+            "mae": "MAE", "rmse": "RMSE", "r2": "R2", "rank_correlation": "rank correlation",
+            "coverage": "coverage of the interval"}  # fmt: skip
+"""How figures are called, in their order."""

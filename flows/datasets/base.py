@@ -1,9 +1,9 @@
 """What every data set has in common: where it comes from and what it becomes.
 
-A review is a row of SCHEMA. Reviews travel between steps as Parquet files of that schema, whose
-metadata carries the names of the two labels. Readings of sensors are read in batches of columns: `time`
-(int64 microseconds since 1970, UTC), `group` and `label` (strings, or all null), and a float column for
-each channel.
+A review is a row of SCHEMA, or of `schema_of` its labels where these are other than two classes. Reviews travel
+between steps as Parquet files of that schema, whose metadata carries the names of the labels. Readings of sensors are
+read in batches of columns: `time` (int64 microseconds since 1970, UTC), `group` and `label` (strings, or all null),
+and a float column for each channel.
 """
 
 import json
@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.store.storage import replacing
+from rnnfast.labels.base import LabelKind
+from rnnfast.labels.classes import Classes
 
 GROUP_ROWS = 65_536  # of a row group that is written, at the most
 GROUP_BYTES = 16 << 20  # of the rows that wait for their row group, in memory
@@ -30,6 +32,12 @@ SCHEMA = pa.schema(
         pa.field("group", pa.string()),
     ]
 )
+
+
+def schema_of(target: LabelKind) -> pa.Schema:
+    """SCHEMA with a label as the target encodes it."""
+    place = SCHEMA.get_field_index("label")
+    return SCHEMA.set(place, pa.field("label", target.storage, nullable=False))
 
 
 @dataclass(frozen=True)
@@ -47,14 +55,14 @@ class Archive:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set in memory: tables of SCHEMA, and the names of label 0 and label 1.
+    """A data set in memory: tables of SCHEMA, and the names of its classes, in the order of their codes.
 
     `test` is None where the data set does not say which rows are for testing.
     """
 
     train: pa.Table
     test: pa.Table | None
-    labels: tuple[str, str]
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,13 +104,14 @@ class SensorDataset:
 
 
 @contextmanager
-def reviews_writer(path: Path, labels: tuple[str, str]) -> Iterator[Callable[[pa.Table], None]]:
+def reviews_writer(path: Path, target: LabelKind) -> Iterator[Callable[[pa.Table], None]]:
     """Writes a Parquet file piece by piece, with the names of the labels.
 
     Yields:
-        A function that takes the next rows of SCHEMA. The file is there after the block, whole, or not at all.
+        A function that takes the next rows of `schema_of` the target. The file is there after the block, whole, or
+        not at all.
     """
-    schema = SCHEMA.with_metadata({"labels": json.dumps(labels)})
+    schema = schema_of(target).with_metadata({"labels": json.dumps(target.names)})
     waiting: list[pa.Table] = []
     rows = size = 0
 
@@ -117,7 +126,7 @@ def reviews_writer(path: Path, labels: tuple[str, str]) -> Iterator[Callable[[pa
         nonlocal rows, size
         if rows + table.num_rows > GROUP_ROWS or size + table.nbytes > GROUP_BYTES:
             flush()
-        waiting.append(table.cast(SCHEMA).replace_schema_metadata(schema.metadata))
+        waiting.append(table.cast(schema_of(target)).replace_schema_metadata(schema.metadata))
         rows += table.num_rows
         size += table.nbytes
 
@@ -129,9 +138,9 @@ def reviews_writer(path: Path, labels: tuple[str, str]) -> Iterator[Callable[[pa
         flush()
 
 
-def write_reviews(table: pa.Table, labels: tuple[str, str], path: Path) -> None:
-    """Writes rows of SCHEMA and the names of their labels as one Parquet file."""
-    with reviews_writer(path, labels) as write:
+def write_reviews(table: pa.Table, labels: tuple[str, ...], path: Path) -> None:
+    """Writes rows of SCHEMA and the names of their classes as one Parquet file."""
+    with reviews_writer(path, Classes(names=labels)) as write:
         write(table)
 
 
@@ -140,7 +149,6 @@ def open_reviews(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
 
 
-def read_labels(path: Path) -> tuple[str, str]:
-    """The names of label 0 and label 1 of a file that `reviews_writer` wrote."""
-    negative, positive = json.loads(pq.read_schema(path).metadata[b"labels"])
-    return negative, positive
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The names of the labels of a file that `reviews_writer` wrote."""
+    return tuple(json.loads(pq.read_schema(path).metadata[b"labels"]))

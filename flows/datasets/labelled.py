@@ -5,22 +5,22 @@ an error.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from flows.datasets.base import SCHEMA
-from flows.datasets.labels import LabelRule, alike, counted, most_frequent, near
+from flows.datasets.base import schema_of
+from flows.datasets.labels import LabelRule, counted, joined_labels, most_frequent
 from flows.errors import InputError
 from flows.store.file_options import FOUND, FileOptions
 from flows.store.storage import File, common_folder
-from flows.tables.columns import Columns, Fields
+from flows.tables.columns import Columns, Fields, label_fields
 from flows.tables.files import Batch, read_batches, where_false
 from flows.tables.inputs import find_files
 from flows.tables.readers import READERS
 from flows.wording import counted as in_words
+from rnnfast.labels.base import LabelKind
 
 RULE = LabelRule()
 MOST_LABELS = 1000  # that are counted before a column is given up
@@ -107,8 +107,10 @@ class LabelledFiles:
                 f"{self.argument} must hold at least one row, found none in {self.pattern!r}"
             )
 
-    def read_reviews(self, labels: tuple[str, str]) -> Iterator[pa.Table]:
-        """Tables of SCHEMA; ids of rows that have none are a file's place below the folder of all, and the row.
+    def read_reviews(self, target: LabelKind) -> Iterator[pa.Table]:
+        """Tables of `schema_of` the target.
+
+        Ids of rows that have none are a file's place below the folder of all, and the row.
 
         Raises:
             InputError: as `read_keys`; a row has no text, or something is not UTF-8.
@@ -116,23 +118,34 @@ class LabelledFiles:
         for file in self.files:
             for batch in self._batches(file):
                 table = self._with_labels(_with_groups(batch.table))
-                label = pc.equal(table["label"], labels[1]).cast(pa.int8())
-                yield pa.table([table["id"], table["text"], label, table["group"]], schema=SCHEMA)
+                label = target.encode(table["label"])
+                if label.null_count:
+                    raise InputError(
+                        f"{self.argument} must stay as it is while it is read, it has other labels than before"
+                    )
+                columns = [table["id"], table["text"], label, table["group"]]
+                yield pa.table(columns, schema=schema_of(target))
 
-    def names(self, labels: tuple[str, str]) -> tuple[str, str]:
-        """How the files write two labels most often, where several spellings of one are joined."""
-        first, second = (
-            most_frequent(self.spellings[each]) if self.rule.join else each for each in labels
+    def names(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """How the files write labels most often, where several spellings of one are joined."""
+        if not self.rule.join:
+            return labels
+        return tuple(
+            most_frequent(self.spellings[each]) if each in self.spellings else each
+            for each in labels
         )
-        return first, second
 
     def _batches(self, file: File, only: Fields = ()) -> Iterator[Batch]:
         name = file.path[len(common_folder(list(self.files))) :].lstrip("/")
-        for batch in read_batches(file, self.columns, name, only=only):
+        for batch in read_batches(file, self.columns, name, only=self._fields(only)):
             if batch.rejected:
                 place, why = batch.rejected[0]
                 raise InputError(f"{self.argument} {file}, row {place}: {why}")
-            yield batch
+            yield batch._replace(table=joined_labels(batch.table, self.columns.label))
+
+    def _fields(self, only: Fields) -> Fields:
+        """The fields to read, with those of all columns of labels."""
+        return (*only, *label_fields(self.columns.label)) if "label" in only else only
 
     def _with_labels(self, table: pa.Table) -> pa.Table:
         """The rows that have a label, by the rule in place of how it is written."""
@@ -160,40 +173,3 @@ def _with_groups(table: pa.Table) -> pa.Table:
     if "group" in table.column_names:
         return table
     return table.append_column("group", pa.nulls(len(table), pa.string()))
-
-
-def two_labels(counts: Mapping[str, int], columns: Columns) -> tuple[str, str]:
-    """The names of label 0 and label 1.
-
-    The label that sorts last, by value where both are numbers and else by letter, becomes 1: so 1
-    of 0 and 1, "positive" of "negative" and "positive", "yes" of "no" and "yes".
-
-    Args:
-        counts: rows of each label; with more than MOST_LABELS of them they need not be all.
-        columns: where they were found.
-
-    Raises:
-        InputError: there are other than two, or they differ in case or spaces alone.
-    """
-    pair = near(counts)
-    if pair and len({alike(each) for each in counts}) <= 2:
-        shown = " and ".join(f"{each!r} ({in_words(counts[each], 'row')})" for each in pair)
-        raise InputError(
-            f"--label-column {columns.label!r} must hold labels that differ in more than case and spaces, "
-            f"found {shown}; --join-labels makes one of them"
-        )
-    if len(counts) != 2:
-        shown = ", ".join(
-            f"{label!r:.40} ({in_words(counts[label], 'row')})" for label in sorted(counts)[:5]
-        )
-        more = f" and {len(counts) - 5:,} more" if len(counts) > 5 else ""
-        least = "at least " if len(counts) > MOST_LABELS else ""
-        raise InputError(
-            f"--label-column {columns.label!r} must hold exactly two distinct labels, "
-            f"found {least}{len(counts):,}: {shown}{more}"
-        )
-    try:
-        first, second = sorted(counts, key=float)
-    except ValueError:
-        first, second = sorted(counts)
-    return first, second

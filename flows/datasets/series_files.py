@@ -16,10 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.accounts import Rejected
+from flows.datasets.labels import joined_labels
 from flows.errors import InputError
 from flows.store.file_options import FOUND, FileOptions
 from flows.store.storage import File
-from flows.tables.columns import Choice, Selection, require_column
+from flows.tables.columns import (
+    Choice,
+    Selection,
+    label_columns,
+    label_fields,
+    require_column,
+)
 from flows.tables.files import to_strings, whole_file
 from flows.tables.heads import dialect_of
 from flows.tables.inputs import find_files
@@ -55,16 +62,22 @@ class SeriesColumns:
     label: str | None = None
     time_format: str = ""
 
+    @property
+    def label_fields(self) -> tuple[str, ...]:
+        """The fields of labels: label, label1 and so on."""
+        return label_fields(self.label)
+
     def select(self, names: list[str], file: File) -> dict[str, str]:
         """Which column holds which field: {field: column}.
 
         Raises:
             InputError: a column that is wanted is not among the `names`.
         """
-        wanted = {"time": self.time, "group": self.group, "label": self.label}
+        labels = dict(zip(self.label_fields, label_columns(self.label), strict=True))
+        wanted = {"time": self.time, "group": self.group, **labels}
         fields = {field: name for field, name in wanted.items() if name is not None}
         fields = {
-            field: require_column(f"--{field}-column", name, names, file)
+            field: require_column(f"--{field.rstrip('0123456789')}-column", name, names, file)
             for field, name in fields.items()
             if field != "time"
         }
@@ -262,6 +275,7 @@ def _typed(
         name: parse_numbers(raw[f"={name}"], name, reasons, marks) for name in columns.channels
     }
     empty = pa.nulls(raw.num_rows, pa.string())
+    raw = joined_labels(raw, columns.label)
     keys = {
         field: raw[field].cast(pa.string()) if field in raw.column_names else empty
         for field in ("group", "label")

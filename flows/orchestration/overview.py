@@ -96,9 +96,13 @@ def _scores(root: Path, report: Path) -> Scores:
 
 
 def key_figure(test: Mapping[str, Any]) -> str:
-    """What a model reached on its test rows, in a few words: the accuracy, or the error of its forecasts."""
+    """What a model reached on its test rows, in a few words: the accuracy, or the error of its numbers or forecasts."""
     if "accuracy" in test:
         return f"{percent(test['accuracy'])} correct"
+    if "micro_f1" in test:
+        return f"F1 {percent(test['micro_f1'])}, all labels right for {percent(test['subset_accuracy'])}"
+    if "rank_correlation" in test:
+        return f"mean absolute error {number(test['mae'])}, R² {number(test['r2'], 3)}"
     if "mse" not in test:
         return "unknown"
     skill = f", skill {percent(test['skill'])}" if "skill" in test else ""

@@ -12,11 +12,11 @@ from flows.datasets.base import Archive, SensorDataset
 from flows.datasets.labels import MISSING_LABELS, LabelRule
 from flows.datasets.series_files import KINDS
 from flows.store.file_options import FOUND, FileOptions
-from flows.tables.columns import Columns
+from flows.tables.columns import Columns, label_columns
 from flows.tables.readers import READERS
 from flows.tables.steps import parse_step
 from flows.tables.times import require_form
-from rnnfast.models.choices import SplitChoice, Task
+from rnnfast.models.choices import LabelTask, SplitChoice, Task
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
@@ -87,6 +87,11 @@ Step = Annotated[str, BeforeValidator(_step)]
 class LabelledData(JobData):
     """Data with labels, and how these are read."""
 
+    task: Task | None = Field(
+        None,
+        description="What the labels are: one of some classes (classify), several at once (tag), or a number "
+        "(regress); of readings also forecast, without labels. By default what the label column says.",
+    )
     join_labels: bool = Field(
         False, description="Whether labels count as one that differ in case or in spaces alone."
     )
@@ -108,7 +113,9 @@ class ReviewsData(LabelledData):
         "text", description="The column of your own files that holds the text."
     )
     label_column: str = Field(
-        "label", description="The column of your own files that holds one of two labels."
+        "label",
+        description="The column of your own files that holds the label, or several that hold 0 and 1, parted by "
+        "commas.",
     )
     group_column: str | None = Field(
         None,
@@ -141,6 +148,11 @@ class ReviewsData(LabelledData):
     kinds: ClassVar[tuple[str, ...]] = tuple(READERS)
 
     @property
+    def wanted_task(self) -> LabelTask | None:
+        """What the labels are to be; None where their column says it."""
+        return None if self.task == "forecast" else self.task
+
+    @property
     def own_files(self) -> dict[str, str]:
         """The addresses of the user's own files, by the option that gives them."""
         if self.is_named:
@@ -170,6 +182,14 @@ class ReviewsData(LabelledData):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ReviewsData":
+        if self.task == "forecast" or (self.is_named and self.task not in (None, "classify")):
+            allowed = "classify" if self.is_named else "classify, tag or regress"
+            of = f"for {self.dataset!r}" if self.is_named else "for reviews"
+            raise ValueError(f"task must be {allowed} {of}, got: {self.task!r}")
+        if self.text_column in label_columns(self.label_column):
+            raise ValueError(
+                f"label_column must be another one than text_column, got: {self.label_column!r}"
+            )
         if self.is_named and self.test_dataset is not None:
             raise ValueError(f"test_dataset must not be given for {self.dataset!r}, which has one")
         if self.is_named:
@@ -182,10 +202,6 @@ class ReviewsData(LabelledData):
 class SensorsData(LabelledData):
     """Readings of sensors: a data set by its name, or files of one's own."""
 
-    task: Task | None = Field(
-        None,
-        description="Whether to forecast or to classify; by default what a named data set is for, else forecast.",
-    )
     time_column: str | None = Field(
         None,
         description="Column of a file with the time stamp, or several parted by commas, such as year,month,day,hour; "
@@ -205,7 +221,9 @@ class SensorsData(LabelledData):
         "by default all columns of numbers, or in the order of the file the target alone.",
     )
     label_column: str | None = Field(
-        None, description="The column of your own files that holds the label; needed to classify."
+        None,
+        description="The column of your own files that holds the label, or several that hold 0 and 1, parted by "
+        "commas; needed for all but forecasts, and never read as a feature.",
     )
     group_column: str | None = Field(
         None, description="The column that says which device or person a reading is of."
@@ -259,6 +277,16 @@ class SensorsData(LabelledData):
         return self.named.archive if self.named else None
 
     @property
+    def label_columns(self) -> list[str]:
+        """The columns of labels."""
+        return label_columns(self.label_column)
+
+    @property
+    def gives_labels(self) -> bool:
+        """Whether a model of the readings gives labels, of any kind, and no forecasts."""
+        return self.chosen_task != "forecast"
+
+    @property
     def chosen_task(self) -> str:
         """The task, the usual one of a named data set where none was chosen."""
         return self.task or (next(iter(self.named.tasks)) if self.named else "forecast")
@@ -293,14 +321,14 @@ class SensorsData(LabelledData):
                 f"task must be {' or '.join(self.named.tasks)} for {self.dataset!r}, "
                 f"got: {self.task!r}"
             )
-        if not self.named and self.task == "classify" and self.label_column is None:
-            raise ValueError("label_column must be given to classify, got none")
+        if not self.named and self.gives_labels and self.label_column is None:
+            raise ValueError(f"label_column must be given to {self.task}, got none")
         if self.named and (
             (self.named.cuts and self.order == "time")
-            or (self.named.test_groups and self.chosen_task == "classify")
+            or (self.named.test_groups and self.gives_labels)
         ):
             self._require_no_share(f"for {self.dataset!r}, whose test rows are published")
-        if self.test_groups and self.chosen_task == "classify":
+        if self.test_groups and self.gives_labels:
             self._require_no_share("where test_groups are those to test on")
         if not self.has_time and "calendar" in self.features:
             raise ValueError(

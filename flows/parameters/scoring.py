@@ -75,7 +75,7 @@ class ScoreRequest(BaseModel):
         None,
         ge=1,
         description="Readings from one window to the next; by default the last window of each device to forecast, and "
-        "half a window to classify.",
+        "half a window to give labels.",
     )
     precision: ScoringPrecision = Field(
         "auto",

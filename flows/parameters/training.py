@@ -41,8 +41,8 @@ class TrainingRequest(BaseModel):
         0.001,
         ge=0,
         lt=1,
-        description="How much accuracy auto may cost, as a share of the validation rows, or by which share of it the "
-        "MSE of forecasts may be higher.",
+        description="How much accuracy, or F1 of tags, auto may cost on the validation rows, or by which share the MSE "
+        "of numbers and forecasts may be higher.",
     )
     registration: Registration | None = Field(
         None, description="The name to register the model under, and when it goes into production."

@@ -30,8 +30,9 @@ class Columns:
 
     @property
     def wanted(self) -> dict[str, str]:
-        """Which column is to hold which field: {field: column}."""
-        return {field: name for field, name in vars(self).items() if name is not None}
+        """Which column is to hold which field: {field: column}; of several labels these are label, label1 and so on."""
+        own = {field: name for field, name in vars(self).items() if name is not None}
+        return own | dict(zip(label_fields(self.label), label_columns(self.label), strict=True))
 
     def select(self, names: list[str], file: File) -> dict[str, str]:
         """Which of the columns `names` of a file holds which field: {field: column}.
@@ -40,10 +41,20 @@ class Columns:
             InputError: a column that is wanted is not among them.
         """
         fields = {
-            field: require_column(f"--{field}-column", name, names, file)
+            field: require_column(f"--{field.rstrip('0123456789')}-column", name, names, file)
             for field, name in self.wanted.items()
         }
         return ({"id": "id"} if names.count("id") == 1 else {}) | fields
+
+
+def label_columns(names: str | None) -> list[str]:
+    """The columns of labels, of which several are parted by commas."""
+    return [each.strip() for each in names.split(",")] if names else []
+
+
+def label_fields(names: str | None) -> Fields:
+    """The fields that these columns hold: label, label1 and so on."""
+    return tuple("label" + str(place or "") for place in range(len(label_columns(names))))
 
 
 class Selection(Protocol):

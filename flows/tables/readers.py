@@ -252,7 +252,8 @@ def read_parquet(
         if columns.id is None and "id" in fields and not _is_id(schema.field("id").type):
             del fields["id"]  # nobody asked for it
         for field, name in fields.items():
-            _require_scalar(schema.field(name).type, field, name, file)
+            if not (field == "label" and _is_list(schema.field(name).type)):
+                _require_scalar(schema.field(name).type, field, name, file)
         if "text" in fields:
             _require_text(schema.field(fields["text"]).type, fields["text"], file)
         groups = range(parquet.num_row_groups)
@@ -265,8 +266,7 @@ def read_parquet(
             parquet, chosen, min(FEW, BATCH_ROWS) if repeats else BATCH_ROWS, rows
         ):
             texts = {
-                field: (_id_bytes if field == "id" else as_bytes)(table[field])
-                for field in table.column_names
+                field: _WRITTEN.get(field, as_bytes)(table[field]) for field in table.column_names
             }
             yield choice.complete(pa.table(texts), pa.binary()), places, []
 
@@ -339,8 +339,29 @@ def _id_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, pa.string()).cast(pa.binary())])
 
 
+def _is_list(type_: pa.DataType) -> bool:
+    """Whether a column holds lists of single values."""
+    is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    return is_list and not pa.types.is_nested(type_.value_type)
+
+
+def _label_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Labels as text in bytes: lists as JSON writes them."""
+    if not _is_list(column.type):
+        return as_bytes(column)
+    values = (value if value is None else json.dumps(value) for value in column.to_pylist())
+    return pa.chunked_array([pa.array(values, pa.string()).cast(pa.binary())])
+
+
 def _hex(value: UUID | bytes) -> UUID | str:
     return value.hex() if isinstance(value, bytes) else value
+
+
+_WRITTEN: dict[str, Callable[[pa.ChunkedArray], pa.ChunkedArray]] = {
+    "id": _id_bytes,
+    "label": _label_bytes,
+}
+"""How fields are written as text, but for those that have a plain form."""
 
 
 READERS: dict[str, Callable[[File, Columns, RowRange | None, Fields], RowBatches]] = {

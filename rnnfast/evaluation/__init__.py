@@ -4,12 +4,7 @@ from rnnfast.evaluation.attribution import find_words, word_effects
 from rnnfast.evaluation.checks import Check, Limits, check
 from rnnfast.evaluation.drift import Drift, Histogram, Tally, drift
 from rnnfast.evaluation.intervals import MarginTracker, TrackedIntervals, conformal_margins
-from rnnfast.evaluation.metrics import (
-    ForecastErrors,
-    binary_metrics,
-    calibration,
-    label_metrics,
-)
+from rnnfast.evaluation.metrics import ForecastErrors
 from rnnfast.evaluation.profiles import Profile
 
 __all__ = [
@@ -22,12 +17,9 @@ __all__ = [
     "Profile",
     "Tally",
     "TrackedIntervals",
-    "binary_metrics",
-    "calibration",
     "check",
     "conformal_margins",
     "drift",
     "find_words",
-    "label_metrics",
     "word_effects",
 ]

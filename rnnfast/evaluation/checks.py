@@ -13,12 +13,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Status = Literal["passed", "warning", "failed"]
 AT_LEAST = (
     "label_share",
+    "class_rows",
 )  # the rules whose values must not be below; all others must not be above
 
 # What a rule means that is not kept, and what to do, where its name does not say so.
 ADVICE = {
     "unknown": "these words are not in the vocabulary. Train on texts of the same language; for a script without "
     "spaces between words, such as Chinese, Japanese or Thai, train with --split-by characters",
+    "class_rows": "of so few rows little can be learned. Give more of them, join labels, or leave these out",
+    "beaten": "what stands beside the model is better. Train with --cell auto, or with the cell that is better",
     "psi": "what the model reads or says is not as it was in training. Expect more errors than on the test rows, and "
     "train again",
     "errors": "forecasts are further from the truth than they were. Train again, with the newest readings",
@@ -52,7 +55,12 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label_share: Limit = Field(
-        Bounds(0.05, 0.005), description="Least share of the rows that have the rarest label."
+        Bounds(0.05, 0.005),
+        description="Least share of the rows that have the rarest label, where there are two.",
+    )
+    class_rows: Limit = Field(
+        Bounds(20, None),
+        description="Least number of training rows of a class or tag, where there are more than two.",
     )
     unknown: Limit = Field(
         Bounds(0.2, 0.5), description="Share of the words that are not in the vocabulary."
@@ -86,7 +94,8 @@ class Limits(BaseModel):
     )
     beaten: Limit = Field(
         Bounds(0.0, None),
-        description="By which share a model's validation error is above that of what stands beside it.",
+        description="By which share a model's error is above that of what stands beside it, where that is more than "
+        "chance: on the test rows, and of windows on the validation windows.",
     )
     psi: Limit = Field(
         Bounds(0.1, 0.25), description="Population stability index of a feature or of the scores."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,38 @@ class ModelChoice:
         if self.kept == other:
             return f"kept {other}: {self.asked} has {difference}"
         return f"kept {self.asked}: it has {difference}{sure}"
+
+
+_SURE_ON_TEST = 2.0  # standard errors of the mean difference over rows
+
+
+def beaten_by(asked: str, errors: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Which of the others is better than a model by more than chance, on the same test rows; empty where none is.
+
+    Args:
+        asked: name of the model.
+        errors: of it, of each row or block of rows (N,).
+        others: the same of the others, by name.
+
+    Returns ``by``, the best of them, ``excess``, by which share the model's mean error is above that of it, and
+    ``summary``.
+
+    Example:
+        >>> beaten_by("rnn", np.ones(100), {"ngrams": np.full(100, 0.8)})["summary"]
+        'ngrams is better: rnn has 25.0% more error on the test rows, which is more than chance'
+    """
+    found: dict[str, Any] = {}
+    for name, other in others.items():
+        differences = errors - other
+        chance = _SURE_ON_TEST * differences.std() / len(differences) ** 0.5
+        if differences.mean() <= chance or not other.mean():
+            continue
+        excess = float(errors.mean() / other.mean() - 1)
+        if excess > found.get("excess", 0.0):
+            summary = f"{name} is better: {asked} has {excess:.1%} more error on the test rows"
+            summary += ", which is more than chance"
+            found = {"by": name, "excess": excess, "summary": summary}
+    return found
 
 
 def choose(asked: str, blocks: Mapping[str, np.ndarray], *, replace: bool) -> ModelChoice:

@@ -1,4 +1,4 @@
-"""How good classifiers and forecasters are. Plain numbers, ready for JSON."""
+"""How good forecasters are. Plain numbers, ready for JSON. Those of labels are in `rnnfast.labels.metrics`."""
 
 from __future__ import annotations
 
@@ -6,121 +6,7 @@ from typing import Any
 
 import numpy as np
 
-BINS = 10
-
-
-def binary_metrics(
-    labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5
-) -> dict[str, Any]:
-    """Measure probabilities against what is true.
-
-    Args:
-        labels: (N,) of 0 and 1, both present.
-        scores: (N,) probabilities of label 1.
-        threshold: a score from here on counts as label 1.
-
-    Returns:
-        ``rows``, ``threshold``, ``accuracy``, ``auc``, ``f1`` (of label 1), ``log_loss`` (nats),
-        ``brier`` (mean squared error), ``confusion_matrix`` as [[tn, fp], [fn, tp]], and
-        ``calibration``: over ten bins of equal width, ``bin_edges`` (11), ``mean_score`` and
-        ``fraction_positive`` (None where a bin is empty), ``count``, and the
-        ``expected_calibration_error``, the mean of |fraction - score| weighted by count
-        (Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015).
-
-    Raises ValueError for sizes that differ, a label that is neither 0 nor 1, one class only, and a
-    score or threshold that is no probability.
-    """
-    from sklearn import metrics  # takes a second
-
-    labels, scores = _checked(labels, scores)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be from 0 to 1, got: {threshold}")
-    predicted = scores >= threshold
-    return {
-        "rows": len(labels),
-        "threshold": float(threshold),
-        "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "auc": float(metrics.roc_auc_score(labels, scores)),
-        "f1": float(metrics.f1_score(labels, predicted, zero_division=0.0)),
-        "log_loss": float(metrics.log_loss(labels, scores)),
-        "brier": float(metrics.brier_score_loss(labels, scores)),
-        "confusion_matrix": metrics.confusion_matrix(labels, predicted).tolist(),
-        "calibration": calibration(labels, scores),
-    }
-
-
-def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    if labels.ndim != 1 or labels.shape != scores.shape:
-        raise ValueError(
-            f"labels and scores must be (N,) alike, got: {labels.shape} and {scores.shape}"
-        )
-    if not np.isin(labels, (0, 1)).all():
-        wrong = labels[~np.isin(labels, (0, 1))][0]
-        raise ValueError(f"labels must be 0 or 1, got: {wrong}")
-    if len(np.unique(labels)) < 2:
-        raise ValueError(f"labels must hold both 0 and 1, got: {np.unique(labels).tolist()}")
-    valid = (scores >= 0) & (scores <= 1)
-    if not valid.all():
-        raise ValueError(f"scores must be from 0 to 1, got: {scores[~valid][0]}")
-    return labels.astype(np.int64), scores
-
-
-def calibration(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """How probabilities (N,) go with what came true, labels (N,) of 0 and 1: see `binary_metrics`."""
-    edges = np.linspace(0, 1, BINS + 1)
-    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
-    score_sum = np.bincount(bins, scores, BINS)
-    positives = np.bincount(bins, labels, BINS)
-    error = np.abs(positives - score_sum).sum() / len(labels)
-
-    def means(sums: np.ndarray) -> list[float | None]:
-        return [float(s / n) if n else None for s, n in zip(sums, count, strict=True)]
-
-    return {
-        "bin_edges": edges.tolist(),
-        "mean_score": means(score_sum),
-        "fraction_positive": means(positives),
-        "count": count.tolist(),
-        "expected_calibration_error": float(error),
-    }
-
-
-def label_metrics(labels: np.ndarray, predicted: np.ndarray, count: int) -> dict[str, Any]:
-    """Measure the labels that a classifier gave against those that are true.
-
-    Args:
-        labels: (N,) of 0 to count - 1.
-        predicted: (N,) likewise.
-        count: how many labels there are.
-
-    Returns ``rows``, ``accuracy``, ``macro_f1`` (the mean F1 of the labels that occur or were given)
-    and ``confusion_matrix``, rows by true label.
-
-    Raises ValueError for no row, sizes that differ or labels outside.
-    """
-    from sklearn import metrics  # takes a second
-
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
-    if labels.shape != predicted.shape or labels.ndim != 1 or len(labels) == 0:
-        raise ValueError(
-            f"labels and predicted must be (N,) alike, not empty, got: {labels.shape} and "
-            f"{predicted.shape}"
-        )
-    for each in (labels, predicted):
-        if each.min() < 0 or each.max() >= count:
-            raise ValueError(
-                f"labels must be from 0 to {count - 1}, got: {each.min()}, {each.max()}"
-            )
-    return {
-        "rows": len(labels),
-        "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "macro_f1": float(metrics.f1_score(labels, predicted, average="macro", zero_division=0.0)),
-        "confusion_matrix": metrics.confusion_matrix(
-            labels, predicted, labels=range(count)
-        ).tolist(),
-    }
+from rnnfast.labels.metrics import share_less
 
 
 class ForecastErrors:
@@ -186,7 +72,7 @@ class ForecastErrors:
         by_horizon = {
             "mse": mean["squared"].mean(1).tolist(),
             "mae": mean["absolute"].mean(1).tolist(),
-            "skill": [_ratio(m, p) for m, p in zip(
+            "skill": [share_less(m, p) for m, p in zip(
                 mean["squared"].mean(1), mean["persistence"].mean(1), strict=True)],
         }  # fmt: skip
         by_channel = {
@@ -207,15 +93,10 @@ class ForecastErrors:
             "mae": float(mean["absolute"].mean()),
             "rmse": float(np.sqrt(mse)),
             "bias": float(mean["error"].mean()),
-            "r2": _ratio(mse, variance),
-            "skill": _ratio(mse, mean["persistence"].mean()),
+            "r2": share_less(mse, variance),
+            "skill": share_less(mse, mean["persistence"].mean()),
         }
         if self._intervals:
             figures["coverage"] = float(mean["inside"].mean())
             figures["width"] = float(mean["width"].mean())
         return figures
-
-
-def _ratio(error: float, reference: float) -> float | None:
-    """1 - error / reference; None where there is nothing to compare with."""
-    return float(1 - error / reference) if reference > 0 else None

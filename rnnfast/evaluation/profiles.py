@@ -3,7 +3,7 @@
 Rows are counted as `rnnfast.evaluation.drift` does, so that parts of them add up. Of texts the features are `words` and
 `characters` (how many), `unknown` (share of the words that the vocabulary lacks) and `non_ascii` (bytes beyond one a
 character, as a share); of readings each channel in standard deviations of the training part. What a model
-gives has features of its own: `score`, `label`, `forecast of` a channel.
+gives has features of its own: `score`, `label`, `number`, `score of` a tag, `forecast of` a channel.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from rnnfast.evaluation.drift import COUNTS, DEVIATIONS, ERRORS, SHARES, Histogram, Tally, drift
+from rnnfast.labels.target import Target
+from rnnfast.models.texts import PAIR
 from rnnfast.text.vocabulary import Vocabulary, vectorize
 from rnnfast.training.run_folder import PROFILE
 
 if TYPE_CHECKING:
     from rnnfast.models.window_config import WindowConfig
-    from rnnfast.models.window_model import WindowModel
 
 LEARNED = {"unknown"}  # features of the input that training has a part in
 NO_WORDS = Vocabulary([Vocabulary.UNKNOWN, Vocabulary.PAD])
@@ -170,9 +171,15 @@ def tally_ids(
     tally.add("non_ascii", (octets - characters) / np.maximum(octets, 1), SHARES)
 
 
-def tally_scores(tally: Tally, scores: np.ndarray) -> None:
-    """Adds probabilities (N,), as the feature `score`."""
-    tally.add("score", scores, SHARES)
+def tally_scores(tally: Tally, scores: np.ndarray, target: Target = PAIR) -> None:
+    """Adds what a model gives for rows, by the features that its target has: of two classes the `score`."""
+    edges = {
+        "shares": SHARES,
+        "deviations": DEVIATIONS,
+        "places": np.arange(1.0, max(len(target.names), 2)),
+    }
+    for name, (values, kind) in target.features(scores).items():
+        tally.add(name, values, edges[kind])
 
 
 def level_of(config: WindowConfig) -> int:
@@ -233,17 +240,7 @@ def tally_errors(tally: Tally, targets: tuple[str, ...], errors: np.ndarray) -> 
         tally.add(ERROR_OF.format(name), own[np.isfinite(own)], ERRORS)
 
 
-def tally_outputs(
-    tally: Tally, model: WindowModel, targets: tuple[str, ...], outputs: np.ndarray
-) -> None:
-    """Adds what a model of windows gives: forecasts (N, H, D, Q), or logits (N, K).
-
-    Forecasts are counted in deviations of their channel, the `label` by its place, its probability as `score`.
-    """
-    if model.config.task == "forecast":
-        for place, name in enumerate(targets):
-            tally.add(f"forecast of {name}", outputs[:, :, place, 0].ravel(), DEVIATIONS)
-        return
-    odds = np.exp(outputs - outputs.max(1, keepdims=True))
-    tally.add("label", outputs.argmax(1), np.arange(1.0, outputs.shape[1]))
-    tally.add("score", (odds / odds.sum(1, keepdims=True)).max(1), SHARES)
+def tally_forecasts(tally: Tally, targets: tuple[str, ...], outputs: np.ndarray) -> None:
+    """Adds forecasts (N, H, D, Q), in deviations of their channel."""
+    for place, name in enumerate(targets):
+        tally.add(f"forecast of {name}", outputs[:, :, place, 0].ravel(), DEVIATIONS)

@@ -16,7 +16,9 @@ WindowCell = Literal[
 WindowCellChoice = Literal["auto", WindowCell]
 """A cell, or auto: a recurrent one, whose place the best of what stands beside it takes where that is better."""
 Preset = Literal["default", "lecture"]
-Task = Literal["forecast", "classify"]
+LabelTask = Literal["classify", "tag", "regress"]
+"""What labels are: one of some classes, several at once, or a number."""
+Task = Literal["forecast", "classify", "tag", "regress"]
 Precision = Literal["fp32", "bf16", "int8"]
 """What the recurrent layers of a model compute in: float32, or bfloat16 or int8 with sums in float32 or int32."""
 ScoringPrecision = Literal["auto", Precision]

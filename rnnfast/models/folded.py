@@ -21,9 +21,9 @@ _ALIGNMENT = 64  # bytes: each row of a table begins a cache line
 
 
 class FoldedClassifier(nn.Module):
-    """The logits (N,) of a ``RecurrentClassifier`` in evaluation, from ids (N, L) and lengths (N,).
+    """The outputs of a ``RecurrentClassifier`` in evaluation, (N,) or (N, O), from ids (N, L) and lengths (N,).
 
-    It keeps a copy of the weights, has no gradient and runs on the CPU. A row's logit is the same bit for
+    It keeps a copy of the weights, has no gradient and runs on the CPU. A row's outputs are the same bit for
     bit whatever other rows there are and for any number of threads. With ``dtype`` bfloat16 the table and the recurrent
     weights are in that, and all that is summed, pooled and weighed in float32.
     """
@@ -63,6 +63,8 @@ class FoldedClassifier(nn.Module):
         pools = zip(*(each[: len(self.pooling)] for each in results), strict=True)
         features = torch.cat([each for directions in pools for each in directions], dim=1)
         # Not a matrix product, whose rounding depends on the number of rows.
+        if len(self.weight) > 1:
+            return torch.stack([(features * each).sum(1) for each in self.weight], 1) + self.bias
         logits = (features * self.weight).sum(1) + self.bias
         return logits if self.words is None else logits + results[0][-1]
 
@@ -80,6 +82,8 @@ def why_not(model: nn.Module) -> str | None:
         return f"num_layers must be 1, got: {config.num_layers}"
     if config.read_padding:
         return "read_padding must be false, got: true"
+    if model.words is not None and model.words.embedding_dim > 1:
+        return f"word_weights must be false for more outputs than one, got: {model.words.embedding_dim}"
     if set(config.pooling.split("+")) - set(ops.POOLINGS):
         return f"pooling must be of {', '.join(ops.POOLINGS)}, got: {config.pooling!r}"
     known = {"embedding.weight", "words.weight", "head.weight", "head.bias"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any, TypeVar
@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-import rnnfast
 from rnnfast.models.choices import DeviceChoice, Precision
 from rnnfast.nn import ops
 from rnnfast.nn.freezing import unfreeze
 from rnnfast.nn.layers import Recurrent
+from rnnfast.nn.quantization import quantize
 
 CPU = torch.device("cpu")
 
@@ -55,7 +55,7 @@ def precisions(device: torch.device) -> tuple[Precision, ...]:
     """The precisions that a model can score in on a device."""
     if device.type == "cuda":
         return "fp32", "bf16"
-    return ("fp32", "bf16", "int8") if hasattr(rnnfast, "quantize") else ("fp32", "bf16")
+    return "fp32", "bf16", "int8"
 
 
 def is_fast(precision: Precision, device: torch.device) -> bool:
@@ -107,8 +107,7 @@ def running(model: ModelCopy, precision: Precision, device: torch.device) -> Mod
     copied = copy.deepcopy(model)
     unfreeze(copied)
     if precision == "int8":
-        quantize: Callable[[nn.Module], object] = rnnfast.__dict__["quantize"]
-        quantize(copied)  # in place
+        quantize(copied)
     return copied.to(device)
 
 

@@ -105,18 +105,21 @@ class TextFacts:
         rows: how many there are.
         unspaced: share of the letters that are of scripts without spaces between words.
         words: 99 in 100 texts have at most so many words.
+        outputs: of a model, as `rnnfast.labels` has them.
     """
 
     rows: int
     unspaced: float
     words: int
+    outputs: int = 1
 
 
 def suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     """Fields of `ModelConfig` that follow from the rows.
 
     Of a text so many words are read that 99 in 100 texts are read whole, up to `_MOST_WORDS`, which bounds the memory
-    and the time of a training.
+    and the time of a training. With several outputs single words have no weights beside those of n-grams: the kernel
+    that scores adds up one a word.
 
     >>> suited_to_texts(TextFacts(rows=1000, unspaced=0.9, words=907))
     {'sequence_length': 907, 'split_by': 'characters'}
@@ -124,6 +127,8 @@ def suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     suited: dict[str, Any] = {"sequence_length": max(_LEAST_WORDS, min(_MOST_WORDS, facts.words))}
     if facts.unspaced >= UNSPACED_SHARE:
         suited["split_by"] = "characters"
+    if facts.outputs > 1:
+        suited["word_weights"] = False
     return suited
 
 

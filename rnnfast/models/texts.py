@@ -1,11 +1,12 @@
 """Classifiers of token ids: the recurrent model, and the ideas that it is measured against.
 
 Every model maps ids (N, L) int32 or int64 and lengths (N,) int64, as ``rnnfast.text.vocabulary.vectorize``
-gives them, to logits (N,): the sigmoid of a logit is the probability of the positive label. The lengths are on the
-CPU, wherever ids and model are.
+gives them, to outputs (N,), or (N, O) where there are several, as ``rnnfast.labels`` reads them: of two classes the
+logit of the second, of more one for each, of tags likewise, of a number its distance from the mean in deviations. The
+lengths are on the CPU, wherever ids and model are.
 
 Dimensions: N batch, L tokens in a row, T steps (L, or the longest true length), E embedding,
-H hidden, V vocabulary.
+H hidden, V vocabulary, O outputs.
 """
 
 from __future__ import annotations
@@ -14,20 +15,27 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.target import Target
 from rnnfast.models.choices import TextCell
 from rnnfast.models.config import ModelConfig
 from rnnfast.nn.layers import GRU, LSTM, RNN
 from rnnfast.text.pairs import Pairs
 
 _NO_PAIR = torch.iinfo(torch.int64).max
+PAIR = Classes(names=("0", "1"))
+"""Two classes, where nobody says what they are."""
 
 
-def build_model(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> nn.Module:
-    """The untrained model: logits (N,) from ids (N, L) and lengths (N,).
+def build_model(
+    config: ModelConfig, vocabulary_size: int, seed: int = 0, outputs: int = 1
+) -> nn.Module:
+    """The untrained model: outputs (N,), or (N, O) where there are several, from ids (N, L) and lengths (N,).
 
     The same seed gives the same initial weights; torch's global random state is left as it was.
     Raises ValueError for a vocabulary_size below 3.
@@ -37,7 +45,7 @@ def build_model(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> nn.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = WideAndDeep if config.wide else _MODELS[config.cell]
-        return model(config, vocabulary_size)
+        return model(config, vocabulary_size, outputs)
 
 
 def recurrent_layers(config: Any, input_size: int) -> RNN | GRU | LSTM:
@@ -84,7 +92,7 @@ class WordVectors(nn.Embedding):
 
 
 class WordWeights(nn.Embedding):
-    """Ids (N, T) and lengths (N,) -> what the words of each text add to its logit, (N,).
+    """Ids (N, T) and lengths (N,) -> what the words of each text add to its outputs, (N,) or (N, O).
 
     That is the sum of the weights of n words, over the square root of n: the spread of a sum of n
     independent weights, so that long texts do not outweigh what the recurrent layer says of them. The
@@ -96,8 +104,8 @@ class WordWeights(nn.Embedding):
     # 0.3 and 1 did no better on reviews of movies that were left out; no start at all did worse.
     START = 0.5
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
-        super().__init__(vocabulary_size, 1, padding_idx=1)
+    def __init__(self, config: ModelConfig, vocabulary_size: int, outputs: int = 1) -> None:
+        super().__init__(vocabulary_size, outputs, padding_idx=1)
         self.word_dropout, self.distinct = config.word_dropout, config.distinct_words
         nn.init.zeros_(self.weight)
 
@@ -109,29 +117,30 @@ class WordWeights(nn.Embedding):
             ids = ids.where(counts, -1).sort(1).values
             counts = (ids >= 0) & (ids != F.pad(ids, (1, 0), value=-1)[:, :-1])
             ids = ids.clamp(min=0)
-        weights = super().forward(ids).squeeze(2)
-        return (weights * counts).sum(1) / counts.sum(1).to(weights.dtype).sqrt()
+        weights = super().forward(ids)
+        sums = (weights * counts[:, :, None]).sum(1)
+        return _few(sums / counts.sum(1, keepdim=True).to(weights.dtype).sqrt())
 
     @torch.no_grad()
-    def start(self, texts: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Set the weights to ``START`` times the log-count ratios of training texts.
+    def start(self, texts: Iterable[tuple[Tensor, Tensor]], target: Target = PAIR) -> None:
+        """Set the weights to ``START`` times what the words of training texts speak for.
 
-        ``log((1 + p_w) / sum(1 + p)) - log((1 + q_w) / sum(1 + q))``, p_w and q_w being the texts of
-        label 1 and of label 0 that hold the word w: Wang and Manning, "Baselines and Bigrams: Simple,
-        Good Sentiment and Topic Classification" (2012). From there few passes suffice even for
-        rare words. [UNK] and padding start at zero.
+        That is what ``target`` has as evidence: of two classes the log-count ratio of each word. From there few passes
+        suffice even for rare words. [UNK] and padding start at zero.
 
-        ``texts`` come in parts: ids (N, L), padded on either side, and labels (N,) of 0 and 1.
+        ``texts`` come in parts: ids (N, L), padded on either side, and their truth.
         """
         size = self.num_embeddings
-        counts = torch.ones(2, size, dtype=torch.float64)
-        for ids, labels in texts:
+        total = np.zeros(size)
+        sums = np.zeros((target.outputs, size))
+        for ids, truth in texts:
             rows, columns = torch.nonzero(ids > 1, as_tuple=True)
             held = (rows * size + ids[rows, columns]).unique()
-            places = labels.long()[held // size] * size + held % size
-            counts += places.bincount(minlength=2 * size).view(2, size)
-        ratios = (counts / counts.sum(1, keepdim=True)).log()
-        self.weight[2:, 0] = self.START * (ratios[1] - ratios[0])[2:].to(self.weight.dtype)
+            words, sides = (held % size).numpy(), target.sides(truth.numpy())[held // size]
+            total += np.bincount(words, minlength=size)
+            sums += [np.bincount(words, own, size) for own in sides.T]
+        evidence = torch.from_numpy(target.evidence(sums, total).T)
+        self.weight[2:] = self.START * evidence[2:].to(self.weight.dtype)
 
 
 class RecurrentClassifier(nn.Module):
@@ -143,7 +152,7 @@ class RecurrentClassifier(nn.Module):
     Systems" (2016). With ``read_padding`` all L steps count as true ones.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, outputs: int = 1) -> None:
         super().__init__()
         self.config = config
         self.embedding = WordVectors(config, vocabulary_size)
@@ -151,8 +160,8 @@ class RecurrentClassifier(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         directions = 2 if config.bidirectional else 1
         pools = len(config.pooling.split("+"))
-        self.head = nn.Linear(config.hidden_size * directions * pools, 1)
-        self.words = WordWeights(config, vocabulary_size) if config.word_weights else None
+        self.head = nn.Linear(config.hidden_size * directions * pools, outputs)
+        self.words = WordWeights(config, vocabulary_size, outputs) if config.word_weights else None
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         if self.config.read_padding:
@@ -162,7 +171,7 @@ class RecurrentClassifier(nn.Module):
         output, last = self.rnn(self.embedding(ids), lengths=lengths)
         lengths = lengths.to(ids.device)
         h_n = last[0] if self.config.cell == "lstm" else last
-        logits = self.head(self.dropout(self._pool(output, h_n, lengths))).squeeze(1)
+        logits = _few(self.head(self.dropout(self._pool(output, h_n, lengths))))
         result: Tensor = logits if self.words is None else logits + self.words(ids, lengths)
         return result
 
@@ -186,18 +195,17 @@ class ConcatenatedMLP(nn.Module):
     Each position has weights of its own, so nothing learned at one place helps at another.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, outputs: int = 1) -> None:
         super().__init__()
         self.config = config
         self.embedding = WordVectors(config, vocabulary_size)
         self.hidden = nn.Linear(config.sequence_length * config.embedding_size, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(config.hidden_size, 1)
+        self.head = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         features = torch.relu(self.hidden(self.embedding(ids).flatten(1)))
-        result: Tensor = self.head(self.dropout(features)).squeeze(1)
-        return result
+        return _few(self.head(self.dropout(features)))
 
 
 class ConvolutionalClassifier(nn.Module):
@@ -207,7 +215,7 @@ class ConvolutionalClassifier(nn.Module):
     width of window and without pretrained word vectors.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, outputs: int = 1) -> None:
         super().__init__()
         self.config = config
         self.embedding = WordVectors(config, vocabulary_size)
@@ -215,25 +223,25 @@ class ConvolutionalClassifier(nn.Module):
             config.embedding_size, config.hidden_size, config.window, padding=config.window // 2
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(config.hidden_size, 1)
+        self.head = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         ids = _without_padding(self, ids, lengths)
         steps = self.filters(self.embedding(ids).transpose(1, 2)).transpose(1, 2)
         pooled = torch.relu(_max_over_time(steps, lengths.to(ids.device)))
-        result: Tensor = self.head(self.dropout(pooled)).squeeze(1)
-        return result
+        return _few(self.head(self.dropout(pooled)))
 
 
 class NGrams(nn.Module):
     """A linear model of which words and pairs of neighbouring words a text holds.
 
-    A text is the set F of its features, words (id > 1) and known pairs of words; its logit is
+    A text is the set F of its features, words (id > 1) and known pairs of words; each output is
     ``sum_F(weight * scale) / sqrt(sum_F(scale^2)) + bias``, on the CPU, without a gradient.
     ``rnnfast.training.loop.fit`` fits it by scikit-learn.
 
     Buffers: ``pairs`` (P,) int64, the known pairs as ``first * V + second`` in rising order, filled
-    up with the largest int64; ``scale`` and ``weight`` (V + P,) float32; ``bias`` () float32.
+    up with the largest int64; ``scale`` (V + P,), ``weight`` (V + P,) and ``bias`` () float32, the latter two
+    (V + P, O) and (O,) where there are several outputs.
     """
 
     pairs: Tensor
@@ -241,15 +249,16 @@ class NGrams(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, outputs: int = 1) -> None:
         super().__init__()
         self.config = config
         self.vocabulary_size = vocabulary_size
+        several = (outputs,) if outputs > 1 else ()
         size = vocabulary_size + config.max_pairs
         self.register_buffer("pairs", torch.full((config.max_pairs,), _NO_PAIR))
         self.register_buffer("scale", torch.zeros(size))
-        self.register_buffer("weight", torch.zeros(size))
-        self.register_buffer("bias", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(size, *several))
+        self.register_buffer("bias", torch.zeros(several))
         self._in_use: tuple[list[int], Pairs, Tensor] | None = None
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
@@ -258,7 +267,7 @@ class NGrams(nn.Module):
         if self.config.padding == "before":
             starts += ids.shape[1] - lengths
         sums = pairs.sum(ids.contiguous(), starts, lengths.contiguous(), weights)
-        return sums.squeeze(1) + self.bias
+        return _few(sums) + self.bias
 
     def know(self, pairs: Pairs) -> None:
         """Take pairs, at most ``max_pairs``, as the known ones."""
@@ -273,37 +282,43 @@ class NGrams(nn.Module):
         versions = [each._version for each in (self.pairs, self.scale, self.weight)]
         if self._in_use is None or self._in_use[0] != versions:
             pairs = Pairs(self.pairs[self.pairs != _NO_PAIR], self.vocabulary_size)
-            scale, weight = self.scale[: len(pairs)], self.weight[: len(pairs)]
-            self._in_use = versions, pairs, torch.stack([scale.square(), scale * weight], 1)
+            scale, weight = self.scale[: len(pairs), None], self.weight[: len(pairs)]
+            by_output = scale * weight.view(len(pairs), -1)
+            self._in_use = versions, pairs, torch.cat([scale.square(), by_output], 1)
         return self._in_use[1:]
 
 
 class WideAndDeep(nn.Module):
-    """The weighted sum of the logits of n-grams, the wide part, and of a recurrent model, the deep one.
+    """The weighted sum of the outputs of n-grams, the wide part, and of a recurrent model, the deep one.
 
     The wide part knows what words and pairs say by themselves, after a handful of texts; the deep part
     learns what words say together. After Cheng et al., "Wide & Deep Learning for Recommender
     Systems" (2016), but for one thing: each part is fitted by itself, and ``rnnfast.training.loop.fit``
     weighs them on rows that neither has seen, so that neither relies on what the other knows by heart.
 
-    Buffer: ``shares`` (3,) float32, the weights of the wide and of the deep logit, and what is added.
+    Buffer: ``shares`` (2 + O,) float32, the weights of the wide and of the deep outputs, and what is added to each.
     """
 
     shares: Tensor
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, outputs: int = 1) -> None:
         super().__init__()
         self.config = config
-        self.wide = NGrams(config, vocabulary_size)
-        self.deep = RecurrentClassifier(config, vocabulary_size)
-        self.register_buffer("shares", torch.tensor([0.5, 0.5, 0.0]))
+        self.wide = NGrams(config, vocabulary_size, outputs)
+        self.deep = RecurrentClassifier(config, vocabulary_size, outputs)
+        self.register_buffer("shares", torch.tensor([0.5, 0.5, *[0.0] * outputs]))
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         return self.weighed(self.wide(ids, lengths), self.deep(ids, lengths))
 
     def weighed(self, wide: Tensor, deep: Tensor) -> Tensor:
-        """The logits (N,) of the whole from those of the parts."""
-        return self.shares[0] * wide + self.shares[1] * deep + self.shares[2]
+        """The outputs of the whole from those of the parts."""
+        return self.shares[0] * wide + self.shares[1] * deep + self.shares[2:]
+
+
+def _few(outputs: Tensor) -> Tensor:
+    """Outputs (N, O) as the models give them: (N,) where there is one."""
+    return outputs.squeeze(1) if outputs.shape[1] == 1 else outputs
 
 
 def _without_some(ids: Tensor, share: float) -> Tensor:

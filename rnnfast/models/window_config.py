@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rnnfast.models.choices import Task, WindowCell
 from rnnfast.models.config import RECURRENT, Pooling
 
-CLASSIFIERS = (*RECURRENT, "mlp", "cnn")
+LABELLERS = (*RECURRENT, "mlp", "cnn", "linear")
+"""Cells that give a window a label, of any kind."""
 
 
 class WindowConfig(BaseModel):
@@ -17,7 +18,9 @@ class WindowConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: Task = Field("forecast", description="Whether the model forecasts or classifies.")
+    task: Task = Field(
+        "forecast", description="What the model does: forecast, classify, tag or regress."
+    )
     cell: WindowCell = Field(
         "gru",
         description="The kind of model: rnn, gru, lstm, linear, nlinear, dlinear, mlp, cnn, persistence, seasonal.",
@@ -84,9 +87,9 @@ class WindowConfig(BaseModel):
             raise ValueError(
                 f"lookback must be a multiple of segment, {self.segment}, got: {self.lookback}"
             )
-        if self.task == "classify" and self.cell not in CLASSIFIERS:
+        if self.gives_labels and self.cell not in LABELLERS:
             raise ValueError(
-                f"cell must be {' or '.join(CLASSIFIERS)} to classify, got: {self.cell!r}"
+                f"cell must be {' or '.join(LABELLERS)} to {self.task}, got: {self.cell!r}"
             )
         if self.task == "forecast" and self.bidirectional:
             raise ValueError("bidirectional must be false to forecast, got: true")
@@ -105,10 +108,15 @@ class WindowConfig(BaseModel):
         return self
 
     @property
+    def gives_labels(self) -> bool:
+        """Whether the model gives a label for each window, of any kind, and no forecast."""
+        return self.task != "forecast"
+
+    @property
     def streams(self) -> bool:
         """Whether a hidden state can be kept from reading to reading."""
         one_way = self.cell in RECURRENT and not self.bidirectional and self.segment == 1
-        if self.task == "classify":
+        if self.gives_labels:
             return one_way and self.pooling == "last"
         plain = self.normalise in ("none", "residual") and not self.wide
         return one_way and plain and self.form != "segments"

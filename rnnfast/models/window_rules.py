@@ -21,6 +21,8 @@ NEAR = 4  # steps ahead that a network reads single readings for, all channels t
 WINDOWS = 8192  # that an epoch takes; of more, which overlap, every so many
 _STEPS = 600  # of the optimizer, at least, however few windows there are
 EPOCHS = 60  # at most
+LABELLED, _LEAST_LABELLED = 128, 8  # readings of a window that has a label
+_LABEL_STEPS = 1200  # of the optimizer that gives labels, at least, however few windows there are
 _PARTS = 4  # times that the training part has to hold the look-back
 
 
@@ -36,7 +38,8 @@ class SeriesFacts:
         unit: of `rnnfast.series.calendar_steps`, where the step is none of a fixed length; else empty.
         targets: channels to forecast.
         training: rows of the training part.
-        stretches: rows of the longest stretch without a gap of each part: to train, to validate if any, to test.
+        stretches: rows of the longest stretch without a gap of each part: to train, to validate if any, to test. To
+            give labels, what three of four stretches of a label are as long as, or longer.
         seasons: of the targets in the training part.
     """
 
@@ -73,7 +76,7 @@ def suited_to_series(facts: SeriesFacts, chosen: Mapping[str, Any]) -> dict[str,
     (24, 'segments', 720, 48, 128)
     """
     if chosen.get("task", "forecast") != "forecast":
-        return {}
+        return _suited_to_labels(facts, chosen)
     known = {name: value for name, value in chosen.items() if value is not None}
     horizon = known.get("horizon") or _horizon(facts)
     recurrent = known.get("cell", "gru") in RECURRENT
@@ -109,7 +112,7 @@ def training_for_series(facts: SeriesFacts, model: Mapping[str, Any]) -> dict[st
     (1, 64, 8, 3)
     """
     if model.get("task", "forecast") != "forecast":
-        return {}
+        return _training_for_labels(facts, model)
     windows = max(1, facts.training - model["lookback"] - model["horizon"] + 1)
     stride = -(-windows // WINDOWS)
     windows //= stride
@@ -125,6 +128,40 @@ def training_for_series(facts: SeriesFacts, model: Mapping[str, Any]) -> dict[st
         "loss": "mae" if segments else "mse",
     }
     return found | ({"averaging": 0.0} if segments else {})
+
+
+def _suited_to_labels(facts: SeriesFacts, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The same to give labels.
+
+    - A window is as long as three of four stretches of a label are, at most LABELLED; of numbers half of such a
+      stretch, so that a device has several.
+    - Of long windows four readings are one step. The network reads them from both ends, and pools all its states.
+    - The hidden state is 64, and half of what it says is dropped in training.
+    """
+    usual = facts.stretches[0] if facts.stretches else facts.longest
+    most = usual // 2 if chosen.get("task") == "regress" else usual
+    lookback = chosen.get("lookback") or max(_LEAST_LABELLED, min(LABELLED, most) // 4 * 4)
+    found: dict[str, Any] = {"lookback": lookback, "hidden_size": 64}
+    if chosen.get("cell", "gru") in RECURRENT:
+        long = lookback > 64 and lookback % 4 == 0
+        found |= {"segment": 4 if long else 1, "bidirectional": True, "pooling": "mean+max"}
+    return found | {"dropout": 0.5}
+
+
+def _training_for_labels(facts: SeriesFacts, model: Mapping[str, Any]) -> dict[str, Any]:
+    """The same to give labels: windows start a quarter of their length apart, and the optimizer takes _LABEL_STEPS."""
+    stride = max(1, model["lookback"] // 4)
+    windows = max(1, facts.training // stride)
+    while windows > WINDOWS * 4:
+        stride, windows = 2 * stride, windows // 2
+    batch = 64 if windows >= 2048 else 32 if windows >= 512 else 16
+    epochs = min(EPOCHS, max(8, -(-_LABEL_STEPS * batch // windows)))
+    return {
+        "stride": stride,
+        "batch_size": batch,
+        "epochs": epochs,
+        "patience": max(4, epochs // 3),
+    }
 
 
 def _horizon(facts: SeriesFacts) -> int:

@@ -2,12 +2,13 @@
 
 A forecaster maps raw windows (N, L, C) to forecasts (N, H, D, Q) in standard deviations of the
 channel: for each of D targets and H steps ahead the expected value, and with ``quantiles`` the lower
-and the upper end of the interval behind it. The classifier maps windows (N, L, C) to logits (N, K).
+and the upper end of the interval behind it. A model that gives labels maps windows (N, L, C) to outputs (N, K), as
+``rnnfast.labels`` reads them.
 Means and standard deviations of the training part are buffers of the model, so that a saved model
 takes readings as they come.
 
 Dimensions: N windows, L steps of look-back, C channels, D targets among them, H steps ahead, Q
-outputs a step, S steps of a segment, M segments ahead, W width of the hidden state, K labels.
+outputs a step, S steps of a segment, M segments ahead, W width of the hidden state, K outputs for labels.
 """
 
 from __future__ import annotations
@@ -214,7 +215,7 @@ class _Features(WindowModel):
         raise NotImplementedError
 
     def forward(self, readings: Tensor) -> Tensor:
-        if self.config.task == "classify":
+        if self.config.gives_labels:
             result: Tensor = self.network(_noisy(self, readings))
             return result
         prepared, offset, factor = self.prepared(readings)
@@ -255,6 +256,48 @@ class WindowCNN(_Features):
 class _Transpose(nn.Module):
     def forward(self, readings: Tensor) -> Tensor:
         return readings.transpose(1, 2)
+
+
+class WindowStatistics(WindowModel):
+    """A linear model of what each channel of a window is like: seven figures (N, 7 * C), standardised.
+
+    These are the mean, the standard deviation, the least, the largest and the last reading, the mean step from one
+    reading to the next, and that without its sign. ``rnnfast.training.loop.fit`` solves for ``weight`` (F, K) and
+    ``bias`` (K,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+    usual: Tensor
+    spread: Tensor
+
+    def __init__(self, config: WindowConfig, channels: int, labels: int) -> None:
+        super().__init__(config, channels, ())
+        size = 7 * channels
+        self.register_buffer("weight", torch.zeros(size, labels))
+        self.register_buffer("bias", torch.zeros(labels))
+        self.register_buffer("usual", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+
+    def statistics(self, readings: Tensor) -> Tensor:
+        """The figures (N, F) of raw windows (N, L, C)."""
+        values = self.standardised(readings)
+        steps = values.diff(dim=1)
+        figures = (
+            values.mean(1),
+            values.std(1, correction=0),
+            values.amin(1),
+            values.amax(1),
+            values[:, -1],
+            steps.mean(1),
+            steps.abs().mean(1),
+        )
+        return torch.cat(figures, 1)
+
+    def forward(self, readings: Tensor) -> Tensor:
+        features = (self.statistics(readings) - self.usual) / self.spread
+        result: Tensor = features @ self.weight + self.bias
+        return result
 
 
 class LinearAutoregression(WindowModel):
@@ -350,16 +393,17 @@ def build_window_model(
         config: what to build.
         channels: of the windows, C.
         targets: of a forecaster, the places of the D channels that it foretells.
-        labels: of a classifier, K.
+        labels: outputs for labels, K.
         seed: the same seed gives the same initial weights; torch's random state is left as it was.
 
-    Raises ValueError for targets that are not channels, or fewer than two labels.
+    Raises ValueError for targets that are not channels, or without an output.
     """
     forecast = config.task == "forecast"
     if forecast and (not targets or not set(targets) <= set(range(channels))):
         raise ValueError(f"targets must be among the {channels} channels, got: {list(targets)}")
-    if not forecast and labels < 2:
-        raise ValueError(f"labels must be at least 2, got: {labels}")
+    least = 2 if config.task == "classify" else 1
+    if not forecast and labels < least:
+        raise ValueError(f"labels must be at least {least}, got: {labels}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.cell in RECURRENT:
@@ -373,6 +417,8 @@ def build_window_model(
             if forecast:
                 return network(config, channels, targets)
             return network(config, channels, (), labels)
+        if not forecast:
+            return WindowStatistics(config, channels, labels)
         return _FORECASTERS[config.cell](config, channels, targets)
 
 
@@ -389,9 +435,10 @@ def beside(config: WindowConfig, trained: bool = False) -> list[WindowConfig]:
     """What a model is measured against, on the same windows.
 
     Forecasters always stand beside persistence, linear autoregression on the same lags, NLinear and DLinear, and,
-    where the look-back holds a season, beside the last season; ``trained`` adds the networks without recurrence.
+    where the look-back holds a season, beside the last season; what gives labels beside a linear model of what the
+    channels are like. ``trained`` adds the networks without recurrence.
     """
-    cells: list[WindowCell] = []
+    cells: list[WindowCell] = ["linear"]
     if config.task == "forecast":
         cells = ["persistence", "linear", "nlinear", "dlinear"]
         if 1 < config.period <= config.lookback:

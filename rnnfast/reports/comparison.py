@@ -32,11 +32,15 @@ FIGURES: tuple[tuple[str, str, bool, Callable[[Any], str]], ...] = (
     ("test.brier", "Brier score", False, lambda value: number(value, 4)),
     ("test.calibration.expected_calibration_error", "Calibration error", False,
      lambda value: number(value, 4)),
+    ("test.micro_f1", "Micro F1", True, lambda value: number(value, 4)),
+    ("test.subset_accuracy", "All labels right", True, lambda value: percent(value, 2)),
+    ("test.top_3", "Top 3", True, lambda value: percent(value, 2)),
     ("test.mse", "MSE", False, lambda value: number(value, 4)),
     ("test.mae", "MAE", False, lambda value: number(value, 4)),
     ("test.rmse", "RMSE", False, lambda value: number(value, 4)),
     ("test.r2", "R²", True, lambda value: number(value, 4)),
-    ("test.skill", "Skill against persistence", True, lambda value: number(value, 4)),
+    ("test.rank_correlation", "Rank correlation", True, lambda value: number(value, 4)),
+    ("test.skill", "Skill against persistence, or the mean", True, lambda value: number(value, 4)),
     ("test.width", "Width of the interval", False, lambda value: number(value, 4)),
     ("validation.accuracy", "Accuracy on validation", True, lambda value: percent(value, 2)),
     ("validation.mse", "MSE on validation", False, lambda value: number(value, 4)),
@@ -84,9 +88,11 @@ class ComparedRun:
 
     @property
     def task(self) -> str:
-        """What it does: reviews, forecast or classify."""
-        sensors = self.config.get("kind") == "sensors"
-        return self.config["model"]["task"] if sensors else "reviews"
+        """What it does: reviews, with what their labels are other than classes, or what windows are for."""
+        if self.config.get("kind") == "sensors":
+            return str(self.config["model"]["task"])
+        task = (self.config.get("target") or {}).get("task", "classify")
+        return "reviews" if task == "classify" else f"reviews, {task}"
 
 
 @dataclass(frozen=True)
@@ -214,8 +220,8 @@ def _figures(runs: Sequence[ComparedRun], same_rows: bool) -> Iterator[Row]:
             cost = place.startswith(("seconds", "throughput"))
             best = _best(values, more) if same_rows or cost else None
             yield Row(name, [written(value) for value in values], best)
-    if runs[0].task == "forecast":
-        asked = [run.config["model"].get("coverage") for run in runs]
+    if runs[0].task == "forecast" or runs[0].task.endswith("regress"):
+        asked = [(run.config.get("target") or run.config["model"]).get("coverage") for run in runs]
         covered = [_at(run.metrics, "test.coverage") for run in runs]
         known = [finite(a) and finite(c) for a, c in zip(asked, covered, strict=True)]
         if any(known):

@@ -128,11 +128,13 @@ def scoring_page(scoring: Scoring) -> Page:
         noun=noun(scoring.config),
         meaning=_meaning(scoring.config, labels),
         distributions=drawn,
-        more=max(0, len(outputs) - MAX_CHANNELS) if task == "forecast" else 0,
+        more=max(0, len(outputs) - MAX_CHANNELS) if task in ("forecast", "tag") else 0,
         called=list(_called(scoring, labels)),
         outputs=quantiles({k: v for k, v in outputs.items() if k != "label"}),
         quantile_unit=(
-            ", in standard deviations from the training mean" if task == "forecast" else ""
+            ", in standard deviations from the training mean"
+            if task in ("forecast", "regress")
+            else ""
         ),
         stages=stage_seconds(metrics),
         checked={
@@ -158,13 +160,17 @@ def _title(model: Part) -> str:
 
 
 def _task(config: Part) -> str:
-    """What the model does: reviews, forecast or classify."""
-    return str(config["model"]["task"]) if "series" in config else "reviews"
+    """What the model gives: score (of two classes, of reviews), classify, tag, regress or forecast."""
+    if "series" in config:
+        return str(config["model"]["task"])
+    task = (config.get("target") or {}).get("task", "classify")
+    return "score" if task == "classify" and len(config["labels"]) == 2 else str(task)
 
 
 def _unit(config: Part) -> str:
     """What a row that is written is, in words."""
-    return {"reviews": "scores", "forecast": "forecasts", "classify": "labels"}[_task(config)]
+    units = {"score": "scores", "forecast": "forecasts", "regress": "numbers"}
+    return units.get(_task(config), "labels")
 
 
 def _meaning(config: Part, labels: Sequence[str]) -> str:
@@ -175,12 +181,21 @@ def _meaning(config: Part, labels: Sequence[str]) -> str:
         )
     if _task(config) == "classify":
         return "A score is the probability that the model gives to the label it predicts."
+    if _task(config) == "tag":
+        return "A score is the probability that a row has the label; each label has a threshold of its own."
+    if _task(config) == "regress":
+        return (
+            "The predicted numbers, in standard deviations of the training labels. Look closer where they crowd at one "
+            "value, or lie far from those for the validation rows."
+        )
     return (
         f"A score is the probability of “{labels[1]}”; at 0.5 or more, that is the predicted label."
     )
 
 
 def _labels(config: Part) -> list[str]:
+    if _task(config) == "regress":
+        return []
     known = config["series"]["labels"] if "series" in config else config["labels"]
     return [str(label) for label in known]
 
@@ -189,31 +204,39 @@ def _is_output(feature: str, task: str) -> bool:
     """Whether a feature is what a model gives, as `rnnfast.evaluation.profiles` names them."""
     if task == "forecast":
         return feature.startswith("forecast of ")
-    return feature in ("score", "label")
+    return feature in ("score", "label", "number") or feature.startswith("score of ")
 
 
 def _drawn(scoring: Scoring, outputs: Mapping[str, Histogram]) -> list[dict[str, Any]]:
     """The distributions of the scores, or of the forecasts of each channel, those first that moved most."""
     if "score" in outputs:
-        edges = [0.0, *TWENTIETHS.tolist(), 1.0]
-        return [
-            {
-                "title": "Scores",
-                "caption": "Number of rows by score.",
-                "of": "Score",
-                "edges": edges,
-                "bins": [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges)],
-                "counts": outputs["score"].joined(TWENTIETHS).tolist(),
-                "before": _scaled(scoring, "score", TWENTIETHS),
-            }
-        ]
+        return [_scores(scoring, "score", "Scores")]
     most = sorted(outputs, key=lambda name: -_moved(scoring, name))[:MAX_CHANNELS]
+    if _task(scoring.config) == "tag":
+        return [
+            _scores(scoring, name, f"Scores of {name.removeprefix('score of ')}") for name in most
+        ]
     return [_forecasts(scoring, name, outputs[name]) for name in most]
+
+
+def _scores(scoring: Scoring, name: str, title: str) -> dict[str, Any]:
+    """The distribution of probabilities."""
+    edges = [0.0, *TWENTIETHS.tolist(), 1.0]
+    return {
+        "title": title,
+        "caption": "Number of rows by score.",
+        "of": "Score",
+        "edges": edges,
+        "bins": [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges)],
+        "counts": scoring.tally.features[name].joined(TWENTIETHS).tolist(),
+        "before": _scaled(scoring, name, TWENTIETHS),
+    }
 
 
 def _forecasts(scoring: Scoring, name: str, histogram: Histogram) -> dict[str, Any]:
     """The distribution of the forecasts of a channel, where there are any."""
     channel = name.removeprefix("forecast of ")
+    title = f"Forecasts of {channel}" if channel != name else "Numbers"
     counts = histogram.joined(HALVES).tolist()
     before = _scaled(scoring, name, HALVES)
     used = [n for n, count in enumerate(counts) if count or (before and before[n] >= 0.5)]
@@ -223,8 +246,8 @@ def _forecasts(scoring: Scoring, name: str, histogram: Histogram) -> dict[str, A
     bins = [f"below {HALVES[0]:g}", *between, f"{HALVES[-1]:g} and above"]
     mean, deviation = scoring.scaler[channel]
     return {
-        "title": f"Forecasts of {channel}",
-        "caption": f"Forecasts of {channel}: 0 is the mean of the training readings, {number(mean)}, "
+        "title": title,
+        "caption": f"{title}: 0 is the mean of the training readings, {number(mean)}, "
         f"and 1 is their standard deviation, {number(deviation)}.",
         "of": "Standard deviations from the mean",
         "edges": ends[first : last + 1],
@@ -247,12 +270,13 @@ def _moved(scoring: Scoring, name: str) -> float:
     before, now = scoring.reference.get(name), scoring.tally.features[name]
     if before is None or not before.total:
         return 0.0
-    return stability_index(before.joined(HALVES), now.joined(HALVES))
+    edges = TWENTIETHS if name.startswith("score of ") else HALVES
+    return stability_index(before.joined(edges), now.joined(edges))
 
 
 def _called(scoring: Scoring, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
     """How many rows have which label, and which share of the validation rows has."""
-    if not labels:
+    if not labels or _task(scoring.config) == "tag":
         return
     # Of two labels of reviews the score alone tells.
     feature = "label" if "label" in scoring.tally.features else "score"

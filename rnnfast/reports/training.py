@@ -19,11 +19,12 @@ from rnnfast.reports.plots import stage_seconds
 from rnnfast.reports.wording import MAX_EXAMPLE_CHARACTERS, Part, heading
 
 TRAINING_SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] = (
-    ("result", "Result", lambda _, metrics: "mse" not in metrics["test"]),
-    ("forecast", "Result", lambda _, metrics: "mse" in metrics["test"]),
+    ("result", "Result", lambda _, metrics: not _is_forecast(metrics)),
+    ("forecast", "Result", lambda _, metrics: _is_forecast(metrics)),
     ("horizon", "Error by step ahead", lambda _, metrics: metrics["test"].get("by_horizon")),
     ("windows", "Forecasts", lambda _, metrics: metrics.get("windows")),
-    ("figures", "All figures", lambda _, metrics: "mse" not in metrics["test"]),
+    ("figures", "All figures", lambda _, metrics: not _is_forecast(metrics)),
+    ("classes", "By label", lambda _, metrics: metrics["test"].get("by_class")),
     ("training", "Training", lambda config, metrics: metrics.get("history")),
     ("confusion", "Confusion matrix", lambda _, metrics: metrics["test"].get("confusion_matrix")),
     ("calibration", "Calibration", lambda _, metrics: metrics["test"].get("calibration")),
@@ -37,6 +38,23 @@ TRAINING_SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] =
 )
 """Template and anchor of a section, its heading, and what it shows: without that, no section."""
 
+
+def _is_forecast(metrics: Part) -> bool:
+    """Whether a run is of forecasts; those of labels that are numbers have squared errors as well."""
+    return "mse" in metrics["test"] and kind_of(metrics["test"]) == "forecast"
+
+
+def kind_of(test: Part) -> str:
+    """What was measured, by the figures: forecast, number, tags, pair (of classes), or classes."""
+    if "rank_correlation" in test:
+        return "number"
+    if "mse" in test:
+        return "forecast"
+    if "micro_f1" in test:
+        return "tags"
+    return "pair" if "auc" in test else "classes"
+
+
 CHECKED = {
     "when": "Before the training",
     "what": "the data",
@@ -46,6 +64,9 @@ CHECKED = {
 
 MAX_EXAMPLES = 6
 """Examples shown of each kind, right and wrong."""
+
+MOST_CLASSES_SHOWN = 30
+"""Classes of a confusion matrix that is shown; of more the table by label says which are hard."""
 
 MAX_FEATURES = 20
 """Features whose drift is drawn, those that moved most; the table has them all."""
@@ -80,6 +101,10 @@ def write_report(path: Path, config: Part, metrics: Part) -> tuple[Picture, ...]
         parts=measured(metrics),
         labels=[str(label) for label in _labels(config)],
         noun=noun(config),
+        kind=kind_of(metrics["test"]),
+        by_class=sorted(
+            (metrics["test"].get("by_class") or {}).items(), key=lambda each: each[1]["f1"] or 0.0
+        ),
         stages=stage_seconds(metrics),
         sections=[
             (name, words) for name, words, part in TRAINING_SECTIONS if part(config, metrics)
@@ -91,6 +116,7 @@ def write_report(path: Path, config: Part, metrics: Part) -> tuple[Picture, ...]
         max_examples=MAX_EXAMPLES,
         max_example_characters=MAX_EXAMPLE_CHARACTERS,
         max_features=MAX_FEATURES,
+        most_classes=MOST_CLASSES_SHOWN,
     )
 
 
@@ -133,7 +159,6 @@ def measured(metrics: Part) -> dict[str, Part]:
 
 
 def _labels(config: Part) -> Sequence[object]:
-    result: Sequence[object] = config.get("series", {}).get("labels") or config.get(
-        "labels", ("negative", "positive")
-    )
-    return result
+    names: Sequence[object] | None = (config.get("target") or {}).get("names")
+    known = names or config.get("series", {}).get("labels") or config.get("labels")
+    return known or ("negative", "positive")

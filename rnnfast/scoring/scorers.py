@@ -21,6 +21,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rnnfast.labels.base import LabelKind
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.target import Target, classes_of
 from rnnfast.models.choices import DeviceChoice, Precision, ScoringPrecision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier, why_not
@@ -39,7 +42,7 @@ from rnnfast.models.windows import build_window_model
 from rnnfast.nn.freezing import Unchanged, freeze
 from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary, vectorize
-from rnnfast.training.prediction import BATCH, GPU_BATCH, forecasts, logits_of, probabilities
+from rnnfast.training.prediction import BATCH, GPU_BATCH, forecasts, model_outputs
 from rnnfast.training.run_folder import (
     CONFIG,
     VOCABULARY,
@@ -69,7 +72,7 @@ def save_run(
     *,
     config: ModelConfig,
     training: TrainingSettings,
-    labels: tuple[str, str],
+    labels: Target | Sequence[str],
     data: Mapping[str, Any],
 ) -> None:
     """Writes what scoring needs into a folder that exists.
@@ -80,10 +83,17 @@ def save_run(
         vocabulary: gives the ids.
         config: of the model.
         training: how it was trained.
-        labels: names of label 0 and label 1.
+        labels: what they are, or the names of classes.
         data: what it was trained on, for people to read; serialisable as JSON.
     """
-    content = ReviewsRun(model=config, training=training, data=dict(data), labels=labels)
+    target = labels if isinstance(labels, LabelKind) else classes_of(labels)
+    content = ReviewsRun(
+        model=config,
+        training=training,
+        data=dict(data),
+        labels=target.names,
+        target=None if isinstance(target, Classes) else target,
+    )
     _write(Path(run_dir), model, content)
     vocabulary.save(Path(run_dir) / VOCABULARY)
 
@@ -95,22 +105,35 @@ def save_sensors_run(
     training: WindowTraining,
     series: SeriesInfo,
     data: Mapping[str, Any],
+    target: Target | None = None,
 ) -> None:
-    """Writes what scoring needs into a folder that exists; as `save_run`."""
-    _write(
-        Path(run_dir),
-        model,
-        SensorsRun(
-            kind="sensors", model=model.config, training=training, series=series, data=dict(data)
-        ),
+    """Writes what scoring needs into a folder that exists; as `save_run`.
+
+    Without a `target`, and of classes, the labels are those of the series, if it has some.
+    """
+    known = None if isinstance(target, Classes) else target
+    content = SensorsRun(
+        kind="sensors",
+        model=model.config,
+        training=training,
+        series=series,
+        data=dict(data),
+        target=known,
     )
+    _write(Path(run_dir), model, content)
 
 
 def _write(run_dir: Path, model: nn.Module, content: RunConfig) -> None:
     """Writes weights and config; equal arguments give equal files: no time stamp, no path."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     (run_dir / WEIGHTS).write_bytes(safetensors.torch.save(state))
-    (run_dir / CONFIG).write_text(content.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    text = content.model_dump_json(indent=2, exclude=_absent(content))
+    (run_dir / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _absent(content: RunConfig) -> set[str]:
+    """What classes and forecasts have no need of, so that they are written as ever, and keep their digests."""
+    return {"target"} if getattr(content, "target", None) is None else set()
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +144,7 @@ class Scorer:
         model: in evaluation mode.
         vocabulary: gives the ids.
         config: of the model.
-        labels: names of label 0 and label 1; a score is the probability of label 1.
+        target: what the labels are, which says what a score is: of two classes the probability of the second.
         digest: SHA-256 in hexadecimal of all that decides the scores, but for precision and device.
         precision: what the recurrent layers compute in.
         device: where the model computes.
@@ -143,10 +166,15 @@ class Scorer:
     model: nn.Module
     vocabulary: Vocabulary
     config: ModelConfig
-    labels: tuple[str, str]
+    target: Target
     digest: str
     precision: Precision = "fp32"
     device: torch.device = CPU
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return self.target.names
 
     @classmethod
     def load(
@@ -173,25 +201,32 @@ class Scorer:
         model, weights = _load_weights(
             run_dir,
             f"{CONFIG} and {VOCABULARY}",
-            lambda: build_model(content.model, len(vocabulary)),
+            lambda: build_model(content.model, len(vocabulary), outputs=content.label_kind.outputs),
         )
         # Models that know no other rule than the usual one keep their digests.
-        usual = {"model": {"split_by"}} if content.model.split_by == "spaces" else None
-        decisive = content.model_dump_json(include={"format", "model", "labels"}, exclude=usual)
+        usual = {"model": {"split_by"}} if content.model.split_by == "spaces" else {}
+        leave: dict[str, Any] = {**usual, **dict.fromkeys(_absent(content), True)}
+        target = content.label_kind
+        decisive = content.model_dump_json(
+            include={"format", "model", "labels", "target"}, exclude=leave
+        )
         digest = _digest(decisive.encode(), vocabulary_bytes, weights)
         how = _how(content, precision, device)
-        return cls(model, vocabulary, content.model, content.labels, digest, *how)
+        return cls(model, vocabulary, content.model, target, digest, *how)
 
     def score(
         self,
         texts: Sequence[str] | pa.Array | pa.ChunkedArray,
         seen: Callable[[Any, Tensor, Tensor], None] | None = None,
     ) -> np.ndarray:
-        """Probabilities (N,) float32 of label 1 for N raw texts, none of them null.
+        """What the model gives for N raw texts, none of them null, float32, as the target has it.
+
+        Of two classes the probabilities (N,) of the second, of more, and of tags, those of each (N, K), else the
+        numbers (N,).
 
         Each part of the texts is shown to `seen`, with its ids and lengths.
         """
-        scores = np.empty(len(texts), np.float32)
+        parts = []
         for start in range(0, len(texts), SCORING_BATCH):
             part = texts[start : start + SCORING_BATCH]
             ids, lengths = vectorize(
@@ -201,22 +236,26 @@ class Scorer:
                 self.config.padding,
                 threads=torch.get_num_threads(),
             )
-            scores[start : start + SCORING_BATCH] = self._probabilities(ids, lengths)
+            parts.append(self.target.given(self._outputs(ids, lengths)))
             if seen is not None:
                 seen(part, ids, lengths)
-        return scores
+        if not parts:
+            names = len(self.target.names)
+            shape = (0, names) if self.target.outputs > 1 else (0,)
+            return np.empty(shape, np.float32)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def log_odds(self, texts: Sequence[str]) -> np.ndarray:
-        """Log-odds (N,) float64 of label 1, ``ln(p / (1 - p))``, for a few raw texts.
+    def log_odds(self, texts: Sequence[str], place: int = 1) -> np.ndarray:
+        """Log-odds (N,) float64 of a label, ``ln(p / (1 - p))``, for a few raw texts; of numbers the numbers.
 
-        They tell apart what float32 rounds to a probability of 1.
+        They tell apart what float32 rounds to a probability of 1. `place` is that of the label among all.
         """
         config = self.config
         with torch.inference_mode():
             logits = self.model(
                 *vectorize(texts, self.vocabulary, config.sequence_length, config.padding)
             )
-        result: np.ndarray = logits.double().numpy()
+        result: np.ndarray = self.target.leaning(logits.double(), place).numpy()
         return result
 
     @cached_property
@@ -244,21 +283,21 @@ class Scorer:
     def _unchanged(self) -> Unchanged:
         return Unchanged(dict(self.model.named_parameters()))
 
-    def _probabilities(self, ids: Tensor, lengths: Tensor) -> np.ndarray:
+    def _outputs(self, ids: Tensor, lengths: Tensor) -> Tensor:
         changed = self._unchanged.first_changed(dict(self.model.named_parameters()))
         if changed and (self._folded is not None or self._running is not self._network):
             raise RuntimeError(
                 f"rnnfast: {changed} must stay as the first scores found it, and changed: load the scorer again"
             )
         if self._folded is not None:
-            logits = self._folded(ids, lengths)
+            outputs: Tensor = self._folded(ids, lengths)
         else:
             batch = GPU_BATCH if self.device.type == "cuda" else BATCH
-            found = logits_of(self._running, ids, lengths, batch, autocast_of(self.precision))
-            logits = torch.from_numpy(found)
+            how = batch, autocast_of(self.precision)
+            outputs = model_outputs(self._running, ids, lengths, *how)
         if isinstance(self.model, WideAndDeep):
-            logits = self.model.weighed(self.model.wide(ids, lengths), logits)
-        return probabilities(logits)
+            outputs = self.model.weighed(self.model.wide(ids, lengths), outputs)
+        return outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +308,7 @@ class SensorScorer:
         model: in evaluation mode.
         series: what it reads, and by which rules.
         digest: SHA-256 in hexadecimal of all that decides the scores, but for precision and device.
+        target: what the labels are; None of forecasts.
         precision: what the recurrent layers compute in.
         device: where the model computes; `model` itself stays on the CPU.
 
@@ -283,6 +323,7 @@ class SensorScorer:
     model: WindowModel
     series: SeriesInfo
     digest: str
+    target: Target | None = None
     precision: Precision = "fp32"
     device: torch.device = CPU
 
@@ -293,17 +334,20 @@ class SensorScorer:
         """Reads a run's folder; arguments and errors are those of `Scorer.load`."""
         run_dir = Path(run_dir)
         content = parse_config(run_dir, SensorsRun)
-        series = content.series
+        series, target = content.series, content.label_kind
+        outputs = target.window_outputs if target else 0
         model, weights = _load_weights(
             run_dir,
             CONFIG,
             lambda: build_window_model(
-                content.model, len(series.channels), series.target_places, len(series.labels)
+                content.model, len(series.channels), series.target_places, outputs
             ),
         )
-        decisive = content.model_dump_json(include={"format", "model", "series"})
+        decisive = content.model_dump_json(
+            include={"format", "model", "series", "target"}, exclude=_absent(content)
+        )
         how = _how(content, precision, device)
-        return cls(model, series, _digest(decisive.encode(), weights), *how)
+        return cls(model, series, _digest(decisive.encode(), weights), target, *how)
 
     def forecasts(self, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
         """What the model says of windows, in order: numbers (N,) and outputs (N, ...), on the CPU."""

@@ -60,6 +60,7 @@ class Stream:
         if reason is not None:
             raise ValueError(f"the model's recurrent layers cannot stream: {reason}")
         self.model, self.digest = scorer.model, scorer.digest
+        self._target = scorer.target
         self._weights = PackedWeights(scorer.model.rnn)
         self._slots: dict[str, int] = {}
         self._parts = 2 if scorer.model.config.cell == "lstm" else 1
@@ -89,7 +90,7 @@ class Stream:
         as `rnnfast.series.calendar.calendar_features` gives them.
 
         Returns of each device its forecasts (H, D, Q) in the units of the readings, or the
-        probabilities (K,) of the labels. Raises ValueError for a reading that is not (C,) or not
+        probabilities (K,) of the labels, or the number (1,). Raises ValueError for a reading that is not (C,) or not
         finite, and RuntimeError if the model's weights changed after the stream was made.
         """
         if not readings:
@@ -156,7 +157,9 @@ class Stream:
                 output, _ = self.model.step(batch, slots, self._step_in_place)
             if config.task == "forecast":
                 return self.model.raw(output)
-            return output.softmax(1)
+            assert self._target is not None
+            given = torch.from_numpy(self._target.given(output))
+            return given if given.ndim == 2 else given[:, None]
 
     def _step_in_place(self, input: Tensor, slots: Any) -> tuple[Tensor, Any]:
         """The layers, from the states in their slots to those after them."""

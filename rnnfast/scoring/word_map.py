@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from rnnfast.labels.classes import Classes
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.scoring.scorers import Scorer
 
@@ -15,7 +16,7 @@ FREQUENT = 4000  # the words that are looked at: those of rare words have hardly
 
 
 def word_map(scorer: Scorer) -> dict[str, Any] | None:
-    """The map, or None for a model without word vectors.
+    """The map, or None for a model without word vectors, or of other labels than two classes.
 
     Of the most frequent words those are shown whose scores, alone, are the highest and the lowest, and the most
     frequent of the others, a third each. The places are the first two principal components of their vectors (Pearson,
@@ -25,6 +26,8 @@ def word_map(scorer: Scorer) -> dict[str, Any] | None:
         ``variance``, the share of the two components (2,), and ``words``: each with ``word``, ``x``, ``y`` and
         ``score``, the one that moves the score most first.
     """
+    if not (isinstance(scorer.target, Classes) and scorer.target.is_pair):
+        return None
     model = scorer.model.deep if isinstance(scorer.model, WideAndDeep) else scorer.model
     embedding = getattr(model, "embedding", None)
     if not isinstance(embedding, nn.Embedding):

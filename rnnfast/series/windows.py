@@ -95,7 +95,28 @@ class Windows:
         blocks = self.values.as_strided((rows - self.size + 1, self.size * channels), (channels, 1))
         return blocks[self.starts(numbers)].view(len(numbers), self.size, channels)
 
+    def only(self, chosen: Tensor) -> Windows:
+        """Of these windows those of some numbers (N,), numbered anew."""
+        return _Chosen(self, chosen)
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """The numbers of all windows in order, so many at a time."""
         for start in range(0, len(self), size):
             yield torch.arange(start, min(start + size, len(self)))
+
+
+class _Chosen(Windows):
+    """Some of the windows of others."""
+
+    def __init__(self, windows: Windows, chosen: Tensor) -> None:
+        self.values, self.size, self.step = windows.values, windows.size, windows.step
+        self.runs, self._windows, self._chosen = windows.runs, windows, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def run_of(self, numbers: Tensor) -> Tensor:
+        return self._windows.run_of(self._chosen[numbers])
+
+    def starts(self, numbers: Tensor) -> Tensor:
+        return self._windows.starts(self._chosen[numbers])

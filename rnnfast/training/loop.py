@@ -22,7 +22,7 @@ from rnnfast.models.precision import CPU, computing, device_of
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordVectors, WordWeights
 from rnnfast.training.ahead import ahead
 from rnnfast.training.checkpoint import Checkpoint, TrainingState
-from rnnfast.training.rows import Reviews, Rows, TakenRows
+from rnnfast.training.rows import LabelledWindows, Reviews, Rows, TakenRows
 from rnnfast.training.settings import LoopSettings, TrainingSettings
 from rnnfast.training.solvers import SOLVERS
 from rnnfast.training.weighing import weigh
@@ -57,7 +57,7 @@ def fit(
 
     Args:
         model: from ``build_model`` or ``build_window_model``; it is left in evaluation mode.
-        train: rows to learn from; of ``Reviews`` both labels must occur.
+        train: rows to learn from; of ``Reviews`` at least two labels must occur.
         validation: rows to choose the epoch by: the highest accuracy, or the lowest error of
             forecasts, the later of equals. None keeps the last epoch.
         settings: the same settings, model and rows give the same weights, bit for bit, at the
@@ -74,14 +74,12 @@ def fit(
     ``tokens_per_second`` or ``readings_per_second`` of training alone, and, with validation rows,
     ``validation_loss``, and ``validation_accuracy`` of classifiers.
 
-    Raises ValueError where only one label occurs, DivergedError where the loss or its gradient is no
+    Raises ValueError where all labels are the same, DivergedError where the loss or its gradient is no
     longer finite, and CheckpointError where the checkpoint is broken or that of another training.
     """
-    if (
-        isinstance(train, Reviews)
-        and (only := train.labels[0]) == train.labels.min() == train.labels.max()
-    ):
-        raise ValueError(f"labels must hold both 0 and 1, got only: {only}")
+    if isinstance(train, Reviews | LabelledWindows):
+        truth = train.labels if isinstance(train, Reviews) else train.truth
+        train.target.require_trainable(truth.numpy())
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
         torch.manual_seed(settings.seed)
         if isinstance(model, WideAndDeep) and isinstance(train, Reviews):
@@ -118,7 +116,7 @@ def _by_steps(
 ) -> list[dict[str, Any]]:
     """The history of a training by steps."""
     if isinstance(model, RecurrentClassifier) and model.words and isinstance(train, Reviews):
-        model.words.start(_parts(train))
+        model.words.start(_parts(train), train.target)
     return _Loop(model, train, validation, settings, workers).run(on_progress, checkpoint)
 
 

@@ -26,48 +26,43 @@ def predict(
     batch_size: int = BATCH,
     precision: Precision = "fp32",
 ) -> np.ndarray:
-    """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,).
-
-    The rows, which are on the CPU, are scored where the model is, in the order of their lengths, so that little padding
-    is read.
-    """
-    return probabilities(torch.from_numpy(logits_of(model, ids, lengths, batch_size, precision)))
-
-
-def probabilities(logits: Tensor) -> np.ndarray:
-    """Of label 1 (N,) float32, from logits (N,).
-
-    In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
-    """
+    """Probabilities (N,) float32 of label 1, for ids (N, L) and lengths (N,); as `model_outputs`."""
+    logits = model_outputs(model, ids, lengths, batch_size, precision)
+    # In float64: torch's float32 sigmoid gives the last of many numbers another last bit than the others.
     result: np.ndarray = logits.double().sigmoid().float().numpy()
     return result
 
 
-def logits_of(
+def model_outputs(
     model: nn.Module,
     ids: Tensor,
     lengths: Tensor,
     batch_size: int = BATCH,
     precision: Precision = "fp32",
-) -> np.ndarray:
-    """Logits (N,) float32 of a classifier of texts; as `predict`."""
-    order = lengths.argsort(stable=True)
-    result = torch.empty(len(ids))
-    device = device_of(model)
+) -> Tensor:
+    """What a model of texts gives, (N,) or (N, O) float32 on the CPU, for ids (N, L) and lengths (N,).
+
+    The rows, which are on the CPU, are read where the model is, in the order of their lengths, so that little padding
+    is read.
+    """
+    order, device = lengths.argsort(stable=True), device_of(model)
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode(), computing(model, precision):
             # What a GPU still computes is not waited for: the next rows are made ready meanwhile.
-            found = [
-                (rows, model(moved(ids[rows], device), lengths[rows]))
+            parts = [
+                model(moved(ids[rows], device), lengths[rows])
                 for rows in (order.split(batch_size) if len(order) else ())
             ]
-            for rows, logits in found:
-                result[rows] = logits.float().cpu()
+            if not parts:
+                return torch.empty(0)
+            found = torch.cat(parts).float().cpu()
+            result = torch.empty_like(found)
+            result[order] = found
     finally:
         model.train(was_training)
-    return result.numpy()
+    return result
 
 
 def forecasts(

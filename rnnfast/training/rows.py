@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.numbers import Numbers
+from rnnfast.labels.tags import Tags
+from rnnfast.labels.target import Target
 from rnnfast.models.precision import CPU, device_of, moved
+from rnnfast.models.texts import PAIR
 from rnnfast.models.window_model import WindowModel
 from rnnfast.series.windows import Windows
 from rnnfast.text.reference import Padding
-from rnnfast.training.prediction import BATCH, forecasts, predict
+from rnnfast.training.prediction import BATCH, forecasts, model_outputs
 from rnnfast.training.workers import ALONE, Workers
 
 # Batches that are cut from rows of like length: so many are sorted by length at a time.
@@ -72,9 +75,11 @@ class Reviews:
     Attributes:
         ids: (S,) int32, the tokens of all texts, one after the other.
         offsets: (N + 1,) int64, where each text begins in them, and where the last one ends.
-        labels: (N,) integers, 0 or 1.
+        labels: the truth of all texts, (N,) or (N, K), as the target has it.
         width: L, the tokens that a row of a batch is padded to with id 1; None: as long as the longest.
         padding: on which side.
+        target: what the labels are.
+        weights: of classes; None where a row of each has the same say.
     """
 
     ids: Tensor
@@ -82,15 +87,21 @@ class Reviews:
     labels: Tensor
     width: int | None = None
     padding: Padding = "after"
+    target: Target = PAIR
+    weights: Tensor | None = None
 
     unit = "tokens"
     chosen_by = ("loss", -1)
 
     def __post_init__(self) -> None:
-        n = self.labels.numel()
-        if self.ids.ndim != 1 or self.labels.ndim != 1 or self.offsets.shape != (n + 1,):
+        n = len(self.labels)
+        several = isinstance(self.target, Tags)
+        if self.ids.ndim != 1 or self.labels.ndim != 1 + several or self.offsets.shape != (n + 1,):
             shapes = [tuple(t.shape) for t in (self.ids, self.offsets, self.labels)]
-            raise ValueError(f"ids, offsets, labels must be (S,), (N + 1,), (N,), got: {shapes}")
+            wanted = "(N, K)" if several else "(N,)"
+            raise ValueError(
+                f"ids, offsets, labels must be (S,), (N + 1,), {wanted}, got: {shapes}"
+            )
         if n == 0:
             raise ValueError("labels must be of at least one row, got none")
         lengths = self.offsets.diff()
@@ -102,8 +113,12 @@ class Reviews:
             raise ValueError(
                 f"width must be that of the longest row at least, {lengths.max()}, got: {self.width}"
             )
-        if self.labels.min() < 0 or self.labels.max() > 1:
-            raise ValueError(f"labels must be 0 or 1, got: {self.labels.unique().tolist()}")
+        last = len(self.target.names) - 1 if isinstance(self.target, Classes) else 1
+        if not isinstance(self.target, Numbers) and (
+            self.labels.min() < 0 or self.labels.max() > last
+        ):
+            known = "0 or 1" if last == 1 else f"from 0 to {last}"
+            raise ValueError(f"labels must be {known}, got: {self.labels.unique().tolist()}")
 
     @property
     def units(self) -> int:
@@ -139,34 +154,43 @@ class Reviews:
             yield order[start : start + size]
 
     def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
-        """Ids and labels on the device, lengths on the CPU."""
+        """Ids and truth on the device, lengths on the CPU."""
         own = rows[share]
         ids, lengths = self.take(own, int(self.lengths(rows).max()))
-        return moved(ids, device), lengths, moved(self.labels[own].float(), device)
+        return moved(ids, device), lengths, moved(self.labels[own], device)
 
     def loss(self, model: nn.Module, batch: TakenRows) -> Tensor:
-        """Cross entropy in nats."""
-        ids, lengths, labels = batch
-        return F.binary_cross_entropy_with_logits(model(ids, lengths), labels)
+        """That of the target: of classes cross entropy in nats."""
+        ids, lengths, truth = batch
+        return _mean_loss(self, model(ids, lengths), truth)
 
     def measure(self, model: nn.Module, workers: Workers = ALONE) -> dict[str, float]:
-        """``loss`` in nats and ``accuracy``."""
-        loss = right = 0.0
+        """``loss``, and of classes ``accuracy``."""
+        loss = wrong = 0.0
         # In the order of their lengths, so that little padding is read.
         for rows in (
             self.offsets.diff().argsort(stable=True).split(BATCH)[workers.rank :: workers.count]
         ):
-            scores = predict(model, *self.take(rows)).astype(np.float64)
-            probability = np.clip(scores, 1e-7, 1 - 1e-7)
-            label = self.labels[rows].numpy()
-            loss -= float(np.log(np.where(label == 1, probability, 1 - probability)).sum())
-            right += int(((probability >= 0.5) == label).sum())
-        loss, right = workers.add_up(loss, right)
-        return {"loss": loss / len(self), "accuracy": right / len(self)}
+            outputs, truth = model_outputs(model, *self.take(rows)), self.labels[rows]
+            loss += float(self.target.losses(outputs.double(), truth).sum())
+            wrong += float(self.target.errors(truth.numpy(), self.target.given(outputs)).sum())
+        loss, wrong = workers.add_up(loss, wrong)
+        return measured_of(self.target, loss / len(self), wrong / len(self))
+
+
+def _mean_loss(rows: Reviews | LabelledWindows, outputs: Tensor, truth: Tensor) -> Tensor:
+    """The mean loss () of outputs, where these are."""
+    weights = None if rows.weights is None else moved(rows.weights, outputs.device)
+    return rows.target.loss(outputs, truth, weights)
+
+
+def measured_of(target: Target, loss: float, wrong: float) -> dict[str, float]:
+    """``loss``, and of classes ``accuracy``, the share that is not ``wrong``."""
+    return {"loss": loss} | ({"accuracy": 1 - wrong} if isinstance(target, Classes) else {})
 
 
 class _WindowRows:
-    """What windows to forecast and windows to classify have in common."""
+    """What windows to forecast and windows with labels have in common."""
 
     unit = "readings"
 
@@ -221,31 +245,32 @@ class Futures(_WindowRows):
 
 
 class LabelledWindows(_WindowRows):
-    """Windows of readings, each with its label; labels are those of their runs (R,) int64."""
+    """Windows of readings, each with its label: the truth of each, (N,) or (N, K), as the target has it."""
 
-    chosen_by = ("accuracy", 1)
-
-    def __init__(self, windows: Windows, labels: Tensor) -> None:
+    def __init__(
+        self, windows: Windows, truth: Tensor, target: Target = PAIR, weights: Tensor | None = None
+    ) -> None:
+        """``weights`` are those of classes."""
         super().__init__(windows, windows.size)
-        self.labels = labels
+        self.truth, self.target, self.weights = truth, target, weights
+        self.chosen_by = ("accuracy", 1) if isinstance(target, Classes) else ("loss", -1)
 
     def taken(self, rows: Tensor, share: slice = _ALL, device: torch.device = CPU) -> TakenRows:
-        """The windows and their labels."""
+        """The windows and their truth."""
         own = rows[share].contiguous()
-        labels = self.labels[self.windows.run_of(own)]
-        return moved(self.windows.take(own), device), moved(labels, device)
+        return moved(self.windows.take(own), device), moved(self.truth[own], device)
 
     def loss(self, model: WindowModel, batch: TakenRows) -> Tensor:
-        """Cross entropy in nats."""
-        windows, labels = batch
-        return F.cross_entropy(model(windows), labels)
+        """That of the target: of classes cross entropy in nats."""
+        windows, truth = batch
+        return _mean_loss(self, model(windows), truth)
 
     def measure(self, model: WindowModel, workers: Workers = ALONE) -> dict[str, float]:
-        """``loss`` in nats and ``accuracy``."""
-        loss = right = 0.0
-        for rows, logits in forecasts(model, self.windows, workers=workers):
-            labels = self.labels[self.windows.run_of(rows)]
-            loss += F.cross_entropy(logits, labels, reduction="sum").item()
-            right += int((logits.argmax(1) == labels).sum())
-        loss, right = workers.add_up(loss, right)
-        return {"loss": loss / len(self), "accuracy": right / len(self)}
+        """``loss``, and of classes ``accuracy``."""
+        loss = wrong = 0.0
+        for rows, outputs in forecasts(model, self.windows, workers=workers):
+            truth = self.truth[rows]
+            loss += float(self.target.losses(outputs, truth).sum())
+            wrong += float(self.target.errors(truth.numpy(), self.target.given(outputs)).sum())
+        loss, wrong = workers.add_up(loss, wrong)
+        return measured_of(self.target, loss / len(self), wrong / len(self))

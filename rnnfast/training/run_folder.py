@@ -11,9 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import rnnfast
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.numbers import Numbers
+from rnnfast.labels.tags import Tags
+from rnnfast.labels.target import Target
 from rnnfast.models.choices import Precision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.window_config import WindowConfig
@@ -47,7 +51,20 @@ class ReviewsRun(RunConfig):
     kind: Literal["reviews"] = "reviews"
     model: ModelConfig
     training: TrainingSettings
-    labels: tuple[str, str]
+    labels: tuple[str, ...]
+    target: Numbers | Tags | None = Field(None, discriminator="task")
+    """What the labels are, where they are not classes."""
+
+    @property
+    def label_kind(self) -> Target:
+        """What the labels are."""
+        return self.target or Classes(names=self.labels)
+
+    @model_validator(mode="after")
+    def _has_classes(self) -> ReviewsRun:
+        if self.target is None and len(self.labels) < 2:
+            raise ValueError(f"labels must be two names or more, got: {list(self.labels)}")
+        return self
 
 
 class SeriesInfo(BaseModel):
@@ -100,6 +117,13 @@ class SensorsRun(RunConfig):
     model: WindowConfig
     training: WindowTraining
     series: SeriesInfo
+    target: Numbers | Tags | None = Field(None, discriminator="task")
+    """What the labels are, where they are not the classes of the series."""
+
+    @property
+    def label_kind(self) -> Target | None:
+        """What the labels are; None of forecasts."""
+        return self.target or (Classes(names=self.series.labels) if self.series.labels else None)
 
 
 class RunFolderError(ValueError):

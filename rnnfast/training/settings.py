@@ -45,6 +45,11 @@ class LoopSettings(BaseModel):
     regularization: float = Field(
         0.1, gt=0, description="The strength of the L2 penalty of a linear model."
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        description="Whether each class, or tag, has the same say in training, however few rows it has: "
+        "balanced, or none.",
+    )
     precision: TrainingPrecision = Field(
         "fp32",
         description="What the recurrent layers compute in: fp32, or bf16 with sums and weights in float32.",
@@ -78,5 +83,5 @@ class WindowTraining(LoopSettings):
         0,
         ge=0,
         description="Every so many readings a training window starts; 0: at each to forecast, after "
-        "half a window to classify.",
+        "half a window to give labels.",
     )

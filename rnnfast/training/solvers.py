@@ -10,60 +10,63 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rnnfast.labels.base import LinearOptions
 from rnnfast.models.texts import NGrams
-from rnnfast.models.windows import LinearAutoregression
+from rnnfast.models.windows import LinearAutoregression, WindowStatistics
 from rnnfast.text.pairs import Pairs
-from rnnfast.training.rows import Futures, Reviews
+from rnnfast.training.rows import Futures, LabelledWindows, Reviews
 
 if TYPE_CHECKING:
     from rnnfast.training.settings import LoopSettings
 
+_MOST_WINDOWS = 1 << 16  # that a linear model of windows learns from
 TOKENS = 1 << 24
 """Of a corpus with more, n-grams learn from a part: rows spread evenly, with so many tokens. That bounds the memory,
 24 bytes a token."""
 
 
 def _solve_ngrams(model: NGrams, train: Reviews, settings: LoopSettings) -> None:
-    """Logistic regression on distinct words and pairs, the L2 norm of each text's features set to one.
+    """A linear model of distinct words and pairs, the L2 norm of each text's features set to one.
 
-    A feature counts by two scales at once: its log-count ratio (Wang and Manning, "Baselines and Bigrams: Simple, Good
-    Sentiment and Topic Classification", 2012), which knows the labels, and its inverse document frequency, which keeps
-    what they have not shown yet. Each has a mean square of one over the features of all texts; the sum of the squares
-    is the square of the scale, as if each text had the features of both.
+    A feature counts by two scales at once: the evidence that its rows give (of classes its log-count ratio), which
+    knows the labels, and its inverse document frequency, which keeps what they have not shown yet. Each has a mean
+    square of one over the features of all texts; the sum of the squares is the square of the scale, as if each text had
+    the features of both.
     """
     # Needed by this model alone and slow to import.
     from scipy.sparse import csr_matrix
-    from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import normalize
 
     rows = torch.arange(0, len(train), -(-train.units // TOKENS))
     texts = train.ids, train.offsets[rows], train.lengths(rows)
     pairs = Pairs.learn(*texts, words=model.vocabulary_size, most=model.config.max_pairs)
     offsets, columns = pairs.find(*texts)
-    labels = train.labels[rows].numpy()
-    scale = _scale(offsets, columns, labels, len(pairs))
+    truth, target = train.labels[rows].numpy(), train.target
     shape = len(rows), len(pairs)
-    matrix = normalize(csr_matrix((scale[columns], columns, offsets), shape=shape), copy=False)
-    regression = LogisticRegression(
-        C=1 / settings.regularization, solver="liblinear", dual=True, random_state=settings.seed
-    ).fit(matrix, labels)
+    held = csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape=shape)
+    sums = np.stack([held.T @ side for side in target.sides(truth).T])
+    total = np.bincount(columns, minlength=len(pairs))
+    scale = _scale(target.evidence(sums, total), total, len(rows))
+    held.data = scale[columns]
+    options = LinearOptions(
+        penalty=settings.regularization, seed=settings.seed, balanced=train.weights is not None
+    )
+    solved = target.solve(normalize(held, copy=False), truth, options)
     model.know(pairs)
     model.scale[: len(pairs)] = torch.from_numpy(scale)
-    model.weight[: len(pairs)] = torch.from_numpy(regression.coef_[0])
-    model.bias.fill_(float(regression.intercept_[0]))
+    weight, bias = torch.from_numpy(solved.weight.T), torch.from_numpy(solved.bias)
+    model.weight[: len(pairs)] = weight.reshape(model.weight[: len(pairs)].shape)
+    model.bias.copy_(bias.reshape(model.bias.shape))
 
 
-def _scale(offsets: np.ndarray, columns: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
-    """The scale (F,) of each feature, from the features of all texts; 0 where no text has it."""
-    by_column = labels.repeat(np.diff(offsets))
-    held = [np.bincount(columns[by_column == label], minlength=size) for label in (0, 1)]
-    ratio = np.log((1 + held[1]) / (1 + held[1]).sum()) - np.log(
-        (1 + held[0]) / (1 + held[0]).sum()
-    )
-    total = held[0] + held[1]
-    rarity = np.log((1 + len(labels)) / (1 + total)) + 1
-    squares = sum(each**2 / np.average(each**2, weights=total) for each in (ratio, rarity))
-    result: np.ndarray = np.sqrt(squares) * (total > 0)
+def _scale(evidence: np.ndarray, total: np.ndarray, rows: int) -> np.ndarray:
+    """The scale (F,) of each feature, from its evidence (O, F) and the rows that hold it; 0 where none does."""
+    rarity = np.log((1 + rows) / (1 + total)) + 1
+    squares = [
+        each / (np.average(each, weights=total) or 1.0)
+        for each in ((evidence**2).mean(0), rarity**2)
+    ]
+    result: np.ndarray = np.sqrt(squares[0] + squares[1]) * (total > 0)
     return result
 
 
@@ -91,7 +94,33 @@ def _solve_autoregression(
     model.bias.copy_(solution[:, -1])
 
 
+def _solve_statistics(
+    model: WindowStatistics, train: LabelledWindows, settings: LoopSettings
+) -> None:
+    """A linear model of the figures of windows, evenly spread where there are many."""
+    chosen = torch.arange(0, len(train), -(-len(train) // _MOST_WINDOWS))
+    parts = [model.statistics(train.windows.take(some)) for some in chosen.split(4096)]
+    figures = torch.cat(parts).double()
+    usual, spread = figures.mean(0), figures.std(0, correction=0)
+    spread = torch.where(spread > 0, spread, 1.0)
+    matrix = ((figures - usual) / spread).numpy()
+    options = LinearOptions(
+        penalty=settings.regularization, seed=settings.seed, balanced=train.weights is not None
+    )
+    solved = train.target.solve(matrix, train.truth[chosen].numpy(), options)
+    weight, bias = torch.from_numpy(solved.weight.T), torch.from_numpy(solved.bias)
+    if (
+        weight.shape[1] < model.weight.shape[1]
+    ):  # of two classes there is one, which speaks for the second
+        weight, bias = F.pad(weight, (1, 0)), F.pad(bias, (1, 0))
+    model.usual.copy_(usual)
+    model.spread.copy_(spread)
+    model.weight.copy_(weight)
+    model.bias.copy_(bias)
+
+
 SOLVERS: dict[type[nn.Module], Callable[[Any, Any, Any], None]] = {
     NGrams: _solve_ngrams,
     LinearAutoregression: _solve_autoregression,
+    WindowStatistics: _solve_statistics,
 }

@@ -14,8 +14,8 @@ from flows.steps.report import reviews as step
 from flows.steps.report.reviews import EXAMPLES, evaluate, validate
 from flows.tables.columns import Columns
 from rnnfast.evaluation.drift import Tally
-from rnnfast.evaluation.metrics import binary_metrics
 from rnnfast.evaluation.profiles import Profile
+from rnnfast.labels.metrics import binary_metrics
 from rnnfast.scoring.scorers import Scorer
 
 
@@ -47,7 +47,7 @@ def measured(parts: Path, run: Path) -> dict[str, Any]:
     execution = Execution(workers=1, shard_rows=30)
     shards = score_files(run, test, Columns(id="id"), scores, execution=execution).records
     assert len(shards) == 4
-    metrics = validated | evaluate(parts, run, profile, shards)
+    metrics = validated | evaluate(parts, run, profile, shards)[0]
     assert profile.reference["score"].total == 10
     assert profile.test.features["score"].total == 100
     return metrics
@@ -89,7 +89,7 @@ def test_examples_are_the_clearest_of_either_label(
         # Alike right ones come first as in the file, alike wrong ones last.
         order = sorted(margins, key=lambda i: (-margins[i], sign * i))
         expected[kind] = [
-            {"text": texts[i], "label": label, "score": float(values[i])}
+            {"text": texts[i], "called": 1, "label": label, "score": float(values[i])}
             for label in (0, 1)
             for i in [i for i in order if i % 2 == label and margins[i] > 0][: EXAMPLES // 2]
         ]

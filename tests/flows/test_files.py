@@ -11,12 +11,14 @@ import pytest
 from pyarrow import fs
 
 from flows.datasets.base import Splits
-from flows.datasets.labelled import LabelledFiles, two_labels
+from flows.datasets.labelled import LabelledFiles
 from flows.errors import InputError, TransferError
+from flows.steps.prepare.label_kinds import distinct_names
 from flows.store.storage import File, find
 from flows.tables import files, readers
 from flows.tables.columns import Columns
 from flows.tables.files import Batch
+from rnnfast.labels.classes import Classes
 
 LABELLED = Columns("text", "label")
 ROWS = [
@@ -37,8 +39,9 @@ def read(pattern: str, columns: Columns) -> Splits:
     labels: Counter[str] = Counter()
     for keys, _ in found.read_keys():
         labels.update(keys["label"].to_pylist())
-    names = two_labels(labels, columns)
-    return Splits(pa.concat_tables(found.read_reviews(names)), None, names)
+    names = distinct_names(labels, columns.label or "")
+    tables = found.read_reviews(Classes(names=names))
+    return Splits(pa.concat_tables(tables), None, names)
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> Path:
@@ -303,15 +306,16 @@ def test_text_must_be_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
-def test_labels_must_be_two(tmp_path: Path, name: str) -> None:
+def test_labels_must_be_two_or_more(tmp_path: Path, name: str) -> None:
     def labels(*values: object) -> str:
         rows: list[dict[str, object]] = [{"text": "t", "label": value} for value in values]
         return str(write(tmp_path / name, rows))
 
     with pytest.raises(InputError, match=r"--label-column 'label'.*found 1: 'a' \(3 rows\)$"):
         read(labels("a", "a", "a"), LABELLED)
-    with pytest.raises(InputError, match=r"found 300: '0' \(1 row\), .* and 295 more$"):
-        read(labels(*range(300)), LABELLED)
+    with pytest.raises(InputError, match=r"at most 1,000 .*1,001: '0' \(1 row\), .* and 996 more$"):
+        read(labels(*range(1001)), LABELLED)
+    assert read(labels(*range(300)), LABELLED).train["label"].to_pylist() == list(range(300))
     # A row without a label is left out.
     assert read(labels("a", None, "b"), LABELLED).train["label"].to_pylist() == [0, 1]
 

@@ -53,7 +53,7 @@ def test_reviews_and_sensors_have_the_same_options_of_scale_registry_and_run() -
     [
         ("reviews", "--cell", get_args(CellChoice)),
         ("sensors", "--cell", ("auto", *get_args(WindowCell))),
-        ("sensors", "--task", ("forecast", "classify")),
+        ("sensors", "--task", ("forecast", "classify", "tag", "regress")),
         ("reviews", "--split-by", ("auto", "spaces", "characters")),
         ("reviews", "--preset", ("default", "lecture")),
         ("sensors", "--engine", ("local", "ray")),

@@ -86,12 +86,6 @@ def test_labels_that_are_odd(tmp_path: Path) -> None:
     found = inspect(str(tmp_path / "a.csv"))
     assert "labels 'Pos' and 'pos' are alike; --join-labels makes one of them" in found.odd
     assert found.command[-1] == "--join-labels"
-    lines = "".join(f"a text of some length {i},{i % 3}\n" for i in range(60))
-    (tmp_path / "a.csv").write_text("text,label\n" + lines)
-    assert (
-        "column 'label' has 3 labels; rnnfast reviews takes two"
-        in inspect(str(tmp_path / "a.csv")).odd
-    )
 
 
 def write_readings(path: Path, devices: int = 1, broken: float | None = None) -> Path:

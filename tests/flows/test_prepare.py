@@ -7,13 +7,13 @@ import pytest
 
 from flows.datasets import DATASETS, base
 from flows.datasets.base import SCHEMA, Archive, Dataset, Splits
-from flows.datasets.labelled import two_labels
 from flows.errors import InputError
 from flows.parameters import ReviewsData
 from flows.steps.prepare import reviews as step
+from flows.steps.prepare.label_kinds import LabelSurvey
 from flows.steps.prepare.reviews import DUPLICATES, PARTS, prepare
 from flows.tables import readers
-from flows.tables.columns import Columns
+from rnnfast.labels.target import Target
 from rnnfast.models.presets import TextFacts
 
 
@@ -126,20 +126,21 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "a,0\nb,1\n" * 20)
 
-    def grows(counts: dict[str, int], columns: Columns) -> tuple[str, str]:
-        path.write_text(path.read_text() + "c,1\n")
-        return two_labels(counts, columns)
+    class Grows(LabelSurvey):
+        def target(self) -> Target:
+            path.write_text(path.read_text() + "c,1\n")
+            return super().target()
 
-    monkeypatch.setattr(step, "two_labels", grows)
+    monkeypatch.setattr(step, "LabelSurvey", Grows)
     with pytest.raises(InputError, match=r"must stay as it is .* had 40 rows and then 41"):
         prepared(tmp_path, "a", dataset=str(path))
 
 
 def test_counting_of_labels_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "CSV_BLOCK", 1000)
-    lines = "".join(f"text {i},{i}\n" for i in range(5000))
+    lines = "".join(f"text {i},name {i}\n" for i in range(5000))
     (tmp_path / "a.csv").write_text("text,label\n" + lines)
-    with pytest.raises(InputError, match=r"found at least 1,0\d\d: '0' \(1 row\)"):
+    with pytest.raises(InputError, match=r"found at least 1,0\d\d: 'name 0' \(1 row\)"):
         prepared(tmp_path, "a", dataset=str(tmp_path / "a.csv"))
 
 

@@ -15,9 +15,10 @@ from jobs import score_files
 
 from flows.errors import InputError
 from flows.parameters import Execution
-from flows.steps.score.reviews import REVIEW_SCORES
+from flows.steps.score.reviews import review_scores
 from flows.store.outputs import MANIFEST, SUCCESS
 from flows.tables.columns import Columns
+from rnnfast.models.texts import PAIR
 from rnnfast.scoring.scorers import Scorer
 
 TEXTS = Columns()
@@ -52,7 +53,7 @@ def test_every_good_row_once_with_its_score(run_dir: Path, inputs: Path, tmp_pat
         assert found[name]["score"] == pytest.approx(score, abs=1e-6)
         assert found[name]["label"] == ("pos" if score >= 0.5 else "neg")
     for path in output.glob("*.parquet"):
-        assert pq.read_schema(path).equals(REVIEW_SCORES)
+        assert pq.read_schema(path).equals(review_scores(PAIR))
 
 
 def test_bad_rows_go_to_a_side_file(run_dir: Path, inputs: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from flows.store.storage import Folder, redacted
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import (
     Profile,
-    tally_outputs,
+    tally_forecasts,
     tally_readings,
     tally_scores,
     tally_texts,
@@ -168,7 +168,7 @@ def test_the_page_of_forecasts(forecaster: Path, tmp_path: Path) -> None:
     given = Tally()
     with torch.no_grad():
         outputs = scorer.model(torch.randn(50, 12, 2)).numpy()
-    tally_outputs(given, scorer.model, scorer.series.targets, outputs)
+    tally_forecasts(given, scorer.series.targets, outputs)
     Profile(known, given, Tally()).save(forecaster)
     output = tmp_path / "out"
     score_files(forecaster, str(tmp_path / "in"), None, output, every=4, execution=ALONE)

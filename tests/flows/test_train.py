@@ -37,6 +37,7 @@ from flows.steps.train.job import ReviewsJob
 from flows.steps.train.train import train, train_windows
 from flows.steps.train.worker import HISTORY, REPORTS, WorkOrder, work
 from flows.steps.train.workers import follow, train_together
+from rnnfast.labels import classes_of
 from rnnfast.models.choices import TextCell, WindowCell
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.texts import WideAndDeep, build_model
@@ -111,6 +112,7 @@ def job_of(parts: Path, ids: Path, **settings: Any) -> ReviewsJob:
         model=MODEL,
         training=SETTINGS.model_copy(update=settings),
         vocabulary_size=len(WORDS),
+        target=classes_of(("bad", "good")),
     )
 
 

@@ -205,7 +205,7 @@ def _shape(file: File, dialect: Dialect | None) -> str:
     return f"{shape}, packed" if file.is_packed else shape
 
 
-def _odd(  # noqa: C901  # a branch for each thing that may be odd
+def _odd(  # a branch for each thing that may be odd
     columns: Sequence[Column],
     rejected: Sequence[Rejected],
     rows: int,
@@ -225,8 +225,6 @@ def _odd(  # noqa: C901  # a branch for each thing that may be odd
             yield f"column {each.name!r} has one value alone, {each.examples[0]!r}"
         if each.name == label and (pair := near(each.labels)):
             yield f"labels {' and '.join(map(repr, pair))} are alike; --join-labels makes one of them"
-        if each.name == label and text and len(each.labels) != 2:
-            yield f"column {label!r} has {len(each.labels)} labels; rnnfast reviews takes two"
     if text and not label and not times:
         yield "no column looks like a label; put the name of one in place of LABEL"
     if times:
@@ -264,7 +262,7 @@ def _command(
         if times.devices:
             yield from ("--group-column", times.devices)
         if named:
-            yield from ("--task", "classify", "--label-column", named)
+            yield from ("--label-column", named)
         if times.sentinels:
             yield from ("--set", f"sentinels={','.join(f'{each:g}' for each in times.sentinels)}")
 

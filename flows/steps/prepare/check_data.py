@@ -3,17 +3,24 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flows.steps.prepare.checks import check_readings, check_texts, count_report, report_checks
+from flows.steps.prepare.checks import (
+    check_classes,
+    check_readings,
+    check_texts,
+    count_report,
+    report_checks,
+)
 from flows.steps.prepare.gather import open_readings
-from flows.steps.prepare.reviews import PreparedReviews
+from flows.steps.prepare.reviews import PreparedReviews, names_held
 from flows.steps.prepare.series import SPANS, PreparedSeries
 from rnnfast.evaluation.checks import Check, Limits, check
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import BLOCKS, TEXTS, Profile, tally_readings, tally_texts
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.tags import Tags
+from rnnfast.labels.target import Target
 from rnnfast.models.config import ModelConfig
 from rnnfast.text.vocabulary import Vocabulary
 
@@ -51,10 +58,16 @@ def check_reviews_data(
     rows = prepared.rows
     repeated = rows["duplicates_in_train_and_test"] / rows["test_rows"]
     found = [check(limits, "duplicates", "test rows", repeated)]
+    target = prepared.target
+    if isinstance(target, Tags) or (isinstance(target, Classes) and not target.is_pair):
+        found += check_classes(
+            limits, target.names, _held(parts / "train.parquet", target).tolist()
+        )
     for name, tally in tallies.items():
-        positive = tally.share("positive", "rows") or 0.0
-        rarest = min(positive, 1 - positive)
-        found.append(check(limits, "label_share", f"{name} rows", rarest))
+        if isinstance(target, Classes) and target.is_pair:
+            counts = _held(parts / f"{names[name]}.parquet", target)
+            rarest = float(counts.min() / max(counts.sum(), 1))
+            found.append(check(limits, "label_share", f"{name} rows", rarest))
         found += check_texts(limits, tally, f"{name} rows")
     report_checks(found, gate)
     return found, Profile(tallies["training"], tallies["validation"], tallies["test"])
@@ -91,13 +104,27 @@ def check_sensors_data(
         histogram = tallies[0].features[name]
         outer = histogram.counts[[0, -1]].sum() / histogram.total
         found.append(check(limits, "outlying", f"{name} in the training readings", float(outer)))
-    if info.labels:
-        lengths = np.bincount(labels, runs[:, 1] - runs[:, 0], len(info.labels))
-        rarest = float(lengths.min() / lengths.sum())
-        found.append(check(limits, "label_share", "the training readings", rarest))
+    found += _check_labels(limits, prepared.target, labels, runs[:, 1] - runs[:, 0])
     report_checks(found, gate)
     training, validation, test = tallies
     return found, Profile(training, validation, test, tuple(blocks))
+
+
+def _check_labels(
+    limits: Limits, target: Target | None, labels: np.ndarray, lengths: np.ndarray
+) -> list[Check]:
+    """Checks how many training readings have each label: of runs their truth (R,) or (R, K), and lengths (R,)."""
+    if not isinstance(target, Classes | Tags):
+        return []
+    held = (
+        lengths @ labels
+        if isinstance(target, Tags)
+        else np.bincount(labels, lengths, len(target.names))
+    )
+    if isinstance(target, Classes) and target.is_pair:
+        rarest = float(held.min() / held.sum())
+        return [check(limits, "label_share", "the training readings", rarest)]
+    return check_classes(limits, target.names, held.astype(int).tolist())
 
 
 def _blocks(times: np.ndarray, runs: np.ndarray) -> list[np.ndarray]:
@@ -113,7 +140,11 @@ def _blocks(times: np.ndarray, runs: np.ndarray) -> list[np.ndarray]:
 def _tally(path: Path, words: Vocabulary, sequence_length: int) -> Tally:
     tally = Tally()
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(TEXTS, columns=["text", "label"]):
+        for batch in file.iter_batches(TEXTS, columns=["text"]):
             tally.include(tally_texts(batch["text"], words, sequence_length))
-            tally.counts["positive"] += pc.sum(batch["label"].cast(pa.int64())).as_py()
     return tally
+
+
+def _held(path: Path, target: Target) -> np.ndarray:
+    """How many rows of a part have each class or tag (K,)."""
+    return names_held(target, target.truth(pq.read_table(path, columns=["label"])["label"]))

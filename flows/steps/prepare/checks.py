@@ -1,7 +1,7 @@
 """Rules held against what was counted of rows, the same before training and after scoring."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.errors import GateError
@@ -23,6 +23,16 @@ def check_texts(limits: Limits, tally: Tally, of: str) -> list[Check]:
     return [
         check(limits, rule, of, tally.share(rule, whole) or 0.0) for rule, whole in shares.items()
     ]
+
+
+def check_classes(limits: Limits, names: Sequence[str], counts: Sequence[int]) -> list[Check]:
+    """Checks the training rows of classes or tags: those that are past the limit, else the one with the fewest."""
+    found = [
+        check(limits, "class_rows", f"{name!r:.40}", float(count))
+        for name, count in zip(names, counts, strict=True)
+    ]
+    few = [each for each in found if each.status != "passed"]
+    return few or [min(found, key=lambda each: each.value)]
 
 
 def count_report(tally: Tally, report: Mapping[str, Any]) -> None:

@@ -72,14 +72,14 @@ class Draw:
             self.rows[label] += int(chosen.sum())
             self._single.setdefault(label, array("Q")).frombytes(numbers[chosen & single].tobytes())
 
-    def cuts(self, labels: tuple[str, str], test: float, validation: float) -> np.ndarray:
-        """Where the parts end: of each label (2, 2) the number that test rows, and that validation rows are below.
+    def cuts(self, labels: tuple[str, ...], test: float, validation: float) -> np.ndarray:
+        """Where the parts end: of each label (K, 2) the number that test rows, and that validation rows are below.
 
         Where any row has a group, the shares are of the groups, a row without one counted as a group; else of each
         label's rows. Takes the numbers apart, so that it is called once.
 
         Args:
-            labels: the two that there are.
+            labels: those that there are.
             test: the share for testing; 0 where there are test rows already.
             validation: the share of the rest for validation.
         """
@@ -93,7 +93,7 @@ class Draw:
         numbers.sort()
         first = np.ones(len(numbers), bool)
         first[1:] = numbers[1:] != numbers[:-1]
-        return np.stack([_ends(numbers[first], test, validation)] * 2)
+        return np.stack([_ends(numbers[first], test, validation)] * len(labels))
 
 
 def _view(numbers: "array[int]") -> np.ndarray:
@@ -110,6 +110,6 @@ def _ends(numbers: np.ndarray, test: float, validation: float) -> np.ndarray:
 
 
 def sides(numbers: np.ndarray, labels: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    """TRAIN, VALIDATION or TEST for each row, (N,) int8, of its number and its label, 0 or 1."""
+    """TRAIN, VALIDATION or TEST for each row, (N,) int8, of its number and its label, from 0."""
     result: np.ndarray = (numbers[:, None] < cuts[labels]).sum(1, dtype=np.int8)
     return result

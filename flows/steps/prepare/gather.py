@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +50,7 @@ from rnnfast.training.run_folder import SeriesInfo
 logger = logging.getLogger(__name__)
 
 VALUES, TIMES, RUN_RECORD = "readings.f32", "times.i64", "runs.json"
+LABEL_NUMBERS = "numbers.f32"  # labels that are numbers, one a row
 RAW = np.float32, np.int64, np.int32, np.int32  # kinds of the rows' values, times, groups, labels
 
 
@@ -65,6 +66,7 @@ class Readings:
         labels: of each run, the place in the labels of the data, -1 where it has none.
         group_names: the devices or persons; None for the one of data without groups.
         report: what was found and done, counted.
+        numbers: (T,) float32, the label of each row where labels are numbers; NaN where it has none; else None.
         own: (T,) bool, whether a row has a reading of its own, and not only values carried into it; None where these
             readings were opened again.
     """
@@ -76,6 +78,7 @@ class Readings:
     labels: np.ndarray
     group_names: list[str | None]
     report: dict[str, Any]
+    numbers: np.ndarray | None = None
     own: np.ndarray | None = None
 
     def tensor(self) -> Tensor:
@@ -122,6 +125,8 @@ def gather(
         folder: where `open_readings` shall find them; None: they are there for this process alone.
         find_missing: adds to the sentinels those that the readings themselves show.
 
+    Labels are names, which part runs, or a column of float numbers, which part none.
+
     Returns:
         The readings, and `info` with the step that was found and, where it had none, the labels.
 
@@ -148,16 +153,17 @@ def gather(
     info = with_step(*in_time, order.step, info)
     step = info.step
     logger.info("step: %s", step_text(step, info.unit))
-    names = () if info.targets else sorted(name for name in raw.label_names if name is not None)
+    named = not info.targets and not raw.is_numbers
+    names = sorted(name for name in raw.label_names if name is not None) if named else ()
     info = info.model_copy(update={"labels": info.labels or tuple(names)})
     with (
         _file(folder, VALUES) as value_file,
         _file(folder, TIMES) as time_file,
         _file(None, "") as own_file,
+        _file(folder if raw.is_numbers else None, LABEL_NUMBERS) as number_file,
     ):
-        runs, groups, labels, counts = _write_grid(
-            raw, order.rows, info, value_file, time_file, own_file
-        )
+        files = _GridFiles(value_file, time_file, own_file, number_file)
+        runs, groups, labels, counts = _write_grid(raw, order.rows, info, files)
         report: dict[str, Any] = {
             "readings": len(raw.times),
             "groups": len(raw.group_names),
@@ -174,7 +180,7 @@ def gather(
         if len(runs) == 0:
             raise NoReadingsError(_none_in_common(own, raw), report)
         places = {n: info.labels.index(n) if n in info.labels else -1 for n in raw.label_names}
-        of_code = np.array([places[name] for name in raw.label_names])
+        of_code = np.array([places[name] for name in raw.label_names] or [0])
         record = {
             "channels": len(info.channels),
             "runs": runs.tolist(),
@@ -186,7 +192,9 @@ def gather(
         if folder is not None:
             (folder / RUN_RECORD).write_text(json.dumps(record), encoding="utf-8")
         own_rows = np.memmap(own_file, np.bool_, "r")
-        return replace(_mapped(value_file, time_file, record), own=own_rows), info
+        numbers = np.memmap(number_file, np.float32, "r") if raw.is_numbers else None
+        readings = _mapped(value_file, time_file, record)
+        return replace(readings, own=own_rows, numbers=numbers), info
 
 
 def _tell_odd_times(
@@ -291,7 +299,11 @@ def open_readings(folder: Path) -> Readings:
     """The readings that `gather` left in a folder."""
     record = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
     with (folder / VALUES).open("r+b") as value_file, (folder / TIMES).open("r+b") as time_file:
-        return _mapped(value_file, time_file, record)
+        readings = _mapped(value_file, time_file, record)
+    path = folder / LABEL_NUMBERS
+    return (
+        replace(readings, numbers=np.memmap(path, np.float32, "r")) if path.exists() else readings
+    )
 
 
 def _file(folder: Path | None, name: str) -> IO[bytes]:
@@ -327,6 +339,7 @@ class _Raw:
     label_names: list[str | None]
     missing: np.ndarray  # (C,): how many of each channel
     infinite: np.ndarray  # (C,)
+    is_numbers: bool  # whether the labels are float32
 
 
 def _collect(
@@ -338,18 +351,24 @@ def _collect(
     groups, labels = _Codes(), _Codes()
     rows, missing = 0, np.zeros(len(channels), np.int64)
     infinite = np.zeros(len(channels), np.int64)
+    kinds: tuple[type, ...] = RAW
     with ExitStack() as stack:
         # In the folder, if there is one, since there is room for what is made of them.
         files = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in RAW]
         for table in batches:
             columns = [pc.fill_null(table[name], float("nan")).to_numpy() for name in channels]
+            if pa.types.is_floating(table["label"].type):
+                kinds = (*RAW[:3], np.float32)
+                label_part = pc.fill_null(table["label"], float("nan")).to_numpy()
+            else:
+                label_part = labels.of(table["label"])
             parts = (
                 np.stack(columns, 1),
                 table["time"].to_numpy(),
                 groups.of(table["group"]),
-                labels.of(table["label"]),
+                label_part,
             )
-            for file, kind, part in zip(files, RAW, parts, strict=True):
+            for file, kind, part in zip(files, kinds, parts, strict=True):
                 part.astype(kind, copy=False).tofile(file)
             rows += table.num_rows
             missing += (
@@ -358,7 +377,7 @@ def _collect(
             infinite += np.isinf(parts[0]).sum(0)
         values, times, group, label = (
             np.memmap(file, kind, "r") if rows else np.empty(0, kind)
-            for file, kind in zip(files, RAW, strict=True)
+            for file, kind in zip(files, kinds, strict=True)
         )
     return _Raw(
         values.reshape(rows, len(channels)),
@@ -369,18 +388,23 @@ def _collect(
         list(labels.names),
         missing,
         infinite,
+        kinds[3] is np.float32,
     )
 
 
+class _GridFiles(NamedTuple):
+    """Where the grid goes: readings, times, which rows have a reading of their own, and labels that are numbers."""
+
+    values: IO[bytes]
+    times: IO[bytes]
+    own: IO[bytes]
+    numbers: IO[bytes]
+
+
 def _write_grid(
-    raw: _Raw,
-    order: np.ndarray | None,
-    info: SeriesInfo,
-    value_file: IO[bytes],
-    time_file: IO[bytes],
-    own_file: IO[bytes],
+    raw: _Raw, order: np.ndarray | None, info: SeriesInfo, files: _GridFiles
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
-    """Writes readings, times and which rows have a reading of their own.
+    """Writes readings, times, which rows have a reading of their own, and labels that are numbers.
 
     Gives the runs, of each its group and label, and what was done.
     """
@@ -411,13 +435,15 @@ def _write_grid(
                 times = from_places(times, info.unit, info.anchor)
             if info.calendar:
                 values = np.hstack([values, calendar_features(times)])
-            np.diff(piece.last_read, prepend=last_read).astype(bool).tofile(own_file)
+            np.diff(piece.last_read, prepend=last_read).astype(bool).tofile(files.own)
             last_read = int(piece.last_read[-1])
-            values.tofile(value_file)
-            times.tofile(time_file)
+            values.tofile(files.values)
+            times.tofile(files.times)
             label = own_labels[piece.last_read]
-            if info.targets:
-                label = np.zeros_like(label)  # a forecast goes on over a change of label
+            if raw.is_numbers:
+                label.tofile(files.numbers)
+            if info.targets or raw.is_numbers:
+                label = np.zeros(len(label), np.int32)  # goes on over a change of label
             found = find_runs(piece.times, info.step, label)
             if expected == (piece.times[0], label[0]):
                 runs[-1][1] = int(found[0, 1]) + written

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from flows.datasets.labels import near
 from flows.datasets.series_columns import PRESENT
 from flows.errors import InputError, RepeatedError
 from flows.parameters import SensorsData
@@ -26,9 +25,15 @@ from flows.steps.prepare.gather import (
     gather,
     open_readings,
 )
-from flows.steps.prepare.reviews import PARTS
+from flows.steps.prepare.label_kinds import distinct_names
+from flows.steps.prepare.reviews import PARTS, names_held
 from flows.steps.prepare.series_source import source, told_apart
 from flows.tables.steps import step_text
+from flows.wording import counted
+from rnnfast.labels.classes import Classes
+from rnnfast.labels.numbers import Numbers
+from rnnfast.labels.tags import Tags, split_tags
+from rnnfast.labels.target import Target
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.window_rules import SeriesFacts
 from rnnfast.series.calendar_steps import CALENDAR, seconds_of
@@ -54,6 +59,7 @@ class PreparedSeries:
         scaler: means and deviations over the training part.
         source: where they come from, for the record.
         rows: how many there are, of each part and kind.
+        target: what the labels are; None to forecast.
     """
 
     facts: SeriesFacts
@@ -61,6 +67,7 @@ class PreparedSeries:
     scaler: Scaler
     source: Mapping[str, Any]
     rows: Mapping[str, Any]
+    target: Target | None = None
 
 
 def prepare_series(
@@ -72,7 +79,7 @@ def prepare_series(
     """Writes the readings, the spans of each part, and the test readings.
 
     A forecast is of readings of its own part; what it is made from may lie in the part before. A
-    window to classify lies within one label.
+    window to classify lies within one label, and one of numbers has that of its last reading.
 
     Args:
         data: what to read.
@@ -102,6 +109,7 @@ def prepare_series(
         if sparse := _sparse(readings.report, info, asked):
             data = _without(data, info, sparse)
             continue
+        target = _target(info, data)
         facts = _facts(readings, info, data)
         config = model(facts)
         spans = _spans(readings, info, data, config)
@@ -117,23 +125,21 @@ def prepare_series(
         )
         data = _without(data, info, constant)
     scaler = _varied(scaler, readings, spans["train"][0], info)
-    if config.task == "classify" and len(info.labels) < 2:
-        raise InputError(
-            f"--label-column must hold two labels or more, found {', '.join(info.labels) or 'none'}"
-        )
-    if pair := near(info.labels):
-        raise InputError(
-            f"--label-column must hold labels that differ in more than case and spaces, "
-            f"found {' and '.join(map(repr, pair))}; --join-labels makes one of them"
-        )
     arrays: dict[str, Any] = {f"{name}_runs": runs for name, (runs, _) in spans.items()}
-    arrays |= {f"{name}_labels": labels for name, (_, labels) in spans.items()}
+    arrays |= {
+        f"{name}_labels": _truth_of_runs(labels, info, target)
+        for name, (_, labels) in spans.items()
+    }
+    if isinstance(target, Tags):
+        info = info.model_copy(update={"labels": target.names})
     np.savez(work / SPANS, **arrays)
     _write_test(readings, spans["test"][0], info, work / "test.parquet")
-    windows = {
-        f"{name}_windows": len(_windows(readings, runs, config, 0))
-        for name, (runs, _) in spans.items()
-    }
+    found = {name: part_windows(work, name, config) for name in spans}
+    windows = {f"{name}_windows": len(each[0]) for name, each in found.items() if each}
+    if target is not None:
+        truths = {name: each[1].numpy() for name, each in found.items() if each}
+        _require_labels(target, truths)
+        target = target.known(truths["train"])
     parts = _readings_of_parts(readings, spans, config)
     about = {
         **asked.model_dump(exclude={"mirror"}, exclude_none=True, mode="json"),
@@ -141,7 +147,67 @@ def prepare_series(
         "sha256": sha256(archive) if archive else None,
     }
     rows = {**windows, **parts, **readings.report, **counts}
-    return PreparedSeries(facts, info, scaler, about, rows)
+    return PreparedSeries(facts, info, scaler, about, rows, target)
+
+
+def _target(info: SeriesInfo, data: SensorsData) -> Target | None:
+    """What the labels are, by the names that `gather` found; None to forecast.
+
+    Raises:
+        InputError: there are too few, too many, or two that are alike.
+    """
+    if not data.gives_labels:
+        return None
+    column = data.label_column or "label"
+    if data.chosen_task == "regress":
+        return Numbers(names=(column,))
+    several = data.chosen_task == "tag"
+    counts = {tag: 0 for name in info.labels for tag in (split_tags(name) if several else (name,))}
+    if several:
+        return Tags(names=distinct_names(counts, column, least=1))
+    distinct_names(counts, column)
+    return Classes(names=info.labels)
+
+
+def _truth_of_runs(labels: np.ndarray, info: SeriesInfo, target: Target | None) -> np.ndarray:
+    """The truth of runs (R,) or (R, K), of their places among the labels that were found."""
+    if not isinstance(target, Tags):
+        return labels
+    of_each = target.encode(pa.chunked_array([pa.array(info.labels, pa.string())]))
+    result: np.ndarray = target.truth(of_each)[labels]
+    return result
+
+
+def _require_labels(target: Target, truths: Mapping[str, np.ndarray]) -> None:
+    """Says which labels windows of a part lack.
+
+    Raises:
+        InputError: those to train on, or to validate on, lack one that others have.
+    """
+    held = {name: names_held(target, truth) for name, truth in truths.items()}
+    if isinstance(target, Numbers):
+        without = [name for name, rows in held.items() if not rows[0]]
+        if without:
+            raise InputError(
+                f"--label-column must hold numbers at the end of windows of the {without[0]} part, found none"
+            )
+        return
+    for place, name in enumerate(target.names):
+        counts = {part: int(rows[place]) for part, rows in held.items()}
+        others = counts["test"] + counts.get("validation", 0)
+        if not counts["train"] and others:
+            logger.warning(
+                "no window to train on has the label %r, which %s has; the model cannot give it",
+                name,
+                counted(others, "other window"),
+            )
+        elif not others:
+            logger.warning("no window to validate or test on has the label %r", name)
+    if int((held["train"] > 0).sum()) < min(2, len(target.names)):
+        raise InputError(
+            "--label-column must hold two labels or more in windows to train on; give more readings, or a shorter "
+            "window by --set lookback"
+        )
 
 
 def _facts(readings: Readings, info: SeriesInfo, data: SensorsData) -> SeriesFacts:
@@ -150,8 +216,10 @@ def _facts(readings: Readings, info: SeriesInfo, data: SensorsData) -> SeriesFac
     facts = SeriesFacts(
         len(readings.times), int(lengths.max()), len(info.channels), info.step, info.unit
     )
-    if data.chosen_task != "forecast":
-        return facts
+    if data.gives_labels:
+        labelled = lengths[readings.labels >= 0] if data.chosen_task != "regress" else lengths
+        usual = int(np.quantile(labelled, 0.25)) if len(labelled) else 0
+        return replace(facts, training=int(labelled.sum()), stretches=(usual,))
     parts = list(_by_time(readings, readings.runs, data, 0).values())
     runs = parts[0][0]
     targets = info.target_places
@@ -170,9 +238,10 @@ def _facts(readings: Readings, info: SeriesInfo, data: SensorsData) -> SeriesFac
 def part_windows(
     work: Path, part: str, config: WindowConfig, stride: int = 0
 ) -> tuple[Windows, torch.Tensor, Readings] | None:
-    """The windows of a part, the labels of their runs, and all readings; None without that part.
+    """The windows of a part, the truth of each (empty to forecast), and all readings; None without that part.
 
-    A `stride` of 0 takes all windows to forecast, and half a window to classify.
+    A `stride` of 0 takes all windows to forecast, and half a window to give labels, of numbers an eighth. Numbers are
+    those at the end of a window, and windows that have none there are left out.
     """
     readings = open_readings(work)
     with np.load(work / SPANS) as spans:
@@ -180,26 +249,41 @@ def part_windows(
             return None
         runs, labels = spans[f"{part}_runs"], spans[f"{part}_labels"]
     windows = _windows(readings, runs, config, stride)
+    if config.task == "forecast":
+        return windows, torch.empty(0), readings
+    numbers = torch.arange(len(windows))
+    if config.task == "regress":
+        assert readings.numbers is not None
+        last = windows.starts(numbers) + config.lookback - 1
+        truth = torch.from_numpy(readings.numbers[last.numpy()].astype(np.float64))
+        known = truth.isfinite()
+        return windows.only(numbers[known]), truth[known], readings
     long_enough = runs[:, 1] - runs[:, 0] >= windows.size
-    return windows, torch.from_numpy(labels[long_enough]), readings
+    of_runs = torch.from_numpy(labels[long_enough])
+    return windows, of_runs[windows.run_of(numbers)], readings
 
 
 def _windows(readings: Readings, runs: np.ndarray, config: WindowConfig, stride: int) -> Windows:
     if config.task == "forecast":
         return Windows(readings.tensor(), runs, config.lookback + config.horizon, stride or 1)
-    return Windows(readings.tensor(), runs, config.lookback, stride or config.lookback // 2)
+    # Numbers differ from window to window, of one label all windows are alike.
+    usual = config.lookback // (8 if config.task == "regress" else 2)
+    stride = stride or max(1, usual)
+    if config.task == "regress":  # the last window of a run ends where it ends
+        spare = np.maximum(0, runs[:, 1] - runs[:, 0] - config.lookback) % stride
+        runs = runs + np.stack([spare, 0 * spare], 1)
+    return Windows(readings.tensor(), runs, config.lookback, stride)
 
 
 def _spans(
     readings: Readings, info: SeriesInfo, data: SensorsData, config: WindowConfig
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of each part the runs (R, 2) that windows are cut from, and their labels (R,)."""
-    labelled = (
-        readings.labels >= 0 if config.task == "classify" else np.ones(len(readings.runs), bool)
-    )
+    named = config.task in ("classify", "tag")
+    labelled = readings.labels >= 0 if named else np.ones(len(readings.runs), bool)
     runs, labels = readings.runs[labelled], readings.labels[labelled]
     groups = readings.groups[labelled]
-    if config.task == "classify" and len(readings.group_names) > 1:
+    if config.gives_labels and len(readings.group_names) > 1:
         of_group = _grouped(readings, data)
         part_of = np.array([of_group[name] for name in readings.group_names])[groups]
         return {

@@ -11,6 +11,7 @@ import pyarrow as pa
 from flows.datasets.base import SensorDataset
 from flows.datasets.labels import LabelRule
 from flows.datasets.series_columns import (
+    HEAD_ROWS,
     examples,
     find_devices,
     find_interleaved,
@@ -18,9 +19,17 @@ from flows.datasets.series_columns import (
     find_time,
     first_rows,
 )
-from flows.datasets.series_files import KINDS, SeriesColumns, read_series, typed_rows, with_form
+from flows.datasets.series_files import (
+    KINDS,
+    SeriesColumns,
+    read_readings,
+    read_series,
+    typed_rows,
+    with_form,
+)
 from flows.errors import InputError, RepeatedError
 from flows.parameters import SensorsData
+from flows.steps.prepare.label_kinds import find_task, require_numbers
 from flows.store.storage import File
 from flows.tables.inputs import find_files
 from flows.tables.steps import parse_step
@@ -51,11 +60,15 @@ def chosen_columns(
             if time:
                 logger.info("the time is in column %s", time)
         if not features:
-            keys = {time, *time.split(","), data.group_column, data.label_column, *KEYS}
+            keys = {time, *time.split(","), data.group_column, *data.label_columns, *KEYS}
             features, left_out = find_numbers(rows, marks, {k for k in keys if k})
             for line in left_out:
                 logger.warning("%s", line)
     own = [name for name in features if name != "calendar"]
+    if labels := sorted({*data.label_columns} & {*own}):
+        raise InputError(
+            f"--features must not hold the column of labels, which is not there to be read: {labels[0]!r}"
+        )
     targets: tuple[str, ...] = ()
     if data.chosen_task == "forecast":
         targets = data.target or (named.targets if named else tuple(own))
@@ -103,7 +116,29 @@ def source(
     batches = read_series(data.dataset, columns, "--dataset", options=data.reading)
     if data.label_column is None:
         return batches, info
-    return (_with_labels(batch, data.label_rule, counts) for batch in batches), info
+    rule = replace(data.label_rule, several=data.chosen_task == "tag")
+    numbers = data.label_column if data.chosen_task == "regress" else ""
+    return (_with_labels(batch, rule, counts, numbers) for batch in batches), info
+
+
+def with_task(data: SensorsData) -> SensorsData:
+    """What to read, with the task that the column of labels says where none was asked for; it is logged.
+
+    Raises:
+        InputError: the files cannot be read, or have no such column.
+    """
+    if data.named or data.task is not None or data.label_column is None:
+        return data
+    file = find_files(data.dataset, "--dataset", KINDS, data.reading)[0]
+    alone = SeriesColumns("", (), label=data.label_column)
+    labels: Counter[str] = Counter()
+    for batch, _ in read_readings(file, alone):
+        rows = data.label_rule.column(batch["label"].slice(0, HEAD_ROWS)).drop_null()
+        labels.update(rows.to_pylist())
+        break
+    task, why = find_task(labels, data.label_column)
+    logger.info("task: %s, %s", task, why)
+    return data.model_copy(update={"task": task})
 
 
 def _rules(
@@ -155,10 +190,18 @@ def told_apart(error: RepeatedError, data: SensorsData, time: str) -> RepeatedEr
     return RepeatedError(error.stamps, ", and no column was found that does")
 
 
-def _with_labels(batch: pa.Table, rule: LabelRule, counts: Counter[str]) -> pa.Table:
-    """The readings with the labels that their spellings stand for; those without one are counted."""
+def _with_labels(
+    batch: pa.Table, rule: LabelRule, counts: Counter[str], numbers: str = ""
+) -> pa.Table:
+    """The readings with the labels that their spellings stand for; those without one are counted.
+
+    Those of a column of `numbers` become such.
+    """
     labels = rule.column(batch["label"])
     counts["unlabelled_readings"] += labels.null_count
+    if numbers:
+        require_numbers(labels.drop_null(), numbers)
+        labels = labels.cast(pa.float64())
     return batch.set_column(batch.column_names.index("label"), "label", labels)
 
 

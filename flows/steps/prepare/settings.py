@@ -28,6 +28,7 @@ from flows.parameters import (
     SensorsRequest,
     SensorsTraining,
 )
+from flows.steps.prepare.series_source import with_task
 from rnnfast.models.config import RECURRENT, ModelConfig
 from rnnfast.models.presets import (
     PRESETS,
@@ -155,13 +156,15 @@ def sensors_settings(
 
 
 def sensors_data(data: SensorsData, model: SensorsModel) -> SensorsData:
-    """What to read, with all that was left open as the preset has it.
+    """What to read, with all that was left open as the preset and the column of labels have it.
 
     Raises:
-        InputError: the preset has no such cell.
+        InputError: the preset has no such cell, or the files cannot be read.
         ValidationError: what was asked for does not go together.
     """
-    return data.with_defaults(_of_preset(WINDOW_PRESETS, model.preset, model.network)["data"])
+    return with_task(data).with_defaults(
+        _of_preset(WINDOW_PRESETS, model.preset, model.network)["data"]
+    )
 
 
 def _of_preset(

@@ -23,10 +23,11 @@ def split(table: pa.Table, share: float, seed: int, purpose: str) -> tuple[pa.Ta
         purpose: what the second part is for, in the error.
 
     Raises:
-        InputError: a part would lack one of the two labels, or all rows.
+        InputError: a part would lack a label, or all rows.
     """
     groups = table["group"]
-    counts = np.bincount(table["label"].to_numpy(), minlength=2).tolist()
+    labels = table["label"].to_numpy()
+    counts = np.bincount(labels, minlength=2).tolist()
     try:
         if groups.null_count < len(groups):
             keys = pc.coalesce(groups, pc.binary_join_element_wise("row", table["id"], " "))
@@ -37,19 +38,20 @@ def split(table: pa.Table, share: float, seed: int, purpose: str) -> tuple[pa.Ta
                 range(table.num_rows),
                 test_size=share,
                 random_state=seed,
-                stratify=table["label"].to_numpy(),
+                stratify=labels,
             )
     except ValueError as error:
         raise too_few(counts, purpose) from error
     parts = table.take(pa.array(sorted(rest))), table.take(pa.array(sorted(part)))
-    if any(len(pc.unique(side["label"])) < 2 for side in parts):
+    if any(len(pc.unique(side["label"])) < np.count_nonzero(counts) for side in parts):
         raise too_few(counts, purpose)
     return parts
 
 
 def too_few(counts: Sequence[int], purpose: str) -> InputError:
-    """What to raise where the rows of label 0 and label 1, so many, are not enough to set some aside."""
+    """What to raise where the rows of each label, so many, are not enough to set some aside."""
+    pair = len(counts) == 2
     return InputError(
-        f"--dataset must hold enough rows of both labels to set some aside for {purpose}, "
-        f"found {sum(counts)}: {counts[1]} of label 1"
+        f"--dataset must hold enough rows{' of both labels' * pair} to set some aside for {purpose}, "
+        f"found {sum(counts)}{f': {counts[1]} of label 1' * pair}"
     )

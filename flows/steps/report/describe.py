@@ -1,6 +1,7 @@
 """Explains what a classifier of texts does: the words that moved the scores of examples, and the map of its words."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ def describe(run: Path, examples: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
 
     Args:
         run: folder with the trained model.
-        examples: rows of a kind, each with its "text".
+        examples: rows of a kind, each with its "text", and the place of the label that words speak for, "called".
     """
     scorer = Scorer.load(run)
     return {
@@ -28,5 +29,6 @@ def describe(run: Path, examples: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
 
 def _explained(scorer: Scorer, example: Mapping[str, Any]) -> dict[str, Any]:
     split_by = scorer.config.split_by
-    effects = word_effects(example["text"], scorer.log_odds, split_by=split_by)
+    odds = partial(scorer.log_odds, place=example["called"])
+    effects = word_effects(example["text"], odds, split_by=split_by)
     return {**example, "split_by": split_by, "effects": [round(effect, 4) for effect in effects]}

@@ -21,6 +21,7 @@ from flows.store.registry import now, version_at
 from flows.store.storage import redacted
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import Profile
+from rnnfast.labels.numbers import Numbers
 from rnnfast.reports.pages import Picture
 from rnnfast.reports.scoring import Scoring, scoring_page
 from rnnfast.reports.training import parameters
@@ -104,9 +105,13 @@ def _given(request: ScoreRequest) -> dict[str, dict[str, Any]]:
 
 
 def _scaler(scorer: Scorer | SensorScorer) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of the training readings, of each channel that is forecast."""
-    if isinstance(scorer, Scorer):
+    """Mean and standard deviation in training, of each channel that is forecast, or of labels that are numbers."""
+    target = scorer.target
+    if target is not None:
+        if isinstance(target, Numbers):
+            return {"number": (target.mean, target.scale)}
         return {}
+    assert isinstance(scorer, SensorScorer)
     model, series = scorer.model, scorer.series
     return {
         name: (float(model.mean[place]), float(model.scale[place]))

@@ -12,8 +12,8 @@ from flows.steps.prepare.gather import Readings
 from flows.steps.prepare.series import part_windows
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.intervals import TrackedIntervals
-from rnnfast.evaluation.metrics import ForecastErrors, calibration, label_metrics
-from rnnfast.evaluation.profiles import Profile, tally_errors, tally_outputs
+from rnnfast.evaluation.metrics import ForecastErrors
+from rnnfast.evaluation.profiles import Profile, tally_errors, tally_forecasts, tally_scores
 from rnnfast.models.choices import DeviceChoice
 from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import SensorScorer
@@ -53,6 +53,20 @@ def evaluate_series(
     }
 
 
+def label_floor(parts: Path, run: Path) -> dict[str, dict[str, Any]]:
+    """The figures on the test windows of what knows the labels of the training windows alone, by name."""
+    scorer = SensorScorer.load(run)
+    target = scorer.target
+    if target is None:
+        return {}
+    truths = []
+    for part in ("train", "test"):
+        found = part_windows(parts, part, scorer.model.config)
+        assert found is not None
+        truths.append(found[1].numpy())
+    return {target.floor_name: target.floor_figures(*truths)}
+
+
 def measured_beside(parts: Path, run: Path) -> dict[str, Any] | None:
     """The figures on the test windows of a model that stands beside another one, as `evaluate_series` has them."""
     return _measured(SensorScorer.load(run), parts, "test", Tally())[0]
@@ -73,12 +87,12 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
     config, ours = scorer.model.config, own.model.config
     found = part_windows(parts, "test", ours)
     assert found is not None
-    windows, labels, readings = found
-    if config.task == "classify":
+    windows, truth, readings = found
+    if config.gives_labels:
         if config.lookback != ours.lookback:
             return None
         with bar("comparing", len(windows), unit="windows") as advance:
-            return _label_figures(scorer, windows, labels, Tally(), advance)
+            return _label_figures(scorer, windows, truth, Tally(), advance)
     runs = windows.runs + np.array([ours.lookback - config.lookback, 0])
     of_run = np.searchsorted(readings.runs[:, 1], windows.runs[:, 0], "right")
     if (runs[:, 0] < readings.runs[of_run, 0]).any():
@@ -91,17 +105,16 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
 
 
 def _label_figures(
-    scorer: SensorScorer, windows: Windows, labels: torch.Tensor, tally: Tally, advance: Any
+    scorer: SensorScorer, windows: Windows, truth: torch.Tensor, tally: Tally, advance: Any
 ) -> dict[str, Any]:
-    predicted, sure = np.empty(len(windows), np.int64), np.empty(len(windows))
-    for numbers, logits in scorer.forecasts(windows):
-        sure[numbers], predicted[numbers] = logits.softmax(1).max(1)
-        tally_outputs(tally, scorer.model, (), logits.numpy())
+    target = scorer.target
+    assert target is not None
+    parts = []
+    for numbers, outputs in scorer.forecasts(windows):
+        parts.append(target.given(outputs))
+        tally_scores(tally, parts[-1], target)
         advance(len(numbers))
-    true = np.concatenate([labels[windows.run_of(n)].numpy() for n in windows.batches(1 << 16)])
-    figures = label_metrics(true, predicted, len(scorer.series.labels))
-    figures["calibration"] = calibration(predicted == true, sure)
-    return figures
+    return target.figures(truth.numpy(), np.concatenate(parts))
 
 
 def _measured(
@@ -114,10 +127,10 @@ def _measured(
     found = part_windows(parts, part, scorer.model.config)
     if found is None:
         return None, [], 0
-    windows, labels, readings = found
+    windows, truth, readings = found
     with bar(f"measuring {part}", len(windows), unit="windows") as advance:
-        if scorer.model.config.task == "classify":
-            return _label_figures(scorer, windows, labels, tally, advance), [], len(windows)
+        if scorer.target is not None:
+            return _label_figures(scorer, windows, truth, tally, advance), [], len(windows)
         units = scorer.model if scorer.series.standardised else None
         series = _devices(readings, windows)
         errors, worst = _forecast_errors(scorer, windows, series, tally, advance, units)
@@ -155,7 +168,7 @@ def _forecast_errors(
         past, truth = taken[:, : model.config.lookback], taken[:, model.config.lookback :]
         low, high = intervals.ends(series[windows.run_of(numbers).numpy()], output, truth)
         forecast = output[..., 0].numpy()
-        tally_outputs(tally, model, scorer.series.targets, output.numpy())
+        tally_forecasts(tally, scorer.series.targets, output.numpy())
         tally_errors(tally, scorer.series.targets, forecast - truth)
         of_window[numbers.numpy()] = ((forecast - truth) ** 2).mean((1, 2))
         last = past[:, -1]

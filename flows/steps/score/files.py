@@ -65,7 +65,7 @@ def score_files(
     Args:
         model: folder of the run that the request names.
         request: which files, and how. The output folder gets one Parquet file a shard, with the columns of
-            REVIEW_SCORES, FORECASTS or WINDOW_LABELS, and what else `flows.store.outputs` says, or
+            `review_scores`, FORECASTS or `window_labels`, and what else `flows.store.outputs` says, or
             `flows.store.ledger` where what is new is added.
         report: whether a page tells of it; the scores that a training leaves have a place in its own report.
         on_judged: called with what was done as soon as the rows are judged, before anything of it ends the job.

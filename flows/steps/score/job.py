@@ -19,7 +19,7 @@ from flows.parameters import ScoreRequest
 from flows.steps.prepare.partition import Shard, Source, Whole, partition_count, partitioned
 from flows.steps.score import readings, reviews
 from flows.steps.score.readings import ReadingsFilesWork, ReadingsWork, output_schema
-from flows.steps.score.reviews import REVIEW_SCORES, SHARD_BYTES, Done, ReviewsWork
+from flows.steps.score.reviews import SHARD_BYTES, Done, ReviewsWork
 from flows.store.file_options import FOUND, FileOptions
 from flows.store.outputs import Outputs, Record
 from flows.store.storage import File, Folder
@@ -295,7 +295,7 @@ def scoring_job(model: Path, request: ScoreRequest) -> ScoringJob:
         identity["reading"] = reading.given
     if isinstance(scorer, Scorer):
         settings = identity | {"columns": request.columns.wanted, "shard_rows": shard_rows}
-        outputs = Outputs(folder, REVIEW_SCORES, settings)
+        outputs = Outputs(folder, reviews.review_scores(scorer.target), settings)
         return ReviewsScoring(model, scorer, *how, request.columns, shard_rows, outputs, reading)
     read = columns_of_run(scorer.series, request.time_column, request.group_column)
     columns_read = asdict(read) | {"channels": list(read.channels)}

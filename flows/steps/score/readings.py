@@ -1,4 +1,4 @@
-"""Scores readings: forecasts from the last window of each device, or labels of all windows.
+"""Scores readings: forecasts from the last window of each device, or labels of all windows, of any kind.
 
 A device whose readings since its last gap are too few for a window has no forecast of what follows them: one from
 before the gap would be of a time that may be long past. The rule `short` tells how many devices that are.
@@ -41,9 +41,11 @@ from rnnfast.evaluation.intervals import TrackedIntervals
 from rnnfast.evaluation.profiles import (
     level_of,
     tally_errors,
-    tally_outputs,
+    tally_forecasts,
     tally_readings,
+    tally_scores,
 )
+from rnnfast.labels.target import Target
 from rnnfast.models.choices import DeviceChoice, ScoringPrecision
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.scoring.scorers import SensorScorer
@@ -69,15 +71,16 @@ FORECASTS = pa.schema(
         ("high", pa.float32()),
     ]
 )
-WINDOW_LABELS = pa.schema(
-    [
-        ("group", pa.string()),
-        ("start", pa.timestamp("us", "UTC")),
-        ("end", pa.timestamp("us", "UTC")),
-        ("score", pa.float32()),
-        ("label", pa.string()),
-    ]
+_OF_WINDOW = (
+    ("group", pa.string()),
+    ("start", pa.timestamp("us", "UTC")),
+    ("end", pa.timestamp("us", "UTC")),
 )
+
+
+def window_labels(target: Target) -> pa.Schema:
+    """The columns of labels: which window it is, and what the target has."""
+    return pa.schema([*_OF_WINDOW, *target.fields()])
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class ReadingsWork:
         model: folder of the run.
         digest: of the model that it must hold.
         source: the readings.
-        every: also makes forecasts from windows before the last one, so many readings apart. Windows to
-            classify are half a window apart, or `every`.
+        every: also makes forecasts from windows before the last one, so many readings apart. Windows that
+            have a label are half a window apart, or `every`.
         outputs: where the forecasts or labels go.
         precision: what the recurrent layers compute in.
         device: where.
@@ -212,8 +215,8 @@ def _memory(weights: int) -> int:
 
 
 def output_schema(scorer: SensorScorer) -> pa.Schema:
-    """FORECASTS or WINDOW_LABELS."""
-    return FORECASTS if scorer.model.config.task == "forecast" else WINDOW_LABELS
+    """FORECASTS or `window_labels`."""
+    return FORECASTS if scorer.target is None else window_labels(scorer.target)
 
 
 def _count(tally: Tally, scorer: SensorScorer, readings: Readings) -> None:
@@ -227,7 +230,7 @@ def _count(tally: Tally, scorer: SensorScorer, readings: Readings) -> None:
 def scored(
     scorer: SensorScorer, readings: Readings, every: int | None, tally: Tally
 ) -> Iterator[pa.Table]:
-    """Tables of FORECASTS or WINDOW_LABELS, one after the other; what the model gives is counted."""
+    """Tables of FORECASTS or `window_labels`, one after the other; what the model gives is counted."""
     config = scorer.model.config
     # Labels are what is looked for: they part no run.
     runs = _runs(readings, config, every)
@@ -241,10 +244,13 @@ def scored(
         run = np.searchsorted(run_of_row, start, "right")
         group = [readings.group_names[i] for i in readings.groups[run]]
         last = start + config.lookback - 1
-        tally_outputs(tally, scorer.model, scorer.series.targets, output.numpy())
-        if config.task == "classify":
-            yield _labels(scorer, readings.times[start], readings.times[last], group, output)
+        if scorer.target is not None:
+            given = scorer.target.given(output)
+            tally_scores(tally, given, scorer.target)
+            ends_of = readings.times[start], readings.times[last]
+            yield _labels(scorer.target, *ends_of, group, given)
             continue
+        tally_forecasts(tally, scorer.series.targets, output.numpy())
         truth = _truth(scorer, readings, last, run_of_row[run])
         tally_errors(tally, scorer.series.targets, output[..., 0].numpy() - truth)
         ends = intervals.ends(readings.groups[run], output, truth)
@@ -272,8 +278,8 @@ def _truth(
 
 
 def _distance(config: WindowConfig, every: int | None) -> int:
-    if config.task == "classify":
-        return every or config.lookback // 2
+    if config.gives_labels:
+        return every or max(1, config.lookback // 2)
     return every or config.lookback
 
 
@@ -283,9 +289,11 @@ def _runs(readings: Readings, config: WindowConfig, every: int | None) -> np.nda
     if config.task == "forecast" and not every:
         chosen &= _is_last(readings)
     runs, groups = readings.runs[chosen], readings.groups[chosen]
+    spare = runs[:, 1] - runs[:, 0] - config.lookback
     if config.task == "forecast":
-        spare = runs[:, 1] - runs[:, 0] - config.lookback
         runs[:, 0] += spare % every if every else spare
+    elif config.task == "regress":
+        runs[:, 0] += spare % _distance(config, every)
     names = readings.group_names
     places = np.empty(len(names), np.int64)
     places[sorted(range(len(names)), key=lambda group: names[group] or "")] = np.arange(len(names))
@@ -348,19 +356,17 @@ def _forecasts(
 
 
 def _labels(
-    scorer: SensorScorer,
+    target: Target,
     start: np.ndarray,
     end: np.ndarray,
     group: list[str | None],
-    output: Tensor,
+    given: np.ndarray,
 ) -> pa.Table:
-    score, label = output.softmax(1).max(1)
     stamp = pa.timestamp("us", "UTC")
     columns = [
         pa.array(group, pa.string()),
         pa.array(start).cast(stamp),
         pa.array(end).cast(stamp),
-        pa.array(score.numpy()),
-        pa.array(scorer.series.labels).take(pa.array(label.numpy())),
+        *target.columns(given),
     ]
-    return pa.table(columns, schema=WINDOW_LABELS)
+    return pa.table(columns, schema=window_labels(target))

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
 import pyarrow as pa
 import torch
 
@@ -19,10 +18,10 @@ from flows.tables.files import read_batches
 from flows.tables.ranges import FileRows
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import tally_ids, tally_scores
+from rnnfast.labels.target import Target
 from rnnfast.models.choices import DeviceChoice, ScoringPrecision
 from rnnfast.scoring.scorers import Scorer
 
-REVIEW_SCORES = pa.schema([("id", pa.string()), ("score", pa.float32()), ("label", pa.string())])
 # Of a shard's rows in their file, unpacked, at the most; of one row group of Parquet up to twice as many.
 SHARD_BYTES = 64 << 20
 BASE_MEMORY = 350 << 20  # bytes: Python, torch and Arrow
@@ -46,6 +45,11 @@ class Done:
     tally: Tally
     was_done: bool
     size: int
+
+
+def review_scores(target: Target) -> pa.Schema:
+    """The columns of scores: which row it is, and what the target has."""
+    return pa.schema([("id", pa.string()), *target.fields()])
 
 
 def reviews_memory(scorer: Scorer) -> int:
@@ -102,12 +106,10 @@ class ReviewsWork:
         tally = Tally()
         with computing:
             scores = scorer.score(table["text"], partial(tally_ids, tally))
-        tally_scores(tally, scores)
+        tally_scores(tally, scores, scorer.target)
         tally.counts.update(count_rejected(row.reason for row in rejected))
-        names = np.asarray(scorer.labels, dtype=object)[(scores >= 0.5).astype(int)]
-        rows = pa.table(
-            [table["id"], pa.array(scores), pa.array(names, pa.string())], schema=REVIEW_SCORES
-        )
+        columns = [table["id"], *scorer.target.columns(scores)]
+        rows = pa.table(columns, schema=review_scores(scorer.target))
         about = {
             "input": shard.file.place,
             "first_row": shard.rows.start + 1,

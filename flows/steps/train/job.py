@@ -13,8 +13,9 @@ from torch import nn
 import rnnfast
 from flows.errors import InputError
 from flows.steps.prepare.encode import open_encoded
+from rnnfast.labels.target import Target
 from rnnfast.models.config import ModelConfig
-from rnnfast.models.texts import build_model
+from rnnfast.models.texts import PAIR, build_model
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.window_model import WindowModel
 from rnnfast.models.windows import build_window_model
@@ -52,13 +53,15 @@ class ReviewsJob(_Job):
     model: ModelConfig
     training: TrainingSettings
     vocabulary_size: int
+    target: Target = PAIR
 
     def begin(self) -> tuple[nn.Module, Rows, Rows]:
         """The untrained model, the rows to learn from, and those to choose the epoch by."""
-        model = build_model(self.model, self.vocabulary_size, self.training.seed)
-        train, validation = (
-            open_encoded(self.parts / p, self.model) for p in (TRAIN_PART, VALIDATION_PART)
-        )
+        outputs = self.target.outputs
+        model = build_model(self.model, self.vocabulary_size, self.training.seed, outputs)
+        balanced = self.training.class_weights == "balanced"
+        train = open_encoded(self.parts / TRAIN_PART, self.model, self.target, balanced)
+        validation = open_encoded(self.parts / VALIDATION_PART, self.model, self.target)
         return model, train, validation
 
 
@@ -71,6 +74,7 @@ class WindowsJob(_Job):
     series: SeriesInfo
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    target: Target | None = None
 
     def begin(self) -> tuple[WindowModel, Rows, Rows | None]:
         """As of `ReviewsJob`; there may be no validation part.
@@ -79,7 +83,8 @@ class WindowsJob(_Job):
             InputError: the model does not fit the data.
         """
         info = self.series
-        shape = len(info.channels), info.target_places, len(info.labels)
+        outputs = self.target.window_outputs if self.target else 0
+        shape = len(info.channels), info.target_places, outputs
         try:
             model = build_window_model(self.model, *shape, self.training.seed)
         except ValueError as error:
@@ -96,9 +101,12 @@ class WindowsJob(_Job):
         found = part_windows(self.parts, part, self.model, stride)
         if found is None:
             return None
-        windows, labels, _ = found
-        if self.model.task == "classify":
-            return LabelledWindows(windows, labels)
+        windows, truth, _ = found
+        if self.target is not None:
+            balanced = part == TRAIN_PART and self.training.class_weights == "balanced"
+            weights = self.target.weights(truth.numpy()) if balanced else None
+            of_classes = None if weights is None else torch.from_numpy(weights).float()
+            return LabelledWindows(windows, truth, self.target, of_classes)
         return Futures(windows, model, self.training.loss)
 
 

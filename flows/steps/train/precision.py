@@ -8,16 +8,18 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from flows.errors import InputError
 from flows.parameters import TrainingRequest
 from flows.steps.prepare.series import part_windows
-from flows.steps.train.choose import block_errors
+from flows.steps.train.choose import block_errors, sampled
 from flows.store.json_files import write_json
 from rnnfast.models.choices import DeviceChoice, Precision
 from rnnfast.models.precision import DeviceError, find_device, is_fast, precisions
@@ -38,8 +40,8 @@ class Measured:
 
     Attributes:
         precision: it.
-        figure: the accuracy, or the mean squared error in standard deviations.
-        loss: how much accuracy it costs beside fp32, as a share, or by which share the error is higher.
+        figure: the accuracy of classes, the micro F1 of tags, or the mean squared error in standard deviations.
+        loss: how much accuracy or F1 it costs beside fp32, as a share, or by which share the error is higher.
         seconds: of one run over the part.
     """
 
@@ -121,52 +123,63 @@ def _measured(parts: Path, run: Path, device: DeviceChoice) -> Iterator[Measured
     for precision in precisions(place):
         if precision != "fp32" and not is_fast(precision, place):
             continue
-        scorer = load_scorer(run, precision, device)
-        figure, seconds = _measure(scorer, parts)
-        if figure is None:
+        trial = _trial(load_scorer(run, precision, device), parts)
+        if trial is None:
             return
+        seconds = []
+        for _ in range(REPEATS):
+            started = perf_counter()
+            given = trial.give()
+            seconds.append(perf_counter() - started)
+        figure = trial.figure(given)
         exact = figure if exact is None else exact
-        yield Measured(precision, figure, _loss(scorer, exact, figure), seconds)
+        loss = _rise(exact, figure) if trial.is_error else exact - figure
+        yield Measured(precision, figure, loss, min(seconds))
 
 
-def _loss(scorer: Scorer | SensorScorer, exact: float, figure: float) -> float:
-    if isinstance(scorer, SensorScorer) and scorer.model.config.task == "forecast":
-        return figure / exact - 1 if exact > 0 else 0.0
-    return exact - figure
+def _rise(exact: float, figure: float) -> float:
+    """By which share an error is above that in float32."""
+    return figure / exact - 1 if exact > 0 else 0.0
 
 
-def _measure(scorer: Scorer | SensorScorer, parts: Path) -> tuple[float | None, float]:
-    """Accuracy, or the error of forecasts, on the validation part, and seconds; None without such a part."""
-    measure = (
-        _reviews_right(scorer, parts)
-        if isinstance(scorer, Scorer)
-        else _windows_right(scorer, parts)
-    )
-    if measure is None:
-        return None, 0.0
-    seconds = []
-    for _ in range(REPEATS):
-        started = perf_counter()
-        figure = measure()
-        seconds.append(perf_counter() - started)
-    return figure, min(seconds)
+class _Trial(NamedTuple):
+    """A scoring of the validation part.
+
+    Attributes:
+        give: what is timed: it makes what the model says of the rows.
+        figure: how good that is.
+        is_error: whether the figure is an error, and not a share of what is right.
+    """
+
+    give: Callable[[], np.ndarray]
+    figure: Callable[[np.ndarray], float]
+    is_error: bool
 
 
-def _reviews_right(scorer: Scorer, parts: Path) -> Callable[[], float]:
+def _trial(scorer: Scorer | SensorScorer, parts: Path) -> _Trial | None:
+    """None without a validation part."""
+    return _of_reviews(scorer, parts) if isinstance(scorer, Scorer) else _of_windows(scorer, parts)
+
+
+def _of_reviews(scorer: Scorer, parts: Path) -> _Trial:
     rows = pq.read_table(parts / "validation.parquet", columns=["text", "label"])
-    labels = rows["label"].to_numpy() == 1
-    return lambda: float(((scorer.score(rows["text"]) >= 0.5) == labels).mean())
+    target = scorer.target
+    figure = partial(target.summary, target.truth(rows["label"]))
+    return _Trial(partial(scorer.score, rows["text"]), figure, target.is_error)
 
 
-def _windows_right(scorer: SensorScorer, parts: Path) -> Callable[[], float] | None:
+def _of_windows(scorer: SensorScorer, parts: Path) -> _Trial | None:
     found = part_windows(parts, "validation", scorer.model.config)
     if found is None:
         return None
-    windows, labels, _ = found
-    classifies = scorer.model.config.task == "classify"
+    windows, truth, _ = found
+    target = scorer.target
+    if target is None:
+        give = partial(block_errors, scorer, windows, truth)
+        return _Trial(give, lambda errors: float(errors.mean()), is_error=True)
+    places, chosen = sampled(windows)
 
-    def measure() -> float:
-        error = float(block_errors(scorer, windows, labels).mean())
-        return 1 - error if classifies else error
+    def given() -> np.ndarray:
+        return np.concatenate([target.given(outputs) for _, outputs in scorer.forecasts(chosen)])
 
-    return measure
+    return _Trial(given, partial(target.summary, truth[places].numpy()), target.is_error)

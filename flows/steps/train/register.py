@@ -2,8 +2,9 @@
 
 Better is measured on the test rows of the new model's job, which the version in production scores once more: the same
 rows, the same metric. It may have been trained on some of them, which only makes it harder to beat. Classifiers have to
-have an accuracy that is higher by the margin, and forecasters a mean squared error that is lower by that share. The
-first version is held against what needs no model, the most frequent label or persistence, and so are all others.
+have an accuracy that is higher by the margin, models that give tags a micro F1, and those that give numbers or
+forecasts a mean squared error that is lower by that share. The first version is held against what needs no model, the
+most frequent label, the mean or persistence, and so are all others.
 """
 
 import hashlib
@@ -83,7 +84,7 @@ def judged(
     """Holds the figures of a model on the test rows against those of another one, or of none.
 
     Args:
-        metrics: of the new model: with `accuracy` and `confusion_matrix`, or `mse` and `skill`.
+        metrics: of the new model: with `accuracy` and `confusion_matrix`, `micro_f1`, or `mse` and `skill`.
         rival: of the other one, on the same rows; None: what needs no model.
         name: the other's.
         margin: see `Registration`.
@@ -94,6 +95,10 @@ def judged(
         before = floor if rival is None else rival["accuracy"]
         gain = metrics["accuracy"] - before
         figures = f"accuracy {metrics['accuracy']:.4f}, {name} has {before:.4f}"
+    elif "micro_f1" in metrics:
+        before = 0.0 if rival is None else rival["micro_f1"]
+        gain = metrics["micro_f1"] - before
+        figures = f"micro F1 {metrics['micro_f1']:.4f}, {name} has {before:.4f}"
     else:
         skill = metrics["skill"] or 0.0
         gain = skill if rival is None else _share_less(metrics["mse"], rival["mse"])
@@ -116,7 +121,7 @@ def _judged(
     rival: int | None,
     margin: float,
 ) -> Judgement:
-    least = "the most frequent label" if "accuracy" in metrics else "persistence"
+    least = _without_model(metrics)
     judgement = judged(metrics, None, least, margin)
     if rival is None or not judgement.passes:
         return judgement
@@ -130,12 +135,21 @@ def _judged(
     return judged(metrics, figures, name, margin)
 
 
+def _without_model(metrics: Mapping[str, Any]) -> str:
+    """What needs no model, by the figures of one that does."""
+    if "accuracy" in metrics:
+        return "the most frequent label"
+    if "micro_f1" in metrics:
+        return "no label at all"
+    return "persistence" if "by_horizon" in metrics else "the mean"
+
+
 def _figures_of_rival(
     parts: Path, rival: Scorer | SensorScorer, scorer: Scorer | SensorScorer
 ) -> dict[str, Any] | None:
     """On the test rows of the new model's job; None where the other one is for something else."""
     if isinstance(rival, Scorer) and isinstance(scorer, Scorer):
-        same = rival.labels == scorer.labels
+        same = _labels(rival) == _labels(scorer)
         return reviews.figures_on_test(parts, rival) if same else None
     if isinstance(rival, SensorScorer) and isinstance(scorer, SensorScorer):
         same = _purpose(rival) == _purpose(scorer)
@@ -143,11 +157,17 @@ def _figures_of_rival(
     return None
 
 
+def _labels(scorer: Scorer | SensorScorer) -> tuple[object, ...]:
+    """What the labels are, without what training says of them."""
+    target = scorer.target
+    return (target.task, target.names) if target else ()
+
+
 def _purpose(scorer: SensorScorer) -> tuple[object, ...]:
     series, config = scorer.series, scorer.model.config
     horizon = config.horizon if config.task == "forecast" else None
     step = series.step, series.unit
-    return config.task, series.channels, series.targets, series.labels, step, horizon
+    return config.task, series.channels, series.targets, _labels(scorer), step, horizon
 
 
 def _lineage(

@@ -21,6 +21,7 @@ from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import TRAIN_PART, VALIDATION_PART, ReviewsJob, TrainingJob, WindowsJob
 from flows.steps.train.workers import train_together
 from rnnfast.evaluation.intervals import conformal_margins
+from rnnfast.labels.target import Target, classes_of
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.precision import find_device
 from rnnfast.models.texts import WideAndDeep
@@ -30,9 +31,9 @@ from rnnfast.scoring.scorers import save_run, save_sensors_run
 from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
-from rnnfast.training.prediction import forecasts
-from rnnfast.training.rows import Futures, Reviews, Rows
-from rnnfast.training.weighing import compared, part_logits
+from rnnfast.training.prediction import BATCH, forecasts, model_outputs
+from rnnfast.training.rows import Futures, LabelledWindows, Reviews, Rows
+from rnnfast.training.weighing import compared, part_outputs
 from rnnfast.training.wide import solve_wide
 
 History = list[dict[str, Any]]
@@ -63,6 +64,7 @@ def train(
     run: Path,
     cache: Path,
     processes: Processes = ONE_PROCESS,
+    target: Target | None = None,
 ) -> Trained:
     """Trains and saves a model.
 
@@ -75,6 +77,7 @@ def train(
         cache: a checkpoint is kept here while the model is trained, and found when this is called
             again after it was killed.
         processes: that train it.
+        target: what the labels are; None: the classes whose names the rows carry.
 
     Returns:
         The course of the training, and what its parts are worth.
@@ -84,11 +87,12 @@ def train(
         WorkerError: the processes failed.
     """
     config = settings.model
+    target = target or classes_of(read_labels(parts / "train.parquet"))
     words = Vocabulary.load(vocabulary, config.split_by)
     with TemporaryDirectory(prefix="ids-", dir=parts) as name:
         ids = Path(name)
         digests = [
-            encode(parts / f"{part}.parquet", words, config, ids / part)
+            encode(parts / f"{part}.parquet", words, config, ids / part, target)
             for part in (TRAIN_PART, VALIDATION_PART)
         ]
         job = ReviewsJob(
@@ -97,6 +101,7 @@ def train(
             model=config,
             training=settings.training,
             vocabulary_size=len(words),
+            target=target,
         )
         model, _, validation, history = _trained(job, cache, processes)
         figures: dict[str, Any] = {}
@@ -104,23 +109,36 @@ def train(
             figures = _compared(model, config, validation, settings.choose)
             if figures["kept"] != config.cell:
                 model, config = model.wide, _of_ngrams(config)
+        assert isinstance(validation, Reviews)
+        target = _calibrated(model, validation)
     save_run(
         run,
         model,
         words,
         config=config,
         training=settings.training,
-        labels=read_labels(parts / "train.parquet"),
+        labels=target,
         data=dict(source),
     )
     return Trained(history, {"parts": figures} if figures else {})
+
+
+def _calibrated(model: nn.Module, validation: Reviews) -> Target:
+    """What the labels are, with what the validation rows say of the model: thresholds, or the width of intervals."""
+    given, truth = [], []
+    for rows in validation.offsets.diff().argsort(stable=True).split(BATCH):
+        given.append(validation.target.given(model_outputs(model, *validation.take(rows))))
+        truth.append(validation.labels[rows].numpy())
+    return validation.target.calibrated(np.concatenate(truth), np.concatenate(given))
 
 
 def _compared(
     model: WideAndDeep, config: ModelConfig, validation: Reviews, choose: bool
 ) -> dict[str, Any]:
     """What the deep part adds, and which cell is kept, which is logged."""
-    figures = compared(part_logits(model, validation), validation.labels.numpy())
+    figures = compared(
+        part_outputs(model, validation), validation.labels.numpy(), validation.target
+    )
     kept = "ngrams" if choose and figures["gain"] <= 0 else config.cell
     logger.info(
         "validation loss %.4f with %s beside n-grams, %.4f of n-grams alone: %s by %.1f standard errors; kept: %s",
@@ -150,7 +168,7 @@ def train_windows(
 ) -> History:
     """Trains a model of windows of readings on what `prepare_series` left in `parts`; as `train`.
 
-    The intervals of forecasts are calibrated on the validation part.
+    Intervals, and the thresholds of tags, are calibrated on the validation part.
     """
     job = WindowsJob(
         parts=parts,
@@ -160,6 +178,7 @@ def train_windows(
         series=prepared.info,
         mean=tuple(prepared.scaler.mean.tolist()),
         scale=tuple(prepared.scaler.scale.tolist()),
+        target=prepared.target,
     )
     model, rows, validation, history = _trained(job, cache, processes)
     assert isinstance(model, WindowModel)
@@ -170,12 +189,17 @@ def train_windows(
         logger.info("%.0f%% of the forecast is of the recurrent part", 100 * float(model.share))
     if isinstance(validation, Futures):
         _calibrate(model, validation.windows)
+    target = prepared.target
+    if isinstance(validation, LabelledWindows):
+        given = [validation.target.given(each) for _, each in forecasts(model, validation.windows)]
+        target = validation.target.calibrated(validation.truth.numpy(), np.concatenate(given))
     save_sensors_run(
         run,
         model,
         training=settings.training,
         series=prepared.info,
         data=dict(prepared.source),
+        target=target,
     )
     return history
 

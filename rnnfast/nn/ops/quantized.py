@@ -56,7 +56,7 @@ def quantized_stack(
     batch_sizes: Tensor | None,
     batch_first: bool,
 ) -> tuple[Tensor, ...]:
-    """What :func:`rnnfast.nn.ops.stack` gives, by calls of :func:`quantized_layer`; packed: of all layers and directions."""
+    """What :func:`rnnfast.nn.ops.stack` gives, by :func:`quantized_layer`; packed: of all layers and directions."""
     last = []
     for first in range(0, len(packed), directions):
         outputs = []
