@@ -45,7 +45,7 @@ def test_from_a_file_to_scores(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
     metrics = json.loads((run / "metrics.json").read_text())
-    stages = ["download", "prepare", "vocabulary", "check", "train", "evaluate", "score", "describe",
+    stages = ["download", "prepare", "vocabulary", "check", "train", "precision", "evaluate", "score", "describe",
               "total"]  # fmt: skip
     assert list(metrics["seconds"]) == stages
     assert sum(metrics["seconds"][stage] for stage in stages[:-1]) <= metrics["seconds"]["total"]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -165,8 +166,8 @@ def test_a_model_that_changes_while_it_scores(
     digests = iter(["one", "another"])
     original = Scorer.load
 
-    def load(folder: Path) -> Scorer:
-        return replace(original(folder), digest=next(digests))
+    def load(folder: Path, *options: Any) -> Scorer:
+        return replace(original(folder, *options), digest=next(digests))
 
     monkeypatch.setattr(Scorer, "load", load)
     with pytest.raises(InputError, match="--model must stay as it is"):

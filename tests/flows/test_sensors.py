@@ -130,7 +130,7 @@ def test_from_readings_to_forecasts(
     assert len(used) == 1
     assert sorted(p.name for p in run.iterdir()) == FILES
     metrics = json.loads((run / "metrics.json").read_text())
-    stages = ["download", "prepare", "check", "train", "baselines", "choose", "evaluate", "score",
+    stages = ["download", "prepare", "check", "train", "baselines", "choose", "precision", "evaluate", "score",
               "describe", "total"]  # fmt: skip
     assert list(metrics["seconds"]) == stages
     assert list(metrics["baseline"]) == [

@@ -19,7 +19,7 @@ from rnnfast.nn import ops
 
 GIGABYTE = 1 << 30
 LEAST_DISK = 2 * GIGABYTE  # IMDB with its parsed tables and a run
-VECTORS = ("avx512", "avx2", "neon")  # instruction sets by the start of their names
+VECTORS = ("amx", "avx512", "avx2", "neon")  # instruction sets by the start of their names
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
