@@ -351,8 +351,8 @@ def test_an_empty_parquet_file(tmp_path: Path) -> None:
     [
         ("a.parquet", b"not parquet at all, but long enough to look"),
         ("a.csv", b"te\xe9xt,label\na,1\n"),
-        ("a.csv.gz", gzip.compress(b"text,label\n" + b"good,1\n" * 99)[:-20]),
-        ("a.jsonl.gz", gzip.compress(b'{"text":"a","label":1}\n' * 99)[:-20]),
+        ("a.csv.gz", gzip.compress(b"text,label\n" + b"good,1\n" * 99, mtime=0)[:-20]),
+        ("a.jsonl.gz", gzip.compress(b'{"text":"a","label":1}\n' * 99, mtime=0)[:-20]),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, content: bytes) -> None:
