@@ -25,6 +25,7 @@ from flows.store.outputs import DRIFT, MANIFEST, SUCCESS
 from rnnfast.evaluation.checks import Limits
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.profiles import Profile, tally_scores, tally_texts
+from rnnfast.labels import Classes
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.presets import TextFacts
 from rnnfast.models.window_config import WindowConfig
@@ -399,7 +400,8 @@ def test_labels_that_are_rare_are_said(tmp_path: Path, caplog: pytest.LogCapture
         labels = pa.array([i % 50 == 0 for i in range(200)]).cast(pa.int8())
         pq.write_table(pa.table({"text": ["good"] * 200, "label": labels}), tmp_path / f"{part}.parquet")  # fmt: skip
     rows = {"duplicates_in_train_and_test": 30, "test_rows": 200}
-    about = PreparedReviews(TextFacts(200, 0.0, 1), {}, rows)
+    target = Classes(names=("neg", "pos"))
+    about = PreparedReviews(TextFacts(200, 0.0, 1), target, {}, rows)
     Vocabulary(["[UNK]", "pad", "good"]).save(tmp_path / "words.txt")
     arguments = tmp_path, about, tmp_path / "words.txt", ModelConfig()
     check_reviews_data(*arguments, Limits(), True)
