@@ -167,7 +167,19 @@ RNNFAST_INLINE Vec<Real> sigmoid_of(Vec<Real> x) {
   return 1 / (e.power * e.expm1 + (e.power + 1));
 }
 
-RNNFAST_INLINE Vec<float> tanh(Vec<float> x) { return kPack == 2 ? rough_tanh(x) : tanh_of<float>(x); }
+template <int pack = kPack>
+RNNFAST_INLINE Vec<float> tanh(Vec<float> x) {
+  if constexpr (pack == 2)
+    return rough_tanh(x);
+  else
+    return tanh_of<float>(x);
+}
 RNNFAST_INLINE Vec<double> tanh(Vec<double> x) { return tanh_of<double>(x); }
-RNNFAST_INLINE Vec<float> sigmoid(Vec<float> x) { return kPack == 2 ? rough_sigmoid(x) : sigmoid_of<float>(x); }
+template <int pack = kPack>
+RNNFAST_INLINE Vec<float> sigmoid(Vec<float> x) {
+  if constexpr (pack == 2)
+    return rough_sigmoid(x);
+  else
+    return sigmoid_of<float>(x);
+}
 RNNFAST_INLINE Vec<double> sigmoid(Vec<double> x) { return sigmoid_of<double>(x); }
