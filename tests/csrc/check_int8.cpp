@@ -102,7 +102,8 @@ struct Verdict {
 };
 
 void check(const Target& target, const CellGates& cell, const Shape& shape, bool reverse, Verdict& verdict) {
-  const auto [T, N, I, H] = shape;
+  // Not by a structured binding, which no lambda may capture before C++20's clang 16.
+  const int64_t T = shape.T, N = shape.N, I = shape.I, H = shape.H;
   const std::string name = cell.name;
   const int64_t P = cell.projected ? (H + 1) / 2 : H, G = *std::max_element(cell.x_gate.begin(), cell.x_gate.end()) + 1;
   const bool has_c = name == "lstm", dynamic = name == "rnn_relu" || cell.projected;

@@ -29,6 +29,7 @@ from flows.tables.inputs import find_files
 from flows.tables.pieces import REPEATED, UNCLOSED
 from flows.tables.ranges import row_ranges
 from flows.tables.readers import READERS
+from rnnfast.labels import classes_of
 
 KINDS = tuple(READERS)
 Read = tuple[list[tuple[str, str | None]], list[Rejected]]
@@ -235,7 +236,7 @@ def test_a_folder_of_texts_by_class(tmp_path: Path) -> None:
     assert found == [("bad\nvery", "neg"), ("good", "pos"), ("fine", "pos")]
     assert not rejected
     labelled = LabelledFiles.find(str(tmp_path / "in"), Columns(label="label"), "--dataset")
-    [table] = labelled.read_reviews(("neg", "pos"))
+    [table] = labelled.read_reviews(classes_of(("neg", "pos")))
     assert table["id"].to_pylist() == ["neg/1.txt", "pos/1.txt", "pos/2.txt"]
 
 
