@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
 
@@ -14,9 +13,9 @@ from flows.steps.prepare.checks import report_checks
 from flows.steps.prepare.series import prepare_series
 from flows.steps.prepare.settings import SensorsSettings, sensors_data, sensors_settings
 from flows.steps.report.metrics import metrics_of
-from flows.steps.report.series import evaluate_series, label_floor, measured_beside
+from flows.steps.report.series import Beside, evaluate_series, label_floor, measured_beside
 from flows.steps.score.readings import least_memory
-from flows.steps.train.choose import beaten_on_test, choose_windows
+from flows.steps.train.choose import choose_windows
 from flows.steps.train.precision import choose_precision
 from flows.steps.train.train import train_windows
 from rnnfast.evaluation.profiles import level_of
@@ -28,7 +27,6 @@ train_task = as_task(train_windows)
 beside_task = as_task(measured_beside)
 precision_task = as_task(choose_precision)
 choose_task = as_task(choose_windows)
-beaten_task = as_task(beaten_on_test)
 floor_task = as_task(label_floor)
 evaluate_task = as_task(evaluate_series)
 
@@ -63,7 +61,7 @@ def sensors(request: SensorsRequest) -> Path:
             history = train_task(
                 parts, prepared, settings, run.folder, run.cache, request.processes
             )
-        baseline: dict[str, Any] = {}
+        others: dict[str, Beside] = {}
         folders: dict[str, Path] = {}
         with run.stage("baselines"):
             for config in beside(settings.model, request.yardstick):
@@ -71,30 +69,33 @@ def sensors(request: SensorsRequest) -> Path:
                 folder.mkdir()
                 other = SensorsSettings(config, settings.training)
                 train_task(parts, prepared, other, folder, run.cache, request.processes.alone)
-                baseline[config.cell] = beside_task(parts, folder)
+                others[config.cell] = beside_task(parts, folder)
+            others |= floor_task(parts, run.folder)
         with run.stage("choose"):
             automatic = request.model.cell == "auto"
             found, choice = choose_task(
                 parts, run.folder, folders, request.limits, replace=automatic
             )
-            lost, beaten = beaten_task(parts, run.folder, folders, request.limits)
-            baseline |= floor_task(parts, run.folder)
-            report_checks([*found, *lost], request.gate)
+            report_checks(found, request.gate)
         with run.stage("precision"):
             precision = precision_task(parts, run.folder, request)
         with run.stage("evaluate"):
-            measured = evaluate_task(parts, run.folder, profile, request.execution.device_here)
+            device = request.execution.device_here
+            measured, lost = evaluate_task(
+                parts, run.folder, profile, others, request.limits, device
+            )
+            report_checks(lost, request.gate)
         # Load: the scores of the test readings, and what they say.
         forecasts = settings.model.task == "forecast"
         scored = run.scored(every=settings.model.horizon if forecasts else None)
         with run.stage("describe"):
             run.metrics = metrics_of(
-                [measured, choice, beaten, precision],
+                [measured, choice, precision],
                 history,
                 prepared.rows,
                 [*checks, *found, *lost],
                 profile,
                 scored.drift,
-                baseline,
+                {name: each.figures for name, each in others.items()},
             )
     return run.output

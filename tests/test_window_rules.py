@@ -84,8 +84,12 @@ def test_few_windows_are_seen_more_often_and_many_are_not_all_seen() -> None:
 
 
 # Three of four stretches of a label are at least so long: the window of a class, and of a number half of it.
-@pytest.mark.parametrize(("usual", "of_class", "of_number"), [(10_000, 128, 128), (70, 68, 32), (9, 8, 8)])
-def test_windows_with_labels_fit_the_stretches_of_a_label(usual: int, of_class: int, of_number: int) -> None:
+@pytest.mark.parametrize(
+    ("usual", "of_class", "of_number"), [(10_000, 128, 128), (70, 68, 32), (9, 8, 8)]
+)
+def test_windows_with_labels_fit_the_stretches_of_a_label(
+    usual: int, of_class: int, of_number: int
+) -> None:
     facts = dataclasses.replace(HOURS, stretches=(usual,))
     for task, lookback in (("classify", of_class), ("tag", of_class), ("regress", of_number)):
         fields = suited_to_series(facts, {"task": task})
@@ -97,7 +101,9 @@ def test_windows_with_labels_fit_the_stretches_of_a_label(usual: int, of_class: 
 
 def test_few_windows_with_labels_are_seen_more_often() -> None:
     few, many = (
-        training_for_series(dataclasses.replace(HOURS, training=rows), {"task": "classify", "lookback": 128})
+        training_for_series(
+            dataclasses.replace(HOURS, training=rows), {"task": "classify", "lookback": 128}
+        )
         for rows in (3_000, 10_000_000)
     )
     assert few["epochs"] > many["epochs"]

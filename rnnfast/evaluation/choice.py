@@ -51,6 +51,11 @@ class ModelChoice:
         return f"kept {self.asked}: it has {difference}{sure}"
 
 
+def block_means(errors: np.ndarray) -> np.ndarray:
+    """The mean over each of CHOICE_BLOCKS blocks of rows (B,), in their order, of the error of each row (N,)."""
+    return np.array([block.mean() for block in np.array_split(errors, CHOICE_BLOCKS) if len(block)])
+
+
 _SURE_ON_TEST = 2.0  # standard errors of the mean difference over rows
 
 

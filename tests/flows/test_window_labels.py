@@ -14,7 +14,7 @@ from flows.steps.prepare.settings import SensorsSettings, sensors_data, sensors_
 from flows.steps.report.metrics import metrics_of
 from flows.steps.report.series import evaluate_series, label_floor, measured_beside
 from flows.steps.score.readings import scored, window_labels
-from flows.steps.train.choose import beaten_on_test, choose_windows
+from flows.steps.train.choose import choose_windows
 from flows.steps.train.train import train_windows
 from rnnfast.evaluation.checks import Limits
 from rnnfast.evaluation.drift import Tally
@@ -61,19 +61,19 @@ def test_from_readings_to_labels_of_any_kind(task: str, tmp_path: Path) -> None:
     settings = sensors_settings(data, model, training, prepared.facts)
     checks, profile = check_sensors_data(parts, prepared, Limits(), gate=True)
     history = train_windows(parts, prepared, settings, run, cache)
-    folders, figures = {}, {}
+    folders, others = {}, {}
     for config in beside(settings.model):
         folder = folders[config.cell] = parts / config.cell
         folder.mkdir()
         train_windows(parts, prepared, SensorsSettings(config, settings.training), folder, cache)
-        figures[config.cell] = measured_beside(parts, folder)
+        others[config.cell] = measured_beside(parts, folder)
     found, choice = choose_windows(parts, run, folders, Limits(), replace=True)
-    lost, beaten = beaten_on_test(parts, run, folders, Limits())
-    figures |= label_floor(parts, run)
+    others |= label_floor(parts, run)
     scorer = SensorScorer.load(run)
     assert scorer.target is not None
     assert scorer.target.task == task
-    measured = evaluate_series(parts, run, profile)
+    measured, lost = evaluate_series(parts, run, profile, others, Limits())
+    figures = {name: each.figures for name, each in others.items()}
     main, more = scorer.target.main
     assert more * measured["test"][main] > more * figures[scorer.target.floor_name][main]
     if task == "regress":
@@ -83,7 +83,7 @@ def test_from_readings_to_labels_of_any_kind(task: str, tmp_path: Path) -> None:
     assert table.schema == window_labels(scorer.target)
     assert np.isfinite(scorer.target.read(table)).all()
     metrics = metrics_of(
-        [measured, choice, beaten],
+        [measured, choice],
         history,
         prepared.rows,
         [*checks, *found, *lost],

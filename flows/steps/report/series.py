@@ -1,8 +1,9 @@
 """Measures a trained model of windows on the readings that it has not seen."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ import torch
 from flows.progress import bar
 from flows.steps.prepare.gather import Readings
 from flows.steps.prepare.series import part_windows
+from rnnfast.evaluation.checks import Check, Limits, check
+from rnnfast.evaluation.choice import beaten_by, block_means
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.intervals import TrackedIntervals
 from rnnfast.evaluation.metrics import ForecastErrors
@@ -19,42 +22,66 @@ from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
 
+NOTHING: Mapping[str, Any] = {}
+USUAL = Limits()
 EXAMPLE_WINDOWS = 3  # windows shown: the worst, and of the others the one in the middle
 LEAST_SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
 
 
+class Beside(NamedTuple):
+    """What stands beside a model: its figures on the test windows, and its mean error over blocks of these."""
+
+    figures: dict[str, Any] | None
+    errors: np.ndarray
+
+
 def evaluate_series(
-    parts: Path, run: Path, profile: Profile, device: DeviceChoice = "cpu"
-) -> dict[str, Any]:
+    parts: Path,
+    run: Path,
+    profile: Profile,
+    beside: Mapping[str, Beside] = NOTHING,
+    limits: Limits = USUAL,
+    device: DeviceChoice = "cpu",
+) -> tuple[dict[str, Any], list[Check]]:
     """Measures a model on the windows of the validation and the test part, and saves the profile of its readings.
 
     Args:
         parts: folder that `prepare_series` filled.
         run: folder with the trained model.
         profile: what the readings are like; what the model gives is added.
+        beside: what stands beside it, by name.
+        limits: the rules.
         device: where the model computes.
 
     Returns:
-        Of `metrics.json` what is known then: "test", "validation", some "windows", and how many of these a second were
-        measured. Errors of forecasts are in the units of the readings, or in standard deviations of the channel where
-        the data set is published so.
+        Of `metrics.json` what is known then: "test", "validation", some "windows", how many of these a second were
+        measured, and by what the model is "beaten", if it is. Errors of forecasts are in the units of the readings,
+        or in standard deviations of the channel where the data set is published so. And the rule that says whether
+        it is beaten.
     """
     scorer = SensorScorer.load(run, device=device)
     started = perf_counter()
-    test, examples, count = _measured(scorer, parts, "test", profile.test)
+    test = _measured(scorer, parts, "test", profile.test)
+    assert test is not None
     seconds = perf_counter() - started
-    validation, _, _ = _measured(scorer, parts, "validation", profile.validation)
+    validation = _measured(scorer, parts, "validation", profile.validation)
     profile.save(run)
-    return {
-        "test": test,
-        "validation": validation,
-        "throughput": {"score_windows_per_second": count / seconds},
-        "windows": examples,
+    cell = scorer.model.config.cell
+    others = {name: each.errors for name, each in beside.items() if name != cell}
+    beaten = beaten_by(cell, block_means(test.errors), others)
+    measured = {
+        "test": test.figures,
+        "validation": None if validation is None else validation.figures,
+        "throughput": {"score_windows_per_second": len(test.errors) / seconds},
+        "windows": test.examples,
+        **({"beaten": beaten} if beaten else {}),
     }
+    excess = beaten.get("excess", 0.0)
+    return measured, [check(limits, "beaten", f"{cell} on the test windows", excess)]
 
 
-def label_floor(parts: Path, run: Path) -> dict[str, dict[str, Any]]:
-    """The figures on the test windows of what knows the labels of the training windows alone, by name."""
+def label_floor(parts: Path, run: Path) -> dict[str, Beside]:
+    """How well what knows the labels of the training windows alone does on the test windows, by name."""
     scorer = SensorScorer.load(run)
     target = scorer.target
     if target is None:
@@ -64,12 +91,16 @@ def label_floor(parts: Path, run: Path) -> dict[str, dict[str, Any]]:
         found = part_windows(parts, part, scorer.model.config)
         assert found is not None
         truths.append(found[1].numpy())
-    return {target.floor_name: target.floor_figures(*truths)}
+    train, test = truths
+    errors = target.errors(test, target.floor(train, len(test)))
+    return {target.floor_name: Beside(target.floor_figures(train, test), block_means(errors))}
 
 
-def measured_beside(parts: Path, run: Path) -> dict[str, Any] | None:
-    """The figures on the test windows of a model that stands beside another one, as `evaluate_series` has them."""
-    return _measured(SensorScorer.load(run), parts, "test", Tally())[0]
+def measured_beside(parts: Path, run: Path) -> Beside:
+    """How a model does on the test windows that stands beside another one."""
+    measured = _measured(SensorScorer.load(run), parts, "test", Tally())
+    assert measured is not None
+    return Beside(measured.figures, block_means(measured.errors))
 
 
 def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dict[str, Any] | None:
@@ -92,7 +123,7 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
         if config.lookback != ours.lookback:
             return None
         with bar("comparing", len(windows), unit="windows") as advance:
-            return _label_figures(scorer, windows, truth, Tally(), advance)
+            return _label_figures(scorer, windows, truth, Tally(), advance).figures
     runs = windows.runs + np.array([ours.lookback - config.lookback, 0])
     of_run = np.searchsorted(readings.runs[:, 1], windows.runs[:, 0], "right")
     if (runs[:, 0] < readings.runs[of_run, 0]).any():
@@ -104,9 +135,17 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
         return _forecast_errors(scorer, windows, series, Tally(), advance, units)[0].result()
 
 
+class _Measured(NamedTuple):
+    """The figures of a part, how wrong each window is (N,), and some of the windows."""
+
+    figures: dict[str, Any] | None
+    errors: np.ndarray
+    examples: list[dict[str, Any]]
+
+
 def _label_figures(
     scorer: SensorScorer, windows: Windows, truth: torch.Tensor, tally: Tally, advance: Any
-) -> dict[str, Any]:
+) -> _Measured:
     target = scorer.target
     assert target is not None
     parts = []
@@ -114,28 +153,28 @@ def _label_figures(
         parts.append(target.given(outputs))
         tally_scores(tally, parts[-1], target)
         advance(len(numbers))
-    return target.figures(truth.numpy(), np.concatenate(parts))
+    given = np.concatenate(parts)
+    errors = target.errors(truth.numpy(), given)
+    return _Measured(target.figures(truth.numpy(), given), errors, [])
 
 
-def _measured(
-    scorer: SensorScorer, parts: Path, part: str, tally: Tally
-) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:
-    """The figures of a part, some of its windows, and how many there are; None without the part.
-
-    What the model gives is counted in the tally.
-    """
+def _measured(scorer: SensorScorer, parts: Path, part: str, tally: Tally) -> _Measured | None:
+    """How a model does on a part; None without the part. What the model gives is counted in the tally."""
     found = part_windows(parts, part, scorer.model.config)
     if found is None:
-        return None, [], 0
+        return None
     windows, truth, readings = found
     with bar(f"measuring {part}", len(windows), unit="windows") as advance:
         if scorer.target is not None:
-            return _label_figures(scorer, windows, truth, tally, advance), [], len(windows)
+            return _label_figures(scorer, windows, truth, tally, advance)
         units = scorer.model if scorer.series.standardised else None
         series = _devices(readings, windows)
-        errors, worst = _forecast_errors(scorer, windows, series, tally, advance, units)
-    shown = [_example(scorer, windows, number, readings.times) for number in worst]
-    return errors.result(), shown, len(windows)
+        errors, of_window = _forecast_errors(scorer, windows, series, tally, advance, units)
+    shown = [
+        _example(scorer, windows, number, readings.times)
+        for number in _telling(of_window, scorer.model.config.horizon)
+    ]
+    return _Measured(errors.result(), of_window, shown)
 
 
 def _devices(readings: Readings, windows: Windows) -> np.ndarray:
@@ -152,11 +191,11 @@ def _forecast_errors(
     tally: Tally,
     advance: Any,
     units: WindowModel | None,
-) -> tuple[ForecastErrors, list[int]]:
-    """The errors of all windows; and the numbers of the worst, then that of the median one.
+) -> tuple[ForecastErrors, np.ndarray]:
+    """The errors of all windows, and of each its mean squared one, in standard deviations (N,).
 
-    They are in the standard deviations of the model `units`, or in the units of the readings. Intervals follow the
-    errors of each device (`series` of a run), as they do where its readings are scored.
+    Those of all are in the standard deviations of the model `units`, or in the units of the readings. Intervals follow
+    the errors of each device (`series` of a run), as they do where its readings are scored.
     """
     model = scorer.model
     errors = ForecastErrors(model.config.horizon, scorer.series.targets)
@@ -178,15 +217,20 @@ def _forecast_errors(
             )
         errors.update(truth, forecast, last, (low, high) if calibrated else None)
         advance(len(numbers))
+    return errors, of_window
+
+
+def _telling(of_window: np.ndarray, horizon: int) -> list[int]:
+    """The numbers of the worst windows by the error of each (N,), then that of the median one."""
     order = np.argsort(-of_window, kind="stable")
     apart: list[int] = []
     for number in order.tolist():
         # The worst window's neighbours are as bad, and the same.
-        if all(abs(number - other) > model.config.horizon for other in apart):
+        if all(abs(number - other) > horizon for other in apart):
             apart.append(number)
         if len(apart) == EXAMPLE_WINDOWS:
             break
-    return errors, [*apart, int(order[len(order) // 2])]
+    return [*apart, int(order[len(order) // 2])]
 
 
 def _in_units(model: WindowModel, values: np.ndarray) -> np.ndarray:

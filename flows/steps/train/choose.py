@@ -12,7 +12,7 @@ import torch
 
 from flows.steps.prepare.series import part_windows
 from rnnfast.evaluation.checks import Check, Limits, check
-from rnnfast.evaluation.choice import CHOICE_BLOCKS, beaten_by, choose
+from rnnfast.evaluation.choice import block_means, choose
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
 from rnnfast.training.run_folder import CONFIG, WEIGHTS
@@ -56,35 +56,6 @@ def choose_windows(
     return [beaten], {"choice": asdict(choice) | {"summary": str(choice)}}
 
 
-def beaten_on_test(
-    parts: Path, run: Path, beside: Mapping[Any, Path], limits: Limits
-) -> tuple[list[Check], dict[str, Any]]:
-    """Whether the model of a run, as it is kept, is beaten on the test windows by what stands beside it.
-
-    Args:
-        parts: folder that `prepare_series` filled.
-        run: folder with the model.
-        beside: folders of the others, by name.
-        limits: the rules.
-
-    Returns:
-        The rule that says so, and of `metrics.json` by what the model is "beaten", if it is.
-    """
-    blocks: dict[str, np.ndarray] = {}
-    for name, folder in {"": run, **beside}.items():
-        scorer = SensorScorer.load(folder)
-        found = part_windows(parts, "test", scorer.model.config)
-        assert found is not None
-        blocks[name or "kept"] = block_errors(scorer, *found[:2])
-    kept = SensorScorer.load(run).model.config.cell
-    own = blocks.pop("kept")
-    blocks.pop(kept, None)
-    found_better = beaten_by(kept, own, blocks)
-    excess = found_better.get("excess", 0.0)
-    found_check = check(limits, "beaten", f"{kept} on the test windows", excess)
-    return [found_check], {"beaten": found_better} if found_better else {}
-
-
 def block_errors(scorer: SensorScorer, windows: Windows, truth: torch.Tensor) -> np.ndarray:
     """The mean error of a model over each of CHOICE_BLOCKS blocks of windows (B,), in their order.
 
@@ -101,7 +72,7 @@ def block_errors(scorer: SensorScorer, windows: Windows, truth: torch.Tensor) ->
             known = model.standardised(chosen.take(numbers)[:, model.config.lookback :])
             missed = (output[..., 0] - known[..., model.targets]).square().mean((1, 2)).numpy()
         errors[numbers.numpy()] = missed
-    return np.array([block.mean() for block in np.array_split(errors, CHOICE_BLOCKS) if len(block)])
+    return block_means(errors)
 
 
 def sampled(windows: Windows) -> tuple[torch.Tensor, Windows]:
