@@ -12,8 +12,9 @@ from flows.steps.prepare.check_data import check_sensors_data
 from flows.steps.prepare.checks import report_checks
 from flows.steps.prepare.series import prepare_series
 from flows.steps.prepare.settings import SensorsSettings, sensors_data, sensors_settings
+from flows.steps.report.beside import Beside
 from flows.steps.report.metrics import metrics_of
-from flows.steps.report.series import Beside, evaluate_series, label_floor, measured_beside
+from flows.steps.report.series import evaluate_series, label_floor, measured_beside
 from flows.steps.score.readings import least_memory
 from flows.steps.train.choose import choose_windows
 from flows.steps.train.precision import choose_precision

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from flows.progress import rows_bar
 from flows.steps.prepare.reviews import DUPLICATES
+from flows.steps.report.beside import Beside
 from flows.store.outputs import Record
 from flows.store.storage import File, Folder
 from flows.tables.readers import open_parquet
@@ -29,13 +30,6 @@ from rnnfast.scoring.scorers import SCORING_BATCH, Scorer
 NOTHING: Mapping[str, Any] = {}
 USUAL = Limits()
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
-
-
-class Beside(NamedTuple):
-    """What stands beside a model: its figures on the test rows, and how wrong each row is (N,)."""
-
-    figures: dict[str, Any]
-    errors: np.ndarray
 
 
 def validate(

@@ -11,6 +11,7 @@ import torch
 from flows.progress import bar
 from flows.steps.prepare.gather import Readings
 from flows.steps.prepare.series import part_windows
+from flows.steps.report.beside import Beside
 from rnnfast.evaluation.checks import Check, Limits, check
 from rnnfast.evaluation.choice import beaten_by, block_means
 from rnnfast.evaluation.drift import Tally
@@ -26,13 +27,6 @@ NOTHING: Mapping[str, Any] = {}
 USUAL = Limits()
 EXAMPLE_WINDOWS = 3  # windows shown: the worst, and of the others the one in the middle
 LEAST_SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
-
-
-class Beside(NamedTuple):
-    """What stands beside a model: its figures on the test windows, and its mean error over blocks of these."""
-
-    figures: dict[str, Any] | None
-    errors: np.ndarray
 
 
 def evaluate_series(
@@ -138,7 +132,7 @@ def figures_on_test(parts: Path, scorer: SensorScorer, own: SensorScorer) -> dic
 class _Measured(NamedTuple):
     """The figures of a part, how wrong each window is (N,), and some of the windows."""
 
-    figures: dict[str, Any] | None
+    figures: dict[str, Any]
     errors: np.ndarray
     examples: list[dict[str, Any]]
 
