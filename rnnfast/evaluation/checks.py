@@ -121,6 +121,9 @@ class Limits(BaseModel):
         return self
 
 
+USUAL = Limits()
+
+
 class Check(NamedTuple):
     """A rule that was looked at: the rule, of what, its value, the limits, and how it ended."""
 

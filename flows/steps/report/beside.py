@@ -1,5 +1,6 @@
 """What stands beside a model that is measured: simpler models, and what needs none."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,3 +11,6 @@ class Beside(NamedTuple):
 
     figures: dict[str, Any]
     errors: np.ndarray
+
+
+NOTHING: Mapping[str, Beside] = {}

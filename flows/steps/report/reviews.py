@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 
 from flows.progress import rows_bar
 from flows.steps.prepare.reviews import DUPLICATES
-from flows.steps.report.beside import Beside
+from flows.steps.report.beside import NOTHING, Beside
 from flows.store.outputs import Record
 from flows.store.storage import File, Folder
 from flows.tables.readers import open_parquet
-from rnnfast.evaluation.checks import Check, Limits, check
+from rnnfast.evaluation.checks import USUAL, Check, Limits, check
 from rnnfast.evaluation.choice import beaten_by
 from rnnfast.evaluation.profiles import Profile, tally_scores
 from rnnfast.labels.classes import Classes
@@ -27,8 +27,6 @@ from rnnfast.models.choices import DeviceChoice
 from rnnfast.models.texts import WideAndDeep
 from rnnfast.scoring.scorers import SCORING_BATCH, Scorer
 
-NOTHING: Mapping[str, Any] = {}
-USUAL = Limits()
 EXAMPLES = 6  # of right and of wrong scores each, half of either label
 
 

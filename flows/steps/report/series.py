@@ -11,8 +11,8 @@ import torch
 from flows.progress import bar
 from flows.steps.prepare.gather import Readings
 from flows.steps.prepare.series import part_windows
-from flows.steps.report.beside import Beside
-from rnnfast.evaluation.checks import Check, Limits, check
+from flows.steps.report.beside import NOTHING, Beside
+from rnnfast.evaluation.checks import USUAL, Check, Limits, check
 from rnnfast.evaluation.choice import beaten_by, block_means
 from rnnfast.evaluation.drift import Tally
 from rnnfast.evaluation.intervals import TrackedIntervals
@@ -23,8 +23,6 @@ from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import SensorScorer
 from rnnfast.series.windows import Windows
 
-NOTHING: Mapping[str, Any] = {}
-USUAL = Limits()
 EXAMPLE_WINDOWS = 3  # windows shown: the worst, and of the others the one in the middle
 LEAST_SHOWN = 24, 3  # of the past, at least so many readings and so many horizons are shown
 
