@@ -114,7 +114,7 @@ def test_readings_are_split_in_ranges_of_many_shards(
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_the_same_bytes_from_one_two_and_three_workers(
+def test_the_same_bytes_from_one_worker_and_three(
     forecaster: Path, daily: Path, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole"
@@ -122,12 +122,12 @@ def test_the_same_bytes_from_one_two_and_three_workers(
         patch.setattr(partition_step, "PARTITION_BYTES", 1 << 20)
         score(forecaster, daily, whole)
     found = []
-    for execution in (ONE, TWO, THREE):
+    for execution in (ONE, THREE):
         output = tmp_path / f"out{execution.workers}"
         summary = score(forecaster, daily, output, execution)
         assert (summary.shards, summary.rejected) == (3, BAD)
         found.append(content(output))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
     assert not (tmp_path / "out1" / PARTITIONS).exists()
     expected, parted = rows(whole), rows(tmp_path / "out1")
     assert parted.drop_columns("forecast").equals(expected.drop_columns("forecast"))

@@ -38,7 +38,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("room", [3, MOST_WORDS])
 def test_neither_workers_nor_shards_make_a_difference(
     parts: Path, workers: int, room: int, monkeypatch: pytest.MonkeyPatch
