@@ -25,7 +25,7 @@ def binary_metrics(
         ``brier`` (mean squared error), ``confusion_matrix`` as [[tn, fp], [fn, tp]], and
         ``calibration``: over ten bins of equal width, ``bin_edges`` (11), ``mean_score`` and
         ``fraction_positive`` (None where a bin is empty), ``count``, and the
-        ``expected_calibration_error``, the mean of |fraction - score| weighted by count
+        ``expected_calibration_error``, the mean distance of fraction and score weighted by count
         (Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015).
 
     Raises ValueError for sizes that differ, a label that is neither 0 nor 1, one class only, and a
