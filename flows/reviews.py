@@ -1,5 +1,6 @@
 """The reviews job: from labelled reviews to a trained model, its figures and its scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
@@ -15,13 +16,17 @@ from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.report.describe import describe
 from flows.steps.report.metrics import metrics_of
 from flows.steps.report.reviews import baselines, evaluate, measured_beside, validate
+from flows.steps.report.spread import measured_seeds
 from flows.steps.train.precision import choose_precision
+from flows.steps.train.seeds import average_reviews, of_seeds
 from flows.steps.train.train import train
 
 prepare_task = as_task(prepare)
 vocabulary_task = as_task(build_vocabulary)
 check_task = as_task(check_reviews_data)
 train_task = as_task(train)
+seeds_task = as_task(measured_seeds)
+average_task = as_task(average_reviews)
 beside_task = as_task(measured_beside)
 baselines_task = as_task(baselines)
 precision_task = as_task(choose_precision)
@@ -61,16 +66,35 @@ def reviews(request: ReviewsRequest) -> Path:
                 parts, prepared, vocabulary, settings.model, request.limits, request.gate
             )
         with run.stage("train"):
-            trained = train_task(
-                parts,
-                vocabulary,
-                settings,
-                prepared.source,
-                run.folder,
-                run.cache,
-                request.processes,
-                prepared.target,
-            )
+            # Of members each keeps all that it has: their mean is compared with n-grams.
+            choose = settings.choose and not request.ensemble
+            single = replace(settings, choose=choose)
+            seeds = of_seeds(single, request.seeds, run.folder, parts)
+            [trained, *_] = [
+                train_task(
+                    parts,
+                    vocabulary,
+                    of_seed,
+                    prepared.source,
+                    folder,
+                    run.cache,
+                    request.processes,
+                    prepared.target,
+                )
+                for of_seed, folder in seeds
+            ]
+        spread = seeds_task(parts, seeds, measured_beside, request.ensemble)
+        worth = trained.parts
+        if request.ensemble:
+            with run.stage("average"):
+                worth = average_task(
+                    parts,
+                    vocabulary,
+                    settings,
+                    [folder for _, folder in seeds],
+                    prepared.source,
+                    prepared.target,
+                )
         beside = baselines_task(parts, run.folder)
         # A wide model has n-grams in it, which are measured already.
         if request.yardstick and settings.model.cell != "ngrams" and not settings.model.wide:
@@ -103,7 +127,7 @@ def reviews(request: ReviewsRequest) -> Path:
             )
             report_checks(found, request.gate)
             described = describe_task(run.folder, tested["examples"])
-            measured = validated, tested, described, trained.parts, precision
+            measured = validated, tested, described, worth, precision, spread
             run.metrics = metrics_of(
                 measured,
                 trained.history,

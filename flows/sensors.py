@@ -15,9 +15,11 @@ from flows.steps.prepare.settings import SensorsSettings, sensors_data, sensors_
 from flows.steps.report.beside import Beside
 from flows.steps.report.metrics import metrics_of
 from flows.steps.report.series import evaluate_series, label_floor, measured_beside
+from flows.steps.report.spread import measured_seeds
 from flows.steps.score.readings import least_memory
 from flows.steps.train.choose import choose_windows
 from flows.steps.train.precision import choose_precision
+from flows.steps.train.seeds import average_windows, of_seeds
 from flows.steps.train.train import train_windows
 from rnnfast.evaluation.profiles import level_of
 from rnnfast.models.windows import beside
@@ -25,6 +27,8 @@ from rnnfast.models.windows import beside
 prepare_task = as_task(prepare_series)
 check_task = as_task(check_sensors_data)
 train_task = as_task(train_windows)
+seeds_task = as_task(measured_seeds)
+average_task = as_task(average_windows)
 beside_task = as_task(measured_beside)
 precision_task = as_task(choose_precision)
 choose_task = as_task(choose_windows)
@@ -59,9 +63,15 @@ def sensors(request: SensorsRequest) -> Path:
             level = level_of(settings.model)
             checks, profile = check_task(parts, prepared, request.limits, request.gate, level)
         with run.stage("train"):
-            history = train_task(
-                parts, prepared, settings, run.folder, run.cache, request.processes
-            )
+            seeds = of_seeds(settings, request.seeds, run.folder, parts)
+            [history, *_] = [
+                train_task(parts, prepared, of_seed, folder, run.cache, request.processes)
+                for of_seed, folder in seeds
+            ]
+        spread = seeds_task(parts, seeds, measured_beside, request.ensemble)
+        if request.ensemble:
+            with run.stage("average"):
+                average_task(parts, prepared, settings, [folder for _, folder in seeds])
         others: dict[str, Beside] = {}
         folders: dict[str, Path] = {}
         with run.stage("baselines"):
@@ -91,7 +101,7 @@ def sensors(request: SensorsRequest) -> Path:
         scored = run.scored(every=settings.model.horizon if forecasts else None)
         with run.stage("describe"):
             run.metrics = metrics_of(
-                [measured, choice, precision],
+                [measured, choice, precision, spread],
                 history,
                 prepared.rows,
                 [*checks, *found, *lost],

@@ -215,6 +215,19 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
         str | None,
         of_training(metavar="N", help="Seed of weights, order and dropout; by default 0."),
     ] = None
+    seeds: Annotated[
+        str | None,
+        of_training(
+            metavar="N",
+            help="Train the model so many times, each with the next seed, and show mean and spread; by default 1.",
+        ),
+    ] = None
+    ensemble: Annotated[
+        bool,
+        of_training(
+            "--ensemble", help="Keep the mean of the models of all --seeds, instead of the first."
+        ),
+    ] = False
     precision: Annotated[
         TrainingPrecision | None,
         of_training(

@@ -136,6 +136,17 @@ def _figures(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
     form = ".4f" if more < 0 else ".2%"
     rows = counted(test["rows"], "window" if "train_windows" in data else "row")
     yield f"test {_FIGURES.get(main, main)}", f"{test[main]:{form}} of {rows}"
+    if over := metrics.get("seeds"):
+        figure = over["figures"][main]
+        share = "" if more < 0 else " points"
+        spread = (
+            f"{figure['spread'] * (1 if more < 0 else 100):{'.4f' if more < 0 else '.2f'}}{share}"
+        )
+        each = ", each by itself" if over["ensemble"] else ""
+        yield (
+            f"over {len(over['seeds'])} seeds{each}",
+            f"{figure['mean']:{form}}, standard deviation {spread}",
+        )
     if metrics.get("test_without_duplicates") and data["duplicates_in_train_and_test"]:
         yield (
             "without duplicates",

@@ -61,7 +61,9 @@ def asks_for(settings: type[BaseModel]) -> Callable[[type[Asked]], type[Asked]]:
 class ReviewsModel(Request):
     """A classifier of texts."""
 
-    decided = frozenset({"split_by"})  # see `ReviewsData`
+    decided = frozenset(
+        {"split_by", "members"}
+    )  # see `ReviewsData`, and `seeds` and `ensemble` of a training
 
     preset: Preset = Field("default", description=PRESET)
     cell: CellChoice = Field(
@@ -80,7 +82,7 @@ class ReviewsTraining(Request):
 class SensorsModel(Request):
     """A model of windows of readings."""
 
-    decided = frozenset({"task"})  # see `SensorsData`
+    decided = frozenset({"task", "members"})  # see `SensorsData`, and likewise
 
     preset: Preset = Field("default", description=PRESET)
     cell: WindowCellChoice = Field(

@@ -11,9 +11,12 @@ from flows.parameters.registration import Registration
 from flows.parameters.settings import ReviewsModel, ReviewsTraining, SensorsModel, SensorsTraining
 from rnnfast.evaluation.checks import Limits
 from rnnfast.models.choices import ScoringPrecision
+from rnnfast.models.config import RECURRENT
 
 WHAT = "What to train; what is left out follows from the preset and the data."
 HOW = "How to train it; likewise."
+SEEDED = (*RECURRENT, "mlp", "cnn")
+"""Cells whose weights depend on the seed."""
 
 
 class TrainingRequest(BaseModel):
@@ -25,6 +28,16 @@ class TrainingRequest(BaseModel):
         description="The folder to leave; new, or empty. {time} in it is when the run begins."
     )
     overwrite: bool = Field(False, description="Whether to replace a run that is there.")
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=50,
+        description="How many times to train the model, each with the next seed; its figures have a mean and a spread.",
+    )
+    ensemble: bool = Field(
+        False,
+        description="Whether the mean of what the models of all seeds give is kept, and not the first of them.",
+    )
     yardstick: bool = Field(False, description="Whether to train simpler models beside it.")
     execution: Execution = Field(
         Execution(), description="Where words are counted and test rows scored, and how."
@@ -56,7 +69,15 @@ class TrainingRequest(BaseModel):
     )
 
     def require_use(self, cell: str, batch_size: int) -> None:
-        """Raises InputError where the processes have nothing to do, or where a device or precision is not there."""
+        """Raises InputError where processes or seeds have nothing to do, or a device or precision is not there."""
+        if self.seeds > 1 and cell not in SEEDED:
+            raise InputError(
+                f"--seeds must be 1 for --cell {cell}, which no seed changes, got: {self.seeds}"
+            )
+        if self.ensemble and self.seeds < 2:
+            raise InputError(
+                f"--seeds must be 2 or more with --ensemble, which averages so many models, got: {self.seeds}"
+            )
         self.processes.require_use(cell, batch_size)
         self.execution.require_place()
         if self.score_precision == "int8":

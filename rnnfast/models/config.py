@@ -94,6 +94,9 @@ class ModelConfig(BaseModel):
         lt=1,
         description="The share of whole channels of a text's vectors that training drops, from 0 to 1.",
     )
+    members: int = Field(
+        1, ge=1, description="How many models, trained by themselves, are averaged."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelConfig:

@@ -24,6 +24,7 @@ from rnnfast.labels.classes import Classes
 from rnnfast.labels.target import Target
 from rnnfast.models.choices import TextCell
 from rnnfast.models.config import ModelConfig
+from rnnfast.models.ensembles import TextEnsemble
 from rnnfast.nn.layers import GRU, LSTM, RNN
 from rnnfast.text.pairs import Pairs
 
@@ -44,8 +45,16 @@ def build_model(
         raise ValueError(f"vocabulary_size must be at least 3, got: {vocabulary_size}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = WideAndDeep if config.wide else _MODELS[config.cell]
-        return model(config, vocabulary_size, outputs)
+        if config.wide:
+            return WideAndDeep(config, vocabulary_size, outputs)
+        return _network(config, vocabulary_size, outputs)
+
+
+def _network(config: ModelConfig, vocabulary_size: int, outputs: int) -> nn.Module:
+    """The model without n-grams beside it, of all members."""
+    model = _MODELS[config.cell]
+    members = [model(config, vocabulary_size, outputs) for _ in range(config.members)]
+    return members[0] if config.members == 1 else TextEnsemble(members)
 
 
 def recurrent_layers(config: Any, input_size: int) -> RNN | GRU | LSTM:
@@ -305,7 +314,7 @@ class WideAndDeep(nn.Module):
         super().__init__()
         self.config = config
         self.wide = NGrams(config, vocabulary_size, outputs)
-        self.deep = RecurrentClassifier(config, vocabulary_size, outputs)
+        self.deep = _network(config, vocabulary_size, outputs)
         self.register_buffer("shares", torch.tensor([0.5, 0.5, *[0.0] * outputs]))
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:

@@ -78,6 +78,9 @@ class WindowConfig(BaseModel):
     noise: float = Field(
         0.0, ge=0, description="How much noise training adds to readings, in standard deviations."
     )
+    members: int = Field(
+        1, ge=1, description="How many models, trained by themselves, are averaged."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> WindowConfig:
@@ -116,6 +119,7 @@ class WindowConfig(BaseModel):
     def streams(self) -> bool:
         """Whether a hidden state can be kept from reading to reading."""
         one_way = self.cell in RECURRENT and not self.bidirectional and self.segment == 1
+        one_way = one_way and self.members == 1
         if self.gives_labels:
             return one_way and self.pooling == "last"
         plain = self.normalise in ("none", "residual") and not self.wide

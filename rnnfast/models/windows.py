@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from rnnfast.models.choices import WindowCell
 from rnnfast.models.config import RECURRENT
+from rnnfast.models.ensembles import WindowEnsemble
 from rnnfast.models.texts import recurrent_layers
 from rnnfast.models.wide import WideForecaster
 from rnnfast.models.window_config import WindowConfig
@@ -406,20 +407,31 @@ def build_window_model(
         raise ValueError(f"labels must be at least {least}, got: {labels}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if config.cell in RECURRENT:
-            if not forecast:
-                return RecurrentWindowClassifier(config, channels, labels)
-            form = SegmentForecaster if config.form == "segments" else RecurrentForecaster
-            model = form(config, channels, targets)
-            return WideForecaster(config, channels, targets, model) if config.wide else model
-        if config.cell in ("mlp", "cnn"):
-            network = WindowMLP if config.cell == "mlp" else WindowCNN
-            if forecast:
-                return network(config, channels, targets)
-            return network(config, channels, (), labels)
+        members = [_network(config, channels, targets, labels) for _ in range(config.members)]
+    if config.members == 1:
+        return members[0]
+    return WindowEnsemble(config, channels, targets, members)
+
+
+def _network(
+    config: WindowConfig, channels: int, targets: tuple[int, ...], labels: int
+) -> WindowModel:
+    """One of the members."""
+    forecast = config.task == "forecast"
+    if config.cell in RECURRENT:
         if not forecast:
-            return WindowStatistics(config, channels, labels)
-        return _FORECASTERS[config.cell](config, channels, targets)
+            return RecurrentWindowClassifier(config, channels, labels)
+        form = SegmentForecaster if config.form == "segments" else RecurrentForecaster
+        model = form(config, channels, targets)
+        return WideForecaster(config, channels, targets, model) if config.wide else model
+    if config.cell in ("mlp", "cnn"):
+        network = WindowMLP if config.cell == "mlp" else WindowCNN
+        if forecast:
+            return network(config, channels, targets)
+        return network(config, channels, (), labels)
+    if not forecast:
+        return WindowStatistics(config, channels, labels)
+    return _FORECASTERS[config.cell](config, channels, targets)
 
 
 _FORECASTERS: dict[str, type[WindowModel]] = {

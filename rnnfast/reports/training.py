@@ -25,6 +25,7 @@ TRAINING_SECTIONS: tuple[tuple[str, str, Callable[[Part, Part], object]], ...] =
     ("windows", "Forecasts", lambda _, metrics: metrics.get("windows")),
     ("figures", "All figures", lambda _, metrics: not _is_forecast(metrics)),
     ("classes", "By label", lambda _, metrics: metrics["test"].get("by_class")),
+    ("seeds", "Seeds", lambda _, metrics: metrics.get("seeds")),
     ("training", "Training", lambda config, metrics: metrics.get("history")),
     ("confusion", "Confusion matrix", lambda _, metrics: metrics["test"].get("confusion_matrix")),
     ("calibration", "Calibration", lambda _, metrics: metrics["test"].get("calibration")),
@@ -80,7 +81,7 @@ def write_report(path: Path, config: Part, metrics: Part) -> tuple[Picture, ...]
         config: what the run was made with: `model`, `training`, `data`, `labels`, `versions`.
         metrics: what came out: `test` (needed), `test_without_duplicates`, `validation`,
             `baseline`, `history`, `examples`, `words`, `checks`, `drift`, `profile`,
-            `precision`, `seconds`, `throughput`, `data`.
+            `precision`, `seeds`, `seconds`, `throughput`, `data`.
 
     A part that is absent is left out; a value that is absent, NaN or infinite reads "n/a". The same
     input gives the same bytes with the same version of matplotlib.

@@ -26,6 +26,7 @@ from rnnfast.labels.classes import Classes
 from rnnfast.labels.target import Target, classes_of
 from rnnfast.models.choices import DeviceChoice, Precision, ScoringPrecision
 from rnnfast.models.config import ModelConfig
+from rnnfast.models.ensembles import TextEnsemble
 from rnnfast.models.folded import FoldedClassifier, why_not
 from rnnfast.models.precision import (
     CPU,
@@ -123,7 +124,7 @@ def save_sensors_run(
     _write(Path(run_dir), model, content)
 
 
-def _write(run_dir: Path, model: nn.Module, content: RunConfig) -> None:
+def _write(run_dir: Path, model: nn.Module, content: ReviewsRun | SensorsRun) -> None:
     """Writes weights and config; equal arguments give equal files: no time stamp, no path."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     (run_dir / WEIGHTS).write_bytes(safetensors.torch.save(state))
@@ -131,9 +132,10 @@ def _write(run_dir: Path, model: nn.Module, content: RunConfig) -> None:
     (run_dir / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
-def _absent(content: RunConfig) -> set[str]:
-    """What classes and forecasts have no need of, so that they are written as ever, and keep their digests."""
-    return {"target"} if getattr(content, "target", None) is None else set()
+def _absent(content: ReviewsRun | SensorsRun) -> dict[str, Any]:
+    """What most models have no need of, so that they are written as ever, and keep their digests."""
+    found: dict[str, Any] = {} if content.target is not None else {"target": True}
+    return found | ({"model": {"members"}} if content.model.members == 1 else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,8 +206,9 @@ class Scorer:
             lambda: build_model(content.model, len(vocabulary), outputs=content.label_kind.outputs),
         )
         # Models that know no other rule than the usual one keep their digests.
-        usual = {"model": {"split_by"}} if content.model.split_by == "spaces" else {}
-        leave: dict[str, Any] = {**usual, **dict.fromkeys(_absent(content), True)}
+        leave = _absent(content)
+        if content.model.split_by == "spaces":
+            leave.setdefault("model", set()).add("split_by")
         target = content.label_kind
         decisive = content.model_dump_json(
             include={"format", "model", "labels", "target"}, exclude=leave
@@ -264,15 +267,18 @@ class Scorer:
         return self.model.deep if isinstance(self.model, WideAndDeep) else self.model
 
     @cached_property
-    def _folded(self) -> FoldedClassifier | None:
+    def _folded(self) -> nn.Module | None:
         """The recurrent model with its word vectors and W_ih in one table, made once; None where that cannot be.
 
         int8 has no table of its own: what is added up by its ids is bfloat16 then.
         """
-        if self.device.type != "cpu" or why_not(self._network):
+        network = self._network
+        members = network.members if isinstance(network, TextEnsemble) else [network]
+        if self.device.type != "cpu" or any(map(why_not, members)):
             return None
         dtype = None if self.precision == "fp32" else torch.bfloat16
-        return FoldedClassifier(cast(RecurrentClassifier, self._network), dtype)
+        folded = [FoldedClassifier(cast(RecurrentClassifier, each), dtype) for each in members]
+        return folded[0] if len(folded) == 1 else TextEnsemble(folded)
 
     @cached_property
     def _running(self) -> nn.Module:

@@ -1,7 +1,9 @@
 """Trains a model on the training rows; the validation rows choose the epoch that is kept."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -14,8 +16,8 @@ from flows.datasets.base import read_labels
 from flows.errors import InputError
 from flows.parameters import ONE_PROCESS, Processes
 from flows.progress import bar
-from flows.steps.prepare.encode import encode
-from flows.steps.prepare.series import PreparedSeries, training_digest
+from flows.steps.prepare.encode import encode, open_encoded
+from flows.steps.prepare.series import PreparedSeries, part_windows, training_digest
 from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
 from flows.steps.train.checkpoints import checkpoint_of
 from flows.steps.train.job import TRAIN_PART, VALIDATION_PART, ReviewsJob, TrainingJob, WindowsJob
@@ -32,7 +34,7 @@ from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
 from rnnfast.training.prediction import BATCH, forecasts, model_outputs
-from rnnfast.training.rows import Futures, LabelledWindows, Reviews, Rows
+from rnnfast.training.rows import Futures, Reviews, Rows
 from rnnfast.training.weighing import compared, part_outputs
 from rnnfast.training.wide import solve_wide
 
@@ -86,41 +88,85 @@ def train(
         InputError: the training diverged, or cannot be done by these processes.
         WorkerError: the processes failed.
     """
-    config = settings.model
+    with encoded(parts, vocabulary, settings.model, target) as found:
+        job = ReviewsJob(
+            parts=found.folder,
+            data_digest=found.digest,
+            model=settings.model,
+            training=settings.training,
+            vocabulary_size=len(found.words),
+            target=found.target,
+        )
+        model, _, validation, history = _trained(job, cache, processes)
+        assert isinstance(validation, Reviews)
+        parts_of_it = finish_reviews(model, settings, validation, found.words, source, run)
+    return Trained(history, parts_of_it)
+
+
+@dataclass(frozen=True)
+class EncodedParts:
+    """The training and the validation rows as ids.
+
+    Attributes:
+        folder: with a folder of each part.
+        digest: tells these rows from others.
+        words: the vocabulary.
+        config: of the model that reads them.
+        target: what the labels are.
+    """
+
+    folder: Path
+    digest: str
+    words: Vocabulary
+    config: ModelConfig
+    target: Target
+
+    def rows(self, part: str) -> Reviews:
+        """The rows of a part."""
+        return open_encoded(self.folder / part, self.config, self.target)
+
+
+@contextmanager
+def encoded(
+    parts: Path, vocabulary: Path, config: ModelConfig, target: Target | None
+) -> Iterator[EncodedParts]:
+    """The rows that `train` takes, encoded for as long as the block lasts."""
     target = target or classes_of(read_labels(parts / "train.parquet"))
     words = Vocabulary.load(vocabulary, config.split_by)
     with TemporaryDirectory(prefix="ids-", dir=parts) as name:
-        ids = Path(name)
+        folder = Path(name)
         digests = [
-            encode(parts / f"{part}.parquet", words, config, ids / part, target)
+            encode(parts / f"{part}.parquet", words, config, folder / part, target)
             for part in (TRAIN_PART, VALIDATION_PART)
         ]
-        job = ReviewsJob(
-            parts=ids,
-            data_digest="-".join(digests),
-            model=config,
-            training=settings.training,
-            vocabulary_size=len(words),
-            target=target,
-        )
-        model, _, validation, history = _trained(job, cache, processes)
-        figures: dict[str, Any] = {}
-        if isinstance(model, WideAndDeep) and isinstance(validation, Reviews):
-            figures = _compared(model, config, validation, settings.choose)
-            if figures["kept"] != config.cell:
-                model, config = model.wide, _of_ngrams(config)
-        assert isinstance(validation, Reviews)
-        target = _calibrated(model, validation)
+        yield EncodedParts(folder, "-".join(digests), words, config, target)
+
+
+def finish_reviews(
+    model: nn.Module,
+    settings: ReviewsSettings,
+    validation: Reviews,
+    words: Vocabulary,
+    source: Mapping[str, Any],
+    run: Path,
+) -> dict[str, Any]:
+    """Compares a trained model with its n-grams, calibrates and saves it, as `train` says: `Trained.parts`."""
+    config = settings.model
+    figures: dict[str, Any] = {}
+    if isinstance(model, WideAndDeep):
+        figures = _compared(model, config, validation, settings.choose)
+        if figures["kept"] != config.cell:
+            model, config = model.wide, _of_ngrams(config)
     save_run(
         run,
         model,
         words,
         config=config,
         training=settings.training,
-        labels=target,
+        labels=_calibrated(model, validation),
         data=dict(source),
     )
-    return Trained(history, {"parts": figures} if figures else {})
+    return {"parts": figures} if figures else {}
 
 
 def _calibrated(model: nn.Module, validation: Reviews) -> Target:
@@ -187,12 +233,23 @@ def train_windows(
         assert validation is None or isinstance(validation, Futures)
         solve_wide(model, rows, validation)
         logger.info("%.0f%% of the forecast is of the recurrent part", 100 * float(model.share))
-    if isinstance(validation, Futures):
-        _calibrate(model, validation.windows)
+    finish_windows(model, parts, prepared, settings, run)
+    return history
+
+
+def finish_windows(
+    model: WindowModel, parts: Path, prepared: PreparedSeries, settings: SensorsSettings, run: Path
+) -> None:
+    """Calibrates a trained model on the validation windows, if there are some, and saves it."""
+    found = part_windows(parts, VALIDATION_PART, model.config)
     target = prepared.target
-    if isinstance(validation, LabelledWindows):
-        given = [validation.target.given(each) for _, each in forecasts(model, validation.windows)]
-        target = validation.target.calibrated(validation.truth.numpy(), np.concatenate(given))
+    if found is not None:
+        windows, truth, _ = found
+        if target is None:
+            _calibrate(model, windows)
+        else:
+            given = [target.given(each) for _, each in forecasts(model, windows)]
+            target = target.calibrated(truth.numpy(), np.concatenate(given))
     save_sensors_run(
         run,
         model,
@@ -201,7 +258,6 @@ def train_windows(
         data=dict(prepared.source),
         target=target,
     )
-    return history
 
 
 def _calibrate(model: WindowModel, windows: Windows) -> None:
