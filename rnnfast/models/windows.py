@@ -174,7 +174,7 @@ def require_streams(config: WindowConfig) -> None:
     """Raises ValueError unless a hidden state can be kept from reading to reading."""
     if not config.streams:
         raise ValueError(
-            "a state can be kept by a one-way recurrent model with segment 1 only, to forecast with "
+            "a state can be kept by a one-way recurrent model, no ensemble, with segment 1 only, to forecast with "
             "form 'direct' or 'recursive' and normalise 'none' or 'residual', to classify with "
             f"pooling 'last'; got: {config}"
         )

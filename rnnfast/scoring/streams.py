@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from rnnfast.models.config import RECURRENT
 from rnnfast.models.windows import (
     RecurrentForecaster,
     RecurrentWindowClassifier,
@@ -50,9 +51,11 @@ class Stream:
 
     def __init__(self, scorer: SensorScorer) -> None:
         """Raises ValueError for a model that cannot go on from a state, with the reason."""
-        if not isinstance(scorer.model, RecurrentForecaster | RecurrentWindowClassifier):
-            raise ValueError(f"cell must be recurrent to stream, got: {scorer.model.config.cell!r}")
-        require_streams(scorer.model.config)
+        config = scorer.model.config
+        if config.cell not in RECURRENT:
+            raise ValueError(f"cell must be recurrent to stream, got: {config.cell!r}")
+        require_streams(config)
+        assert isinstance(scorer.model, RecurrentForecaster | RecurrentWindowClassifier)
         rnn = scorer.model.rnn
         reason = why_not(rnn)
         if reason is None and rnn.weight_ih_l0.dtype != torch.float32:

@@ -14,6 +14,7 @@ from typer.testing import Result
 from rnnfast.models.ensembles import TextEnsemble, WindowEnsemble
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep
 from rnnfast.scoring.scorers import Scorer, SensorScorer
+from rnnfast.scoring.streams import Stream
 from rnnfast.text.vocabulary import vectorize
 from tests.flows.test_sensors import TINY, write_csv
 
@@ -111,7 +112,8 @@ def test_an_ensemble_of_windows_gives_the_mean_of_its_members(
     scorer = SensorScorer.load(run)
     model = scorer.model
     assert isinstance(model, WindowEnsemble)
-    assert not model.config.streams
+    with pytest.raises(ValueError, match="recurrent model, no ensemble, with segment 1 only"):
+        Stream(scorer)
     windows = torch.randn(3, model.config.lookback, model.channels)
     with torch.inference_mode():
         first, second = (member(windows) for member in model.members)
