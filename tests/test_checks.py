@@ -20,6 +20,14 @@ def test_a_value_is_held_against_both_limits(rule: str, value: float, status: st
     assert check(Limits(), rule, "x", value).status == status
 
 
+def test_what_few_rows_say_warns_at_most() -> None:
+    found = check(Limits(), "psi", "x", 0.26, can_fail=False)
+    assert (found.status, found.fail) == ("warning", None)
+    found = check(Limits(psi=(None, 0.2)), "psi", "x", 0.26, can_fail=False)
+    assert found.status == "warning"
+    assert check(Limits(), "psi", "x", 0.1, can_fail=False).status == "passed"
+
+
 def test_a_check_tells_the_rule_the_value_and_the_limits() -> None:
     told = str(check(Limits(), "psi", "words", 0.3))
     assert told.startswith(

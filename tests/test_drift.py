@@ -82,6 +82,13 @@ def test_the_index_is_that_of_the_formula() -> None:
     assert math.isfinite(stability_index(np.array([10, 0]), np.array([0, 10])))
 
 
+def test_a_bin_that_few_training_rows_leave_empty_counts_as_half_a_row() -> None:
+    # 2 of 100 rows now lie where none of 40 was: with half a row there, that is hardly a change.
+    few = stability_index(np.array([40, 0]), np.array([98, 2]))
+    many = stability_index(np.array([40_000, 0]), np.array([98, 2]))
+    assert few < 0.02 < 0.1 < many
+
+
 @pytest.mark.parametrize(("training", "now"), [(5000, 3), (5000, 30), (2000, 200), (3000, 999)])
 def test_rows_that_have_not_changed_stay_below_chance(training: int, now: int) -> None:
     rng = np.random.default_rng(2)

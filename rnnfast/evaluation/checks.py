@@ -143,7 +143,7 @@ class Check(NamedTuple):
         return f"{shown}: {advice}" if advice else shown
 
 
-def check(limits: Limits, rule: str, of: str, value: float) -> Check:
+def check(limits: Limits, rule: str, of: str, value: float, *, can_fail: bool = True) -> Check:
     """Holds a value against its rule.
 
     Args:
@@ -151,8 +151,17 @@ def check(limits: Limits, rule: str, of: str, value: float) -> Check:
         rule: name of a field of `limits`.
         of: what the value is of, in words.
         value: to be judged.
+        can_fail: whether there are rows enough to fail by; else what would fail warns.
+
+    Example:
+        >>> check(Limits(), "psi", "words", 0.3).status
+        'failed'
+        >>> check(Limits(), "psi", "words", 0.3, can_fail=False).status
+        'warning'
     """
     warn, fail = getattr(limits, rule)
+    if not can_fail:
+        warn, fail = (fail if warn is None else warn), None
 
     def past(bound: float | None) -> bool:
         if bound is None:

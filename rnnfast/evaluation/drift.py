@@ -33,6 +33,7 @@ GROUPS = 10
 """Bins of a comparison, each with about that part of the training rows."""
 
 _LEAST = 1e-4  # the share that a bin without a row is taken to have, which is the usual one
+_HALF_ROW = 0.5  # that such a bin of few training rows is taken to have instead
 
 _SURE = 3.090232  # the 99.9 % point of the standard normal distribution
 
@@ -162,15 +163,18 @@ def stability_index(training: np.ndarray, now: np.ndarray) -> float:
     ``sum((a - e) * ln(a / e))`` over the bins, e the share of the training rows in a bin and a that of the rows
     now: the symmetric Kullback-Leibler divergence. Below 0.1 there is little change, above 0.25 much (Siddiqi,
     "Credit Risk Scorecards", 2006). So that an empty bin gives a finite index, a share below _LEAST counts as
-    that, and to the rows now are added, spread like those of training, half a row for each bin: few rows say little.
+    that, or below half a training row as half a row. To the rows now are added, spread like those of training, half a
+    row for each bin. Few rows say little.
 
     Args:
         training: (K,) counts.
         now: (K,) likewise.
     """
-    expected = np.maximum(training / np.sum(training), _LEAST)
+    rows = np.sum(training)
+    least = max(_LEAST, _HALF_ROW / rows)
+    expected = np.maximum(training / rows, least)
     prior = len(expected) / 2
-    actual = np.maximum((now + prior * expected) / (np.sum(now) + prior), _LEAST)
+    actual = np.maximum((now + prior * expected) / (np.sum(now) + prior), least)
     return float(((actual - expected) * np.log(actual / expected)).sum())
 
 

@@ -7,6 +7,7 @@ Dimensions: N rows, K names, O outputs of a model, F features of a linear model.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -39,9 +40,9 @@ class LabelKind(BaseModel):
     """Whether `summary` is an error, of which less is better, and not a share of what is right."""
 
     @property
+    @abstractmethod
     def outputs(self) -> int:
         """O, how many numbers a model of texts gives for a row: (N,) where it is one, else (N, O)."""
-        raise NotImplementedError
 
     @property
     def window_outputs(self) -> int:
@@ -49,13 +50,13 @@ class LabelKind(BaseModel):
         return self.outputs
 
     @property
+    @abstractmethod
     def storage(self) -> pa.DataType:
         """The type of a column of truth."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, labels: pa.ChunkedArray) -> pa.ChunkedArray:
         """The truth, as a column, of labels as strings, none of them null."""
-        raise NotImplementedError
 
     def truth(self, column: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """The truth, as an array, of such a column."""
@@ -73,45 +74,45 @@ class LabelKind(BaseModel):
     def require_trainable(self, truth: np.ndarray) -> None:
         """Raises ValueError for the truth of training rows from which nothing can be learned."""
 
+    @abstractmethod
     def losses(self, outputs: Tensor, truth: Tensor) -> Tensor:
         """The loss of each row (N,)."""
-        raise NotImplementedError
 
     def loss(self, outputs: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean loss () of outputs; `weights` are those of classes."""
         return self.losses(outputs, truth).mean()
 
+    @abstractmethod
     def given(self, outputs: Tensor) -> np.ndarray:
         """What the outputs of a model say, float32."""
-        raise NotImplementedError
 
+    @abstractmethod
     def errors(self, truth: np.ndarray, given: np.ndarray) -> np.ndarray:
         """How wrong each row is (N,): by this a model is held against another one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self, truth: np.ndarray, given: np.ndarray) -> float:
         """The figure by which a model is held against itself in another precision."""
-        raise NotImplementedError
 
+    @abstractmethod
     def figures(self, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
         """How good that is, as plain numbers, with `rows`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def floor_figures(self, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
         """How good that is on test rows, by what knows the truth of the training rows alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def floor(self, train: np.ndarray, rows: int) -> np.ndarray:
         """What is given for so many rows by what knows the truth of the training rows alone."""
-        raise NotImplementedError
 
     def weights(self, train: np.ndarray) -> np.ndarray | None:
         """The weights of classes that give each the same say; None where there are none."""
         return None
 
+    @abstractmethod
     def sides(self, truth: np.ndarray) -> np.ndarray:
         """What features of a linear model speak for or against, (N, O)."""
-        raise NotImplementedError
 
     def evidence(self, sums: np.ndarray, total: np.ndarray) -> np.ndarray:
         """How much each feature speaks for each side, (O, F).
@@ -122,17 +123,17 @@ class LabelKind(BaseModel):
         """
         return log_count_ratios(sums, total)
 
+    @abstractmethod
     def solve(self, matrix: Any, truth: np.ndarray, options: LinearOptions) -> Linear:
         """The weights of a linear model of features, a sparse matrix (N, F)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fields(self) -> list[tuple[str, pa.DataType]]:
         """The columns of scores, beside those that say which row it is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, given: np.ndarray) -> list[pa.Array]:
         """Those columns."""
-        raise NotImplementedError
 
     def read(self, scores: pa.Table) -> np.ndarray:
         """What was given, of such columns."""
@@ -141,17 +142,17 @@ class LabelKind(BaseModel):
         )
         return result
 
+    @abstractmethod
     def features(self, given: np.ndarray) -> dict[str, tuple[np.ndarray, Edges]]:
         """What is counted of what is given, for drift: values (N,) by name, and how they are counted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def called(self, given: np.ndarray) -> np.ndarray:
         """Which of the names each row is called (N,), the surest where there are several."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leaning(self, outputs: Tensor, place: int) -> Tensor:
         """How much the outputs speak for a name (N,): log-odds, or for numbers the number."""
-        raise NotImplementedError
 
 
 class LinearOptions(BaseModel):

@@ -16,6 +16,7 @@ from rnnfast.evaluation.profiles import ERROR_OF, LEVEL_LESS, Profile
 from rnnfast.scoring.scorers import Scorer, SensorScorer
 
 NINE_OF_TEN = 0.9
+FEW_ROWS = 50  # of training or validation; fewer are too few to fail other rows by
 _SLACK = 1.5  # times what the training part itself has, from which on an index is no chance
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ def check_drift(
         runs: whose rows they are, where runs add to a folder; else none.
 
     Returns:
-        The checks, and the content of `drift.json`. Without a profile, in the run of an earlier version, there are no
-        checks of drift.
+        The checks, and the content of `drift.json`. A feature that was counted on fewer than FEW_ROWS rows before can
+        have moved by chance alone, so it warns at most. Without a profile, in the run of an earlier version, there are
+        no checks of drift.
     """
     of = "the scored rows"
     if isinstance(scorer, Scorer):
@@ -74,7 +76,8 @@ def check_drift(
         index = feature.beyond_chance if feature.index > usual else 0.0
         is_level = LEVEL_LESS.format(name.removeprefix("forecast of ")) in moved
         rule = "level" if is_level or is_harmless else "psi"
-        found.append(check(limits, rule, name, index))
+        enough = profile.reference[name].total >= FEW_ROWS
+        found.append(check(limits, rule, name, index, can_fail=enough))
         if name in profile.training.features:
             found.append(check(limits, "outside", name, feature.outside))
     content: dict[str, Any] = {
