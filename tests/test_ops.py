@@ -85,6 +85,33 @@ def test_equals_the_reference_to_the_last_digits_of_float64(
     torch.testing.assert_close(gradients, wanted, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize(("cell", "projection"), CASES)
+@pytest.mark.parametrize(
+    ("steps", "batch"), [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (4, 3), (1, 41), (3, 17), (7, 13)]
+)
+@pytest.mark.parametrize("kind", ["plain", "no bias", "lengths", "two threads"])
+def test_few_steps_equal_the_reference(
+    cell: str, projection: int, steps: int, batch: int, kind: str
+) -> None:
+    """Few vectors have ways of their own through the weights and into their gradients."""
+    arguments = tensors(cell, steps, batch, 75, 137, torch.float64, projection)
+    if kind == "no bias":
+        del arguments["b_ih"], arguments["b_hh"]
+    lengths = torch.randint(1, steps + 1, (batch,)) if kind == "lengths" else None
+    expected = reference.layer(cell, **arguments, lengths=lengths)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 if kind == "two threads" else 1)
+    try:
+        output = ops.layer(cell, **arguments, lengths=lengths)
+        torch.testing.assert_close(output, expected, rtol=1e-13, atol=1e-13)
+        seeds = [torch.randn_like(y) for y in expected]
+        gradients = torch.autograd.grad(output, list(arguments.values()), seeds)
+    finally:
+        torch.set_num_threads(threads)
+    wanted = torch.autograd.grad(expected, list(arguments.values()), seeds)
+    torch.testing.assert_close(gradients, wanted, rtol=1e-11, atol=1e-11)
+
+
 ACCURACY_SHAPES = [
     (64, 16, 16, 64),
     (100, 9, 40, 200),
@@ -97,6 +124,11 @@ ACCURACY_SHAPES = [
     (200, 16, 32, 128),
     (12, 32, 512, 1024),
     (64, 1, 128, 256),
+    # One product or few: weights packed a part at a time, gradients written row by row.
+    (1, 40, 100, 200),
+    (3, 13, 300, 190),
+    (4, 3, 50, 202),
+    (1, 3, 19, 165),
 ]
 """Time steps, batch, input, hidden: the length of every sum matters, and there are sums over each of them."""
 

@@ -218,9 +218,52 @@ struct BackwardPass {
     int64_t rows = 0;
   };
 
+  /// Of so few rows a gradient takes as long as its way to memory, so it is written row by row.
+  static constexpr int kOuterRows = 4;
+
+  static bool is_outer(const MatrixGradient& grad, int64_t count) {
+    return grad.whole && count > 0 && count <= kOuterRows;
+  }
+
+  /// grad[i][j] = sum over `count` rows of left[i] right[j], both `count` rows of their matrix.
+  static void write_outer(Member* member, const MatrixGradient& grad, const Real* const* left, const Real* const* right,
+                          int64_t count) {
+    constexpr int64_t some = 32;  // rows of the gradient that are an item of a team
+    share(member, divide_up(grad.rows, some), [&](int64_t item) {
+      const int64_t first = item * some, end = least(grad.rows, first + some);
+      write_outer_of(grad, left, right, count, first, end);
+    });
+  }
+
+  /// The same for the rows [first, end) of the gradient, by a count known when it is compiled.
+  template <int K = kOuterRows>
+  static void write_outer_of(const MatrixGradient& grad, const Real* const* left, const Real* const* right,
+                             int64_t count, int64_t first, int64_t end) {
+    if constexpr (K > 1)
+      if (count < K) return write_outer_of<K - 1>(grad, left, right, count, first, end);
+    for (; first < end; ++first) {
+      Real* const to = grad.row(first);
+      Real factors[K];
+      for (int k = 0; k < K; ++k) factors[k] = left[k][first];
+      const int64_t whole = grad.columns - grad.columns % kLanes<Real>;
+      for (int64_t j = 0; j < whole; j += kLanes<Real>) {
+        Vec<Real> sum = load(right[0] + j) * factors[0];
+        RNNFAST_UNROLL
+        for (int k = 1; k < K; ++k) sum += load(right[k] + j) * factors[k];
+        store(to + j, sum);
+      }
+      if (whole == grad.columns) continue;
+      Vec<Real> sum = load_some(right[0] + whole, grad.columns - whole) * factors[0];
+      RNNFAST_UNROLL
+      for (int k = 1; k < K; ++k) sum += load_some(right[k] + whole, grad.columns - whole) * factors[k];
+      store_some(to + whole, sum, grad.columns - whole);
+    }
+  }
+
   /// grad[i][j] += sum over `count` rows of left[i] right[j], both `count` rows of their matrix.
   static void add_gradient(Member* member, const Scratch& scratch, const MatrixGradient& grad, const Real* const* left,
                            const Real* const* right, int64_t count) {
+    if (is_outer(grad, count)) return write_outer(member, grad, left, right, count);
     constexpr int64_t some = 32;  // blocks that are packed at a time
     share(member, divide_up(grad.blocks(), some), [&](int64_t item) {
       pack_blocks(scratch, left, count, item * some * kTileRows, least(grad.rows, (item + 1) * some * kTileRows));
@@ -318,7 +361,7 @@ struct BackwardPass {
     else if (b.grad_input.data)
       cover(member, by_input, 0, chunk.rows, b.I);
     add_gradient(member, scratch, scratch.w_ih, chunk.dz_x, chunk.x, chunk.rows);
-    if (Cell::h_slot == Cell::x_slot)
+    if (Cell::h_slot == Cell::x_slot && !is_outer(scratch.w_hh, chunk.rows))
       add_packed(member, scratch, scratch.w_hh, chunk.h, chunk.rows);
     else
       add_gradient(member, scratch, scratch.w_hh, chunk.dz_h, chunk.h, chunk.rows);

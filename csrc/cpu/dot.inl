@@ -101,6 +101,10 @@ void add_dots_of(int64_t rows, Real* to, int64_t stride, const Factor<Real> (&fa
     const int64_t some = least(width, columns - first);
     int64_t row = 0;
     for (; row + most <= rows; row += most) add_dots<most>(to, stride, factors, row, first, some);
+    if (rows - row == 3) {
+      add_dots<3>(to, stride, factors, row, first, some);
+      continue;
+    }
     for (; row < rows; row += 2) {
       // A single row, or a last one, takes more columns at a time.
       if (rows - row == 1)

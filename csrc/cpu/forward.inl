@@ -29,6 +29,12 @@ struct ForwardPass {
   /// Whether the weights are multiplied where they stand.
   static bool is_direct(const Layer<Real>& f) { return !f.packed && are_few(f.T, f.N) && !f.w_hr; }
 
+  /// Whether the input goes through its weights once for the whole call: they are packed a part at a time, used and
+  /// forgotten. Of a single step that holds for all weights.
+  static bool makes_once(const Layer<Real>& f) {
+    return f.once && !f.packed && !is_direct(f) && f.I >= (f.T == 1 ? 1 : kLanes<Real>);
+  }
+
   /// The part-th of so many parts, which may be packed at the same time.
   static void pack(const Layer<Real>& f, Real* weights, int64_t part, int64_t parts) {
     if (is_direct(f)) return;
@@ -39,6 +45,7 @@ struct ForwardPass {
 
   /// The same for all but w_hr.
   static void pack_cell(const Layer<Real>& f, Real* weights, int64_t part, int64_t parts) {
+    if (makes_once(f) && f.T == 1) return;
     for (int64_t unit = part * kPanel<Real>; unit < f.H; unit += parts * kPanel<Real>) {
       const int64_t units = least(kPanel<Real>, f.H - unit), width = panel_width<Real>(units);
       Real* to = weights + unit * unit_size(f);
@@ -46,7 +53,10 @@ struct ForwardPass {
         const int x = Cell::x_gate[s], h = Cell::h_gate[s];
         for (int64_t j = 0; j < width; ++j) to[j] = j < units ? bias_of(f, s, unit + j) : Real(0);
         to += width;
-        if (x >= 0) to = pack_columns(to, f.w_ih + (x * f.H + unit) * f.I, units, f.I);
+        if (x >= 0 && makes_once(f))
+          to += f.I * width;
+        else if (x >= 0)
+          to = pack_columns(to, f.w_ih + (x * f.H + unit) * f.I, units, f.I);
         if (h >= 0) to = pack_columns(to, f.w_hh + (h * f.H + unit) * f.P, units, f.P);
       }
     }
@@ -100,6 +110,57 @@ struct ForwardPass {
     }
   };
 
+  /// The products of some rows with a part of one panel: of the depth [first, first + depth).
+  struct PartTile {
+    typedef Real Element;
+    const Real* begin;  // what they are added to, of each row; null: the sums
+    const Real* const* rows;
+    int64_t first, depth;
+    const Real* panel;
+    Real* sums;  // [rows][width of the panel]
+
+    bool far() const { return false; }
+    int64_t stripe() const { return kStripe; }
+
+    template <int M, int P, int V>
+    void run(int64_t row, int64_t blocks, int64_t) const {
+      for (int64_t block = 0; block < blocks; ++block, row += M) {
+        Real* const to = sums + row * kWidth<P, V, Real>;
+        if (begin)
+          add_chain<M, P, V, 1, true>(to, begin, 0, rows + row, first, depth, panel, 0);
+        else
+          add_chain<M, P, V, 1, false>(to, begin, 0, rows + row, first, depth, panel, 0);
+      }
+    }
+  };
+
+  /// The parts of the sums that come from x_t and the biases, for all vectors of the call; of a single step, all sums.
+  static void make_once(Member* member, const Layer<Real>& f, const Real* const* x, const Real* const* h, int64_t rows,
+                        Real* sums) {
+    share(member, divide_up(f.H, kPanel<Real>), [&](int64_t panel) {
+      const int64_t unit = panel * kPanel<Real>, units = least(kPanel<Real>, f.H - unit);
+      const int64_t width = panel_width<Real>(units);
+      alignas(64) Real bias[kPanel<Real>], part[kChain * kPanel<Real>], made[kGroupRows * kPanel<Real>];
+      for (int s = 0; s < S; ++s) {
+        const int x_gate = Cell::x_gate[s], h_gate = Cell::h_gate[s];
+        const Factor<Real> factors[] = {{f.w_ih + (x_gate * f.H + unit) * f.I, x_gate >= 0 ? x : nullptr, f.I},
+                                        {f.w_hh + (h_gate * f.H + unit) * f.P, h_gate >= 0 ? h : nullptr, f.P}};
+        for (int64_t j = 0; j < width; ++j) bias[j] = j < units ? bias_of(f, s, unit + j) : Real(0);
+        const Real* begin = bias;
+        for (const Factor<Real>& factor : factors)
+          for (int64_t first = 0; factor.rows && first < factor.depth; first += kChain) {
+            const int64_t depth = least(kChain, factor.depth - first);
+            pack_columns(part, factor.weights + first, units, depth, factor.depth);
+            cover_columns(PartTile{begin, factor.rows, first, depth, part, made}, 0, rows, 0, units);
+            begin = nullptr;
+          }
+        for (int64_t m = 0; !begin && m < rows; ++m)
+          __builtin_memcpy(sums + m * ahead_size(f) + s * padded<Real>(f.H) + unit, made + m * width,
+                           width * sizeof(Real));
+      }
+    });
+  }
+
   /// From x_t, h_(t-1) and c_(t-1) to h_t and c_t, for some rows and some panels of hidden units.
   struct Tile {
     typedef Real Element;
@@ -111,7 +172,8 @@ struct ForwardPass {
     Real* const* c;              // c_t; may be the same memory
     Real* const* y;              // h_t, before the projection if there is one
     Real* const* saved;          // null: not wanted
-    const Real* made = nullptr;  // what InputTile made for these rows; null: nothing
+    const Real* made = nullptr;  // what InputTile or make_once made for these rows; null: nothing
+    bool all_made = false;       // that is all of the sums
     int64_t x_ahead = 0, y_ahead = 0;
 
     bool far() const { return is_far<Real>(cell_size(f)); }
@@ -126,7 +188,7 @@ struct ForwardPass {
       for (int s = 0; s < S; ++s) {
         const bool from_x = Cell::x_gate[s] >= 0, from_h = Cell::h_gate[s] >= 0;
         const Panels w(f, weights, unit, V * kLanes<Real>, s);
-        if (from_x && made) {
+        if (made && (from_x || all_made)) {
           for (int64_t m = 0; m < blocks * M; ++m)
             __builtin_memcpy(memory[s] + m * kWidth<P, V, Real>,
                              made + (row + m) * ahead_size(f) + s * padded<Real>(f.H) + unit,
@@ -134,9 +196,9 @@ struct ForwardPass {
         } else if (from_x) {
           add_product<M, P, V, true>(memory[s], w.bias, stride, x + row, blocks, f.I, w.x, stride, far());
         }
-        if (from_x && from_h)
+        if (from_x && from_h && !all_made)
           add_product<M, P, V, false>(memory[s], w.bias, stride, h + row, blocks, f.P, w.h, stride, far());
-        else if (from_h)
+        else if (from_h && !all_made)
           add_product<M, P, V, true>(memory[s], w.bias, stride, h + row, blocks, f.P, w.h, stride, far());
         sums[s] = memory[s];
       }
@@ -196,7 +258,7 @@ struct ForwardPass {
 
   /// For the hidden states before their projection, and for sums made ahead.
   static int64_t scratch_size(const Layer<Real>& f) {
-    return kGroupRows * ((f.w_hr ? padded<Real>(f.H) : 0) + (makes_ahead(f) ? ahead_size(f) : 0));
+    return kGroupRows * ((f.w_hr ? padded<Real>(f.H) : 0) + (makes_ahead(f) || makes_once(f) ? ahead_size(f) : 0));
   }
 
   /// A step of few rows has few sums for each weight, which comes from the L2 cache every time; so its input goes
@@ -208,19 +270,22 @@ struct ForwardPass {
 
   static bool makes_ahead(const Layer<Real>& f) { return f.T > 1 && f.I >= kLanes<Real> && !is_direct(f); }
 
-  /// Makes the input's part of the sums for this step and those after it, while they have few rows; returns
-  /// the number of rows made.
+  /// Makes the input's part of the sums for this step and those after it, while they have few rows or all of them are
+  /// made once; returns the number of rows made.
   static int64_t make_ahead(Member* member, const Layer<Real>& f, const Real* weights, const RowGroup& rows,
-                            const Step& step, Real* sums) {
+                            const Step& step, const Real* const* h, Real* sums) {
     const Real* x[kGroupRows];
     int64_t made = 0;
     for (int64_t t = step.t; t >= 0 && t < rows.length[0]; t += f.reverse ? -1 : 1) {
       const int64_t active = rows_at(rows, t);
-      if (active > few_rows(f) || made + active > kGroupRows) break;
+      if (!makes_once(f) && (active > few_rows(f) || made + active > kGroupRows)) break;
       place(x + made, f.input, t, rows, active);
       made += active;
     }
-    cover(member, InputTile{f, weights, x, sums}, 0, made, f.H);
+    if (makes_once(f))
+      make_once(member, f, x, f.T == 1 ? h : nullptr, made, sums);
+    else
+      cover(member, InputTile{f, weights, x, sums}, 0, made, f.H);
     return made;
   }
 
@@ -244,12 +309,13 @@ struct ForwardPass {
       place(c, f.cells, step.t, rows, step.active);
       place(saved, f.reserve, step.t, rows, step.active);
       Tile tile{f, weights, x, h, c_before, c, f.w_hr ? wide : y, f.reserve.data ? saved : nullptr};
-      if (makes_ahead(f) && step.active <= few_rows(f)) {
+      if (makes_once(f) || (makes_ahead(f) && step.active <= few_rows(f))) {
         if (used == made) {
-          made = make_ahead(member, f, weights, rows, step, sums);
+          made = make_ahead(member, f, weights, rows, step, h, sums);
           used = 0;
         }
         tile.made = sums + used * ahead_size(f);
+        tile.all_made = makes_once(f) && f.T == 1;
         used += step.active;
       }
       const int64_t next = step.t + (f.reverse ? -1 : 1);

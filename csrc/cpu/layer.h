@@ -61,6 +61,7 @@ struct Layer {
   const Real* h0;              // [N, P]
   const Real* c0;              // [N, H], null for cells without a cell state
   bool packed = false;         // the weights were packed before, for many calls, however few vectors this one has
+  bool once = false;           // forward, all vectors fit one group: those of the input meet their weights at one time
 };
 
 template <typename Real>

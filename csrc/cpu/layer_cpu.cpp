@@ -45,16 +45,16 @@ Sequence<Real> sequence(const Layout& layout, const OptionalTensor& tensor) {
 constexpr int64_t kFarBytes = 1 << 20;
 constexpr int64_t kFarRows = 16;
 
-/// Threads that sweep batch rows of their own, or, where there are fewer rows than threads or few rows for large
-/// weights, a team that shares the hidden units of every time step. elements: of all matrices of the layer; H: hidden
-/// units.
+/// Threads that sweep batch rows of their own, or, where there are fewer rows than threads, few rows for large weights
+/// or a single step, a team that shares the hidden units of every time step. elements: of all matrices of the layer; H:
+/// hidden units.
 Plan plan_for(const Layout& layout, int64_t elements, int64_t bytes, int64_t H) {
   const double operations = 2.0 * elements * layout.tokens;
   const int threads = threads_for(operations);
   const double shared = std::min<double>(
       {static_cast<double>(threads), operations / layout.T / kStepGrain, static_cast<double>(H) / kLeastUnits});
   const int members = std::max(1, static_cast<int>(shared));
-  const bool few = members > layout.N || (bytes > kFarBytes && layout.N <= kFarRows * members);
+  const bool few = members > layout.N || (bytes > kFarBytes && layout.N <= kFarRows * members) || layout.T == 1;
   const bool team = members > 1 && layout.N > 0 && few && layout.N <= kGroupRows;
   return {team, team ? members : 1, RowShares(layout.length_data(), layout.T, layout.N, team ? 1 : threads)};
 }
@@ -139,18 +139,20 @@ FourTensors forward(const Call<Real>& a, int64_t keep) {
   Tensor h_n = a.empty({a.layout.N, a.P});
   Tensor c_n = a.empty(kernels.has_c ? std::vector<int64_t>{a.layout.N, a.H} : std::vector<int64_t>{0});
   Tensor reserve = a.reserved(kept.sizes);
-  const Forward<Real> f{a.layer(),
-                        sequence<Real>(a.layout, output),
-                        data<Real>(h_n),
-                        data<Real>(c_n),
-                        kept.all ? sequence<Real>(a.layout, reserve) : Sequence<Real>{},
-                        kept.cells ? sequence<Real>(a.layout, reserve) : Sequence<Real>{}};
-  run<Work<Real>>(a.plan(), {kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
-                             [&](Work<Real>* weights, int64_t part, int64_t parts) {
-                               kernels.pack_forward(f, weights, part, parts);
-                             },
-                             [&](const Work<Real>* weights, const RowGroup& group, Work<Real>* scratch,
-                                 Member* member) { return kernels.forward(f, weights, group, scratch, member); }});
+  const Plan plan = a.plan();
+  Forward<Real> f{a.layer(),
+                  sequence<Real>(a.layout, output),
+                  data<Real>(h_n),
+                  data<Real>(c_n),
+                  kept.all ? sequence<Real>(a.layout, reserve) : Sequence<Real>{},
+                  kept.cells ? sequence<Real>(a.layout, reserve) : Sequence<Real>{}};
+  f.once = a.layout.tokens <= kGroupRows && plan.shares.threads() == 1 && plan.shares.groups(0).size() == 1;
+  run<Work<Real>>(
+      plan, {kernels.forward_weights_size(f), kernels.forward_scratch_size(f), 0,
+             [&](Work<Real>* weights, int64_t part, int64_t parts) { kernels.pack_forward(f, weights, part, parts); },
+             [&](const Work<Real>* weights, const RowGroup& group, Work<Real>* scratch, Member* member) {
+               return kernels.forward(f, weights, group, scratch, member);
+             }});
   return {output, h_n, c_n, reserve};
 }
 

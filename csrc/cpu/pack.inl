@@ -27,9 +27,9 @@ RNNFAST_INLINE void transpose(Vec<Real> (&square)[kLanes<Real>]) {
   }
 }
 
-/// One panel of a matrix whose columns stand one after another: column j at from + j * depth.
+/// One panel of a matrix whose columns stand `stride` apart: column j at from + j * stride.
 template <typename Real>
-Real* pack_columns(Real* to, const Real* from, int64_t columns, int64_t depth) {
+Real* pack_columns(Real* to, const Real* from, int64_t columns, int64_t depth, int64_t stride) {
   constexpr int lanes = kLanes<Real>;
   const int64_t width = panel_width<Real>(columns);
   for (int64_t k = 0; k < depth; k += lanes)
@@ -37,11 +37,17 @@ Real* pack_columns(Real* to, const Real* from, int64_t columns, int64_t depth) {
       const int64_t count = least(lanes, depth - k);
       Vec<Real> square[lanes];
       for (int i = 0; i < lanes; ++i)
-        square[i] = j + i < columns ? load_some(from + (j + i) * depth + k, count) : Vec<Real>{};
+        square[i] = j + i < columns ? load_some(from + (j + i) * stride + k, count) : Vec<Real>{};
       transpose<Real>(square);
       for (int i = 0; i < count; ++i) store(to + (k + i) * width + j, square[i]);
     }
   return to + depth * width;
+}
+
+/// The same where one column follows another.
+template <typename Real>
+Real* pack_columns(Real* to, const Real* from, int64_t columns, int64_t depth) {
+  return pack_columns(to, from, columns, depth, depth);
 }
 
 /// One panel of a matrix whose rows stand `stride` apart.

@@ -28,8 +28,10 @@ struct Shape {
   int64_t T, N, I, H;
 };
 
-/// Odd sizes: one unit, one row, panels and tiles with a remainder, more rows than a group takes, long sums.
-constexpr Shape kShapes[] = {{3, 5, 1, 1}, {4, 1, 65, 131}, {5, 13, 3, 63}, {3, 101, 11, 17}};
+/// Odd sizes: one unit, one row, panels and tiles with a remainder, more rows than a group takes, long sums, one step
+/// of few rows and of more, few steps of a wide input.
+constexpr Shape kShapes[] = {{3, 5, 1, 1},   {4, 1, 65, 131}, {5, 13, 3, 63}, {3, 101, 11, 17},
+                             {1, 3, 35, 67}, {1, 37, 81, 70}, {3, 17, 75, 70}};
 
 /// What is given, beside what always is. Each is run in both directions.
 struct Variant {
@@ -37,12 +39,15 @@ struct Variant {
   bool ragged, bias, grad_output, grad_last, grad_input;
   bool recompute;  // the backward pass makes the reserve again
   bool team;       // threads share every time step
+  bool alone;      // all rows are in one group, if it takes so many
 };
 constexpr Variant kVariants[] = {
-    {Order::kTimeFirst, false, true, true, true, true, false, false},
-    {Order::kBatchFirst, true, false, true, false, true, true, false},
-    {Order::kTimeFirst, true, true, false, true, false, true, true},
-    {Order::kPacked, true, true, true, true, true, false, true},
+    {Order::kTimeFirst, false, true, true, true, true, false, false, false},
+    {Order::kBatchFirst, true, false, true, false, true, true, false, false},
+    {Order::kTimeFirst, true, true, false, true, false, true, true, false},
+    {Order::kPacked, true, true, true, true, true, false, true, false},
+    {Order::kBatchFirst, true, true, true, true, true, false, false, true},
+    {Order::kPacked, true, true, true, true, true, true, true, true},
 };
 
 constexpr struct {
@@ -299,7 +304,7 @@ struct Groups {
       first_row.push_back(rows);
       rows += std::count_if(lengths.begin(), lengths.end(), [&](int64_t l) { return l > t; });
     }
-    const int64_t size = shape.N > kGroupRows ? kGroupRows : (shape.N + 2) / 3;
+    const int64_t size = shape.N > kGroupRows || variant.alone ? kGroupRows : (shape.N + 2) / 3;
     for (int64_t first = 0; first < shape.N; first += size)
       groups.push_back({index.data() + first, length.data() + first, std::min(size, shape.N - first)});
   }
@@ -405,6 +410,7 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
   const Numbers<Real> reserve(tokens * kernels->saved * H, keeps_all), cells(tokens * H, keeps_cells);
   Forward<Real> f{};
   static_cast<Layer<Real>&>(f) = layer;
+  f.once = rows.groups.size() == 1 && tokens <= kGroupRows;
   struct Outputs {
     Numbers<Real> output, h_n, c_n;
   };
@@ -449,6 +455,7 @@ void check(const Target& target, const Kernels<Real>* kernels, const char* cell,
   b.grad_w_hr = grad_w_hr.data();
   b.grad_b_ih = grad_b_ih.data();
   b.grad_b_hh = grad_b_hh.data();
+  b.alone = rows.groups.size() == 1;
   const Numbers<Work<Real>> weights(kernels->backward_weights_size(b));
   for (int part = 0; part < kParts; ++part) kernels->pack_backward(b, weights.data(), part, kParts);
   if (!weights.margin_is_untouched()) wrong("pack_backward wrote outside of the weights");
