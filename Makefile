@@ -14,6 +14,8 @@
 # make bench-quality  default settings on many data sets beside simple peers, some hours; RNNFAST_MIRROR must name the folder of the data
 # make bench-cuda  on an NVIDIA GPU: rnnfast beside torch.nn (cuDNN), some 10 minutes; OPTIONS=--help lists the rest
 # make sanitize-cuda  on an NVIDIA GPU: a short run of the kernels under compute-sanitizer
+# make sanitize  C++ that runs without Python, under clang's sanitizers of memory, undefined behaviour and threads; an hour or more
+# make fuzz    made-up texts, rows and runs for the kernel of texts, for MINUTES, 10 unless it is set
 # make gpu-check  on a machine with an NVIDIA GPU, torch and nvcc, of some minutes and without a package index: builds, tests,
 #              watches and measures, and leaves tables and JSON in OUT, build/gpu-check unless it is set
 # make gpu-wheels  ahead of that, where there is an index: what such a machine lacks, into build/wheels, for its Python 3.12
@@ -26,7 +28,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize-cuda gpu-check gpu-wheels env build tools clean
+.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize sanitize-cuda fuzz gpu-check gpu-wheels env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -81,6 +83,12 @@ bench-quality: build
 # The peer is torch itself, so the environment of the tests will do.
 bench-cuda: build
 	$(BIN)/python -m benchmarks.cuda $(OPTIONS)
+
+sanitize: build
+	$(BIN)/python tests/sanitizers.py
+
+fuzz: build
+	$(BIN)/python tests/sanitizers.py fuzz $(or $(MINUTES),10)
 
 # Without torch's cache of memory, every tensor is an allocation whose bounds are watched.
 sanitize-cuda: build

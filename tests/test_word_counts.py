@@ -91,6 +91,7 @@ def test_the_saved_file(tmp_path: Path) -> None:
         (b"a\t1\nb\t", "is cut off behind word 1"),
         (b"a\t1\n", "is cut off behind word 1"),
         (b"a\tx\n", "has no count behind word 0"),
+        (b"a\t1\n\t1\nb\t1\n\t1\n", "goes on behind its last line behind word 1"),
         (b"a\t1 \n", "has no count behind word 0"),
         (b"b\t1\na\t1\n\t2\n", "must be sorted behind word 1"),
         (b"a\t1\na\t1\n\t2\n", "must be sorted behind word 1"),

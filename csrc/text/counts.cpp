@@ -89,6 +89,7 @@ class RunReader {
     const std::string_view next_word = line.substr(0, tab);
     if (next_word.empty()) {
       if (count_ != words_) refuse("must end with the number of words");
+      if (!read_line().empty()) refuse("goes on behind its last line");
       return false;
     }
     if (next_word <= word_) refuse("must be sorted");
@@ -100,17 +101,17 @@ class RunReader {
   const std::string& word() const { return word_; }
   uint64_t count() const { return count_; }
 
+  [[noreturn]] void refuse(const std::string& problem) const {
+    throw std::invalid_argument(name_ + " must hold counts of words, it " + problem + " behind word " +
+                                std::to_string(words_));
+  }
+
  private:
   std::string_view read_line() {
     errno = 0;
     const ssize_t size = getline(&line_, &capacity_, file_.get());
     if (size < 0 && errno != 0) fail("cannot read a run");
     return {line_, static_cast<size_t>(std::max<ssize_t>(size, 0))};
-  }
-
-  [[noreturn]] void refuse(const std::string& problem) const {
-    throw std::invalid_argument(name_ + " must hold counts of words, it " + problem + " behind word " +
-                                std::to_string(words_));
   }
 
   File file_;
@@ -138,7 +139,7 @@ void for_each_sum(const std::vector<RunFile>& runs, OnWord on_word) {
     while (!queue.empty() && queue.top()->word() == word) {
       RunReader* const reader = queue.top();
       queue.pop();
-      sum += reader->count();
+      if (__builtin_add_overflow(sum, reader->count(), &sum)) reader->refuse("counts further than to 2^64");
       advance(reader);
     }
     on_word(word, sum);

@@ -23,7 +23,7 @@ from rnnfast.evaluation.drift import COUNTS, DEVIATIONS, ERRORS, SHARES, Histogr
 from rnnfast.labels.target import Target
 from rnnfast.models.texts import PAIR
 from rnnfast.text.vocabulary import Vocabulary, vectorize
-from rnnfast.training.run_folder import PROFILE
+from rnnfast.training.run_folder import PROFILE, RunFolderError
 
 if TYPE_CHECKING:
     from rnnfast.models.window_config import WindowConfig
@@ -99,13 +99,21 @@ class Profile:
 
     @classmethod
     def load(cls, run_dir: Path) -> Profile | None:
-        """Reads it; None where a run of an earlier version has none."""
+        """Reads it; None where a run of an earlier version has none.
+
+        Raises RunFolderError where it is broken.
+        """
         try:
             parts = json.loads((run_dir / PROFILE).read_text(encoding="utf-8"))
+            blocks = tuple(Tally.from_json(block) for block in parts.get("blocks", ()))
+            training, validation, test = (Tally.from_json(parts[name]) for name in _PARTS)
         except FileNotFoundError:
             return None
-        blocks = tuple(Tally.from_json(block) for block in parts.get("blocks", ()))
-        training, validation, test = (Tally.from_json(parts[name]) for name in _PARTS)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise RunFolderError(
+                f"{run_dir / PROFILE} must be the profile of a run, "
+                f"take it away to score without one: {type(error).__name__}: {error}"
+            ) from error
         return cls(training, validation, test, blocks)
 
 

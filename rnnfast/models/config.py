@@ -38,7 +38,7 @@ class ModelConfig(BaseModel):
         description="What separates words: spaces, or characters for scripts without spaces, where each is a word.",
     )
     sequence_length: int = Field(
-        600, ge=1, description="How many words of a text are read; the rest is cut off."
+        600, ge=1, le=1 << 20, description="How many words of a text are read; the rest is cut off."
     )
     padding: Padding = Field(
         "after", description="Where a short text is padded: after or before it."

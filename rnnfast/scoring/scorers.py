@@ -400,9 +400,13 @@ def _load_weights(
 ) -> tuple[AnyModel, bytes]:
     weights = read_part(run_dir, WEIGHTS)
     try:
+        state = safetensors.torch.load(weights)
+        # Without memory, since sizes that the weights have not may be larger than any machine's.
+        with torch.device("meta"):
+            _require_weights(build().state_dict(), state)
         model = build()
-        model.load_state_dict(safetensors.torch.load(weights))
-    except (ValueError, RuntimeError, SafetensorError) as error:
+        model.load_state_dict(state)
+    except (ValueError, TypeError, OverflowError, RuntimeError, SafetensorError) as error:
         raise RunFolderError(
             f"{run_dir / WEIGHTS} must hold the weights of the model that {described_by} "
             f"describe: {error}"
@@ -410,6 +414,18 @@ def _load_weights(
     model.eval()
     freeze(model)
     return model, weights
+
+
+def _require_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in expected or name not in found:
+            raise ValueError(f"{name!r} is {'missing' if name in expected else 'not one of them'}")
+        one, other = expected[name], found[name]
+        if one.shape != other.shape or one.is_floating_point() != other.is_floating_point():
+            raise ValueError(
+                f"{name} must be {one.dtype} of {tuple(one.shape)}, "
+                f"got {other.dtype} of {tuple(other.shape)}"
+            )
 
 
 def _digest(decisive: bytes, *parts: bytes) -> str:

@@ -64,6 +64,8 @@ class ReviewsRun(RunConfig):
     def _has_classes(self) -> ReviewsRun:
         if self.target is None and len(self.labels) < 2:
             raise ValueError(f"labels must be two names or more, got: {list(self.labels)}")
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels must differ, got: {list(self.labels)}")
         return self
 
 
@@ -138,7 +140,7 @@ def read_config(run_dir: str | Path) -> ReviewsRun | SensorsRun:
     run_dir = Path(run_dir)
     try:
         kind = json.loads(read_part(run_dir, CONFIG)).get("kind", "reviews")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         kind = "reviews"  # whose reader says what is wrong
     is_of_sensors = kind == "sensors"
     for name in (WEIGHTS,) if is_of_sensors else (WEIGHTS, VOCABULARY):

@@ -28,6 +28,7 @@ from flows.tables.ranges import FileRows, file_rows
 from flows.tables.readers import READERS
 from rnnfast.evaluation.checks import Status
 from rnnfast.evaluation.drift import Tally
+from rnnfast.evaluation.profiles import Profile
 from rnnfast.models.choices import DeviceChoice, Precision
 from rnnfast.models.precision import DeviceError
 from rnnfast.scoring.scorers import Scorer, SensorScorer, load_scorer, settled_precision
@@ -278,6 +279,9 @@ def scoring_job(model: Path, request: ScoreRequest) -> ScoringJob:
     try:
         scorer = load_scorer(model)  # of which nothing is computed here
         how = _how(read_config(model), request)
+        Profile.load(
+            model
+        )  # which is read after the scores are written: broken, it is an error now
     except RunFolderError as error:
         raise InputError(f"--model: {error}") from error
     folder = Folder.at(request.output, "--output")
