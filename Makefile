@@ -15,7 +15,8 @@
 # make bench-cuda  on an NVIDIA GPU: rnnfast beside torch.nn (cuDNN), some 10 minutes; OPTIONS=--help lists the rest
 # make sanitize-cuda  on an NVIDIA GPU: a short run of the kernels under compute-sanitizer
 # make sanitize  C++ that runs without Python, under clang's sanitizers of memory, undefined behaviour and threads; an hour or more
-# make fuzz    made-up texts, rows and runs for the kernel of texts, for MINUTES, 10 unless it is set
+# make fuzz    made-up texts for the kernel of texts, damaged files for the readers, random calls of the layers, each for
+#              MINUTES, 10 unless it is set; SEED draws others
 # make gpu-check  on a machine with an NVIDIA GPU, torch and nvcc, of some minutes and without a package index: builds, tests,
 #              watches and measures, and leaves tables and JSON in OUT, build/gpu-check unless it is set
 # make gpu-wheels  ahead of that, where there is an index: what such a machine lacks, into build/wheels, for its Python 3.12
@@ -89,6 +90,8 @@ sanitize: build
 
 fuzz: build
 	$(BIN)/python tests/sanitizers.py fuzz $(or $(MINUTES),10)
+	PYTHONPATH=. $(BIN)/python tests/fuzz_rows.py $(or $(MINUTES),10) $(or $(SEED),0)
+	PYTHONPATH=. $(BIN)/python tests/fuzz_layers.py $(or $(MINUTES),10) $(or $(SEED),0)
 
 # Without torch's cache of memory, every tensor is an allocation whose bounds are watched.
 sanitize-cuda: build

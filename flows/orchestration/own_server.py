@@ -108,12 +108,15 @@ def serve() -> None:
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_API_DATABASE_MIGRATE_ON_START, temporary_settings
 
+    from flows.orchestration.loopback import OnlyFromHere
+
     order = sys.stdin.buffer.read(1)
     if not order:
         return
     # Also without anything to migrate, to find that out takes longer than all else from here on.
     as_it_is = {PREFECT_API_DATABASE_MIGRATE_ON_START: False} if order == _AS_IT_IS else {}
-    config = uvicorn.Config(create_app(ephemeral=True), log_level="error", lifespan="on")
+    app = OnlyFromHere(create_app(ephemeral=True))
+    config = uvicorn.Config(app, log_level="error", lifespan="on")
     gc.freeze()
     gc.enable()
     with temporary_settings(as_it_is):

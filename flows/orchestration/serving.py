@@ -184,7 +184,7 @@ def _environment(port: int) -> dict[str, str]:
 
 
 def _server(port: int) -> list[str]:
-    app = ["--factory", "prefect.server.api.server:create_app", "--log-level", "warning"]
+    app = ["--factory", "flows.orchestration.loopback:prefect_server", "--log-level", "warning"]
     return [sys.executable, "-m", "uvicorn", *app, "--host", HOST, "--port", str(port)]
 
 
