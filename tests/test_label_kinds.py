@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rnnfast.evaluation.choice import beaten_by
 from rnnfast.labels import Classes, Numbers, Tags
-from rnnfast.labels.base import LabelKind, LinearOptions
+from rnnfast.labels.base import LabelKind, LinearOptions, log_count_ratios
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier
 from rnnfast.models.texts import build_model
@@ -198,3 +198,17 @@ def test_a_precision_is_judged_by_accuracy_micro_f1_or_squared_error() -> None:
     assert tags.summary(np.array([[1, 0], [1, 1]]), given) == pytest.approx(4 / 6)
     assert numbers.summary(np.array([1.0, 3.0]), np.array([1.0, 5.0], np.float32)) == 0.5
     assert [each.is_error for each in (classes, tags, numbers)] == [False, False, True]
+
+
+def test_a_word_as_frequent_in_each_of_many_classes_says_nothing() -> None:
+    # Of 40 classes with 100 texts each: a word in 8 of each, a word in 20 of the first and 10 elsewhere, and 100,000
+    # that one text each holds.
+    kinds, rare = 40, 100_000
+    sums = np.zeros((kinds, 2 + rare))
+    sums[:, 0], sums[0, 1], sums[1:11, 1] = 8, 20, 1
+    sums[np.arange(rare) % kinds, 2 + np.arange(rare)] = 1
+    evidence = log_count_ratios(sums, sums.sum(0))
+    usual, telling, single = (evidence**2).mean(0)[:3]
+    assert usual < 1e-3
+    assert evidence[0, 1] > 3
+    assert telling > 5 * single

@@ -215,9 +215,13 @@ def test_word_weights_start_at_half_of_the_log_count_ratios() -> None:
     ]
     weights = WordWeights(config(), 6)
     weights.start((ids, labels.to(torch.int8)) for ids, labels in parts)
-    one = np.log(np.array([3, 2, 1, 1]) / (1 + 1 + 3 + 2 + 1 + 1))
-    zero = np.log(np.array([1, 2, 2, 1]) / (1 + 1 + 1 + 2 + 2 + 1))
-    assert weights.weight[:, 0].tolist() == pytest.approx([0, 0, *(one - zero) / 2])
+    # Of five words in rows three are in those of label 1: with one more of each label, 4 / 7.
+    share = 4 / 7
+    one = np.array([2, 1, 0, 0]) + 2 * share
+    zero = np.array([0, 1, 1, 0]) + 2 * (1 - share)
+    expected = np.log(one / zero) - np.log(share / (1 - share))
+    assert expected[3] == pytest.approx(0)  # no text has word 5
+    assert weights.weight[:, 0].tolist() == pytest.approx([0, 0, *expected / 2])
 
 
 @pytest.mark.parametrize("cell", ["rnn", "mlp", "cnn"])

@@ -179,12 +179,21 @@ class Linear:
 
 
 def log_count_ratios(sums: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """``log((1 + p) / sum(1 + p)) - log((1 + q) / sum(1 + q))``, p being the rows of a side and q the others.
+    """How much more often features (F,) occur in the rows of a side than in the others: natural logarithms, (O, F).
 
-    Wang and Manning, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification" (2012).
+    Each feature is counted in two more rows, which are of a side as often as all features are. So one that is rare,
+    or as frequent in a side as anywhere, is near 0, however many sides there are. Of two sides of one size that is
+    ``log((1 + p) / (1 + q))``, p being the rows of a side and q the others: Wang and Manning, "Baselines and Bigrams:
+    Simple, Good Sentiment and Topic Classification" (2012).
+
+    Args:
+        sums: (O, F) over the rows that hold a feature, of their sides.
+        total: (F,) how many rows hold it.
+
+    >>> log_count_ratios(np.array([[3.0, 0.0]]), np.array([4.0, 3.0])).round(2).tolist()
+    [[0.74, -1.36]]
     """
-    inside, outside = 1 + sums, 1 + (total - sums)
-    result: np.ndarray = np.log(inside / inside.sum(1, keepdims=True)) - np.log(
-        outside / outside.sum(1, keepdims=True)
-    )
+    share = ((1 + sums.sum(1)) / (2 + total.sum()))[:, None]
+    inside, outside = sums + 2 * share, total - sums + 2 * (1 - share)
+    result: np.ndarray = np.log(inside / outside) - np.log(share / (1 - share))
     return result
