@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rnnfast.labels.base import LabelKind
 from rnnfast.labels.classes import Classes
@@ -402,7 +403,7 @@ def _load_weights(
     try:
         state = safetensors.torch.load(weights)
         # Without memory, since sizes that the weights have not may be larger than any machine's.
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutRandom():
             _require_weights(build().state_dict(), state)
         model = build()
         model.load_state_dict(state)
@@ -414,6 +415,18 @@ def _load_weights(
     model.eval()
     freeze(model)
     return model, weights
+
+
+class _WithoutRandom(TorchFunctionMode):
+    """Where it is active no tensor is filled at random, for which the meta device would load torch's compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func.__name__ in ("normal_", "uniform_"):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _require_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

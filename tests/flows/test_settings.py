@@ -22,6 +22,7 @@ from flows.parameters import (
 )
 from flows.steps.prepare.reviews import prepare
 from flows.steps.prepare.settings import reviews_settings, sensors_data, sensors_settings
+from rnnfast.models.config import ModelConfig
 from rnnfast.models.presets import TextFacts
 from rnnfast.models.window_rules import SeriesFacts
 from rnnfast.series import Season
@@ -110,7 +111,7 @@ def test_the_scheduled_sample_is_solved(server: None, tmp_path: Path) -> None:
     facts = prepare(ReviewsData(), None, tmp_path / "cache", tmp_path / "parts").facts
     settings = reviews_settings(ReviewsData(), ReviewsModel(), ReviewsTraining(), facts)
     config = json.loads((run / "config.json").read_text())
-    assert config["model"] == settings.model.model_dump(mode="json")
+    assert ModelConfig(**config["model"]) == settings.model
     assert config["training"] == settings.training.model_dump(mode="json")
 
 
