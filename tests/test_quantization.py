@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import rnnfast
@@ -256,7 +256,7 @@ def test_opcheck() -> None:
         packed = pack(cell, torch.randn(gates * 5, 2), torch.randn(gates * 5, 5))
         c0 = torch.randn(3, 5) if cell == "lstm" else None
         arguments = (torch.randn(4, 3, 2), torch.randn(3, 5), c0, packed, None, None, False, False)
-        torch.library.opcheck(
+        library.opcheck(
             torch.ops.rnnfast.quantized_layer.default,
             (ops.NUMBERS[cell], *arguments),
             test_utils=("test_schema", "test_faketensor"),
