@@ -61,9 +61,8 @@ def asks_for(settings: type[BaseModel]) -> Callable[[type[Asked]], type[Asked]]:
 class ReviewsModel(Request):
     """A classifier of texts."""
 
-    decided = frozenset(
-        {"split_by", "members"}
-    )  # see `ReviewsData`, and `seeds` and `ensemble` of a training
+    # See `ReviewsData`, and `seeds` and `ensemble` of a training.
+    decided = frozenset({"split_by", "members"})
 
     preset: Preset = Field("default", description=PRESET)
     cell: CellChoice = Field(

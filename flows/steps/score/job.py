@@ -279,9 +279,8 @@ def scoring_job(model: Path, request: ScoreRequest) -> ScoringJob:
     try:
         scorer = load_scorer(model)  # of which nothing is computed here
         how = _how(read_config(model), request)
-        Profile.load(
-            model
-        )  # which is read after the scores are written: broken, it is an error now
+        # It is needed when the scores are written: a broken one is an error before.
+        Profile.load(model)
     except RunFolderError as error:
         raise InputError(f"--model: {error}") from error
     folder = Folder.at(request.output, "--output")
