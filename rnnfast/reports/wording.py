@@ -89,10 +89,20 @@ def interval(part: Part) -> str:
     return " to ".join(map(percent, bounds)) if bounds else "n/a"
 
 
+_NAMES = CELL_NAMES | {
+    "auc": "AUC",
+    "brier": "Brier score",
+    "mae": "MAE",
+    "mse": "MSE",
+    "r2": "R²",
+    "rmse": "RMSE",
+}
+
+
 def heading(key: str) -> str:
     """A key of a dictionary as words: "validation_loss" -> "Validation loss"."""
-    words = CELL_NAMES.get(key, str(key)).replace("_", " ")
-    return words if key in CELL_NAMES else words[:1].upper() + words[1:]
+    words = _NAMES.get(key, str(key)).replace("_", " ")
+    return words if key in _NAMES else words[:1].upper() + words[1:]
 
 
 def pairs(part: Part, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -33,7 +33,8 @@ def measured_seeds(
     values = {
         name: [each[name] for each in measured]
         for name in measured[0]
-        if all(isinstance(each.get(name), float) for each in measured)
+        # The threshold of a score is a setting.
+        if name != "threshold" and all(isinstance(each.get(name), float) for each in measured)
     }
     return {
         "seeds": {
