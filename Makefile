@@ -2,6 +2,8 @@
 # make test    the tests, and at the end the ten slowest
 # make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes,
 #              and as many as RNNFAST_SOAK_STARTS says, 1000 unless it is set, that start and end: some 3 hours more on two cores
+# make faults  scorings, trainings, promotions, downloads and serve, killed at random moments: 200 times, some two hours;
+#              COUNTS="scoring=5 training=3 promotion=2 download=2 serve=1" says other numbers
 # make serve   Prefect's server with its UI, and a worker that runs the flows by the schedules of flows/prefect.yaml
 # make lint    ruff, mypy, clang-format, and the workflows of .github against their schema
 # make docs    the pages of docs/ as a site in build/docs
@@ -29,7 +31,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize sanitize-cuda fuzz gpu-check gpu-wheels env build tools clean
+.PHONY: demo test soak faults serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize sanitize-cuda fuzz gpu-check gpu-wheels env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -41,6 +43,9 @@ test: env
 
 soak: env
 	RNNFAST_SOAK_STARTS=$${RNNFAST_SOAK_STARTS:-1000} $(BIN)/python -m pytest -m soak -s
+
+faults: env
+	RNNFAST_FAULTS="$(COUNTS)" $(BIN)/python -m pytest -m faults -s
 
 serve: env
 	$(BIN)/python -m flows serve $(OPTIONS)

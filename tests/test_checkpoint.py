@@ -20,6 +20,7 @@ from rnnfast.training.checkpoint import Checkpoint, CheckpointError, TrainingSta
 from rnnfast.training.loop import Progress, fit
 from rnnfast.training.rows import Reviews
 from rnnfast.training.settings import TrainingSettings
+from tests.faults import kills
 
 SIZE = 30
 SETTINGS = TrainingSettings(epochs=4, batch_size=16, patience=3)
@@ -152,7 +153,8 @@ def test_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(kills("training") // 3))
 def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     kill_and_resume(tmp_path, [1 + draw.random() * 9 for _ in range(3)])

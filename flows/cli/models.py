@@ -34,8 +34,8 @@ def list_models(registry: options.RegistryFolder = Path("models")) -> None:
                 escape(model.name),
                 str(number),
                 standing.status(number),
-                record["registered"],
-                _figure(record["metrics"]),
+                escape(record.get("registered", "unknown")),
+                _figure(record.get("metrics", {})),
                 escape(standing.reason(number)),
             )
     Console().print(table)

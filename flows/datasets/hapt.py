@@ -17,6 +17,7 @@ from pyarrow import csv
 from flows.datasets.base import Archive, SensorDataset
 from flows.errors import ArchiveError
 from flows.progress import bar
+from flows.tables.unfolded import BROKEN_ZIP
 
 CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 ACTIVITIES = ("walking", "walking_upstairs", "walking_downstairs", "sitting", "standing", "laying")
@@ -50,7 +51,8 @@ def read(archive: Path | None) -> Iterator[pa.Table]:
                     starts[person] = table["time"][-1].as_py() + RECORDING_GAP
                     yield table
                     advance(1)
-    except (zipfile.BadZipFile, KeyError, pa.ArrowInvalid, ValueError, EOFError) as error:
+    # An OSError comes of places before the beginning, a RuntimeError of a password.
+    except (*BROKEN_ZIP, OSError, RuntimeError, LookupError, pa.ArrowInvalid, ValueError) as error:
         raise ArchiveError(f"{archive} must be the whole archive of HAPT: {error}") from error
 
 

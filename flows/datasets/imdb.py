@@ -8,6 +8,7 @@ import gzip
 import re
 import tarfile
 import zlib
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -18,6 +19,9 @@ from flows.errors import ArchiveError
 from flows.progress import bar
 
 BUFFER = 1 << 18  # bytes read at a time; a multiple of tar's blocks of 512
+LARGEST = (
+    16 << 20
+)  # bytes of a member that is read, which are some 100 times as many as the largest one has
 LABELS = ("negative", "positive")
 _REVIEW = re.compile(r"aclImdb/((train|test)/(neg|pos)/(\d+)_\d+)\.txt")
 _URLS = re.compile(r"aclImdb/(train|test)/urls_(neg|pos)\.txt")
@@ -25,12 +29,14 @@ _MOVIE = re.compile(rb"/(tt\d+)/")
 
 
 def _refuse_unsafe(member: tarfile.TarInfo, archive: Path) -> None:
-    """Raises ArchiveError unless the member is a plain file or folder inside the archive."""
+    """Raises ArchiveError unless the member is a plain file or folder inside the archive, of a size to be read."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         problem = "points outside the archive"
     elif not (member.isreg() or member.isdir()):
         problem = "is a link or a device"
+    elif member.size > LARGEST and (_REVIEW.fullmatch(member.name) or _URLS.fullmatch(member.name)):
+        problem = f"has {member.size:,} bytes, more than {LARGEST:,}"
     else:
         return
     raise ArchiveError(
@@ -45,8 +51,8 @@ def read(archive: Path | None) -> Splits:
     that it does not matter in which order the archive was packed.
 
     Raises:
-        ArchiveError: the archive is broken, has a member that is a link or points outside, has a
-            text that is not UTF-8, or lacks reviews of either label in either part.
+        ArchiveError: the archive is broken, has a member that is a link, points outside, is huge or
+            is there twice, has a text that is not UTF-8, or lacks reviews of either label in either part.
     """
     assert archive is not None
     reviews: dict[str, list[tuple[str, bytes, int, int]]] = {"train": [], "test": []}
@@ -77,7 +83,7 @@ def read(archive: Path | None) -> Splits:
                     position = file.tell()
             while tar.read(BUFFER):
                 pass  # to the checksum at the end
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise ArchiveError(f"{archive} must be a whole .tar.gz archive: {error}") from error
     tables = {part: _table(archive, part, rows, movies) for part, rows in reviews.items()}
     return Splits(tables["train"], tables["test"], LABELS)
@@ -90,6 +96,10 @@ def _table(
     movies: dict[tuple[str, int], list[bytes]],
 ) -> pa.Table:
     rows.sort()
+    if twice := next((a[0] for a, b in pairwise(rows) if a[0] == b[0]), None):
+        raise ArchiveError(
+            f"{archive} must have each review once, 'aclImdb/{twice}.txt' is there twice"
+        )
     labels = pa.array([label for _, _, label, _ in rows], pa.int8())
     if len(pc.unique(labels)) != 2:
         raise ArchiveError(

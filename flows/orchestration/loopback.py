@@ -1,4 +1,4 @@
-"""Keeps pages of strangers, which a browser of this machine may show, from Prefect's API on loopback."""
+"""Keeps pages of strangers, which a browser of this machine may show, from what `serve` opens on loopback."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -15,11 +15,11 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from flows.orchestration.loopback import OnlyFromHere
 from flows.orchestration.overview import overview
 from flows.orchestration.own_server import HOST
 from flows.orchestration.showing import RUNS, is_shown, reports
@@ -34,9 +34,8 @@ def shown(folder: Path, port: int) -> Iterator[None]:
         OSError: the port is taken.
     """
     (folder / RUNS).mkdir(exist_ok=True)
-    # A page of elsewhere whose name leads to this machine gets nothing: the browser says which host it asks.
-    here = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    app = Starlette(routes=[Mount("/", _Pages(folder.absolute()))], middleware=[here])
+    pages = Mount("/", _Pages(folder.absolute()))
+    app = Starlette(routes=[pages], middleware=[Middleware(OnlyFromHere)])
     config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", access_log=False)
     server = uvicorn.Server(config)
     with create_server((HOST, port), backlog=100) as listening:

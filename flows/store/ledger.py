@@ -10,13 +10,20 @@ file is there, that of the killed one goes. When there are many, the files of ru
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
+from pydantic import StringConstraints, TypeAdapter
+
+from flows.store.json_files import parsed
 from flows.store.storage import Folder
 
 LEDGER = "runs"
 MOST_FILES = 64  # files that are not merged
+
+# Both name files that are removed: what a stranger has put down must not lead out of the folder.
+Key = Annotated[str, StringConstraints(pattern=r"^[^/]+$")]
+RunId = Annotated[str, StringConstraints(pattern=r"^[0-9]+-[0-9a-z]+$")]
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Entry:
     size: int
     modified: int
     sha256: str
-    shards: tuple[str, ...] = ()
+    shards: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class ScoringRun:
         held: the ids of runs before it that it leaves as they are: their rows are of another model.
     """
 
-    id: str
+    id: RunId
     at: str
     model: str
     settings: Any
@@ -75,15 +82,8 @@ class ScoringRun:
         """Whether it has taken anything, or has changed what counts."""
         return bool(self.files or self.repeated or self.replaced)
 
-    @classmethod
-    def read(cls, content: dict[str, Any]) -> "ScoringRun":
-        """From what JSON had of `asdict`."""
-        entries = {
-            part: tuple(Entry(**each | {"shards": tuple(each["shards"])}) for each in content[part])
-            for part in ("files", "repeated")
-        }
-        names = {part: tuple(content.get(part, ())) for part in ("replaced", "held")}
-        return cls(**content | entries | names)
+
+_RUNS = TypeAdapter(dict[str, tuple[ScoringRun, ...]])
 
 
 @dataclass
@@ -108,13 +108,17 @@ class Ledger:
 
     @classmethod
     def of(cls, output: Folder) -> "Ledger":
-        """The ledger of an output folder, which may have none."""
+        """The ledger of an output folder, which may have none.
+
+        Raises:
+            InputError: it has a file there that no run has written.
+        """
         ledger = cls(output / LEDGER)
         runs: dict[str, ScoringRun] = {}
         for name in sorted(name for name in ledger.folder.sizes() if name.endswith(".json")):
             ledger.files += 1
-            for content in json.loads(ledger.folder.read(name))["runs"]:
-                run = ScoringRun.read(content)
+            rule = f"{ledger.folder / name} must be the ledger of a run"
+            for run in parsed(_RUNS, ledger.folder.read(name), rule).get("runs", ()):
                 if run.done:
                     runs[run.id] = run
                 else:

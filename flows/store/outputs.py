@@ -27,6 +27,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from flows.accounts import Rejected
 from flows.store.storage import Folder
@@ -65,6 +67,9 @@ class Record:
     sha256: str
 
 
+_RECORD = TypeAdapter(Record)
+
+
 @dataclass(frozen=True)
 class Outputs:
     """The output folder of a job.
@@ -88,9 +93,11 @@ class Outputs:
     def find(self, key: str) -> tuple[Record, Tally] | None:
         """The record of a shard that is done, and what was counted of its rows, else None."""
         try:
-            record = Record(**json.loads(self.folder.read(f"{key}.json")))
-            tally = Tally.from_json(json.loads((self.folder / TALLY).read(f"{key}.json")))
-        except FileNotFoundError:
+            record = _RECORD.validate_json(self.folder.read(f"{key}.json"))
+            tally = Tally.from_json(from_json((self.folder / TALLY).read(f"{key}.json")))
+        except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError):
+            return None  # one that is no record is written anew
+        if record.key != key:
             return None
         # Somebody may have removed the rows, or the list of those that could not be used, and left the record.
         has_rows = self.folder.size(f"{key}.parquet") == record.bytes

@@ -24,7 +24,10 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+from pydantic import BaseModel, TypeAdapter
+
 from flows.errors import InputError
+from flows.store.json_files import parsed
 from flows.store.locks import locked
 from flows.store.storage import Folder, to_disk
 from rnnfast.training.run_folder import CONFIG
@@ -104,6 +107,24 @@ class Standing:
         return self.kept_back.get(number, "not compared yet: its registration was interrupted")
 
 
+class _Lineage(BaseModel, extra="allow"):
+    """What is read of a lineage; whatever else it has, it keeps."""
+
+    digest: str
+    registered: str = ""
+    metrics: dict[str, float] = {}
+
+
+class _Kept(BaseModel):
+    """The content of `production.json`."""
+
+    promotions: list[Promotion]
+    kept_back: dict[int, str]
+
+
+_LINEAGE, _KEPT = TypeAdapter(_Lineage), TypeAdapter(_Kept)
+
+
 @dataclass(frozen=True)
 class Model:
     """A model of a registry, by its name.
@@ -134,28 +155,31 @@ class Model:
         """The lineage of a version.
 
         Raises:
-            InputError: there is no such version.
+            InputError: there is no such version, or its lineage is none.
         """
         try:
-            content = (self.path(number) / RECORD).read_text(encoding="utf-8")
+            content = (self.path(number) / RECORD).read_bytes()
         except FileNotFoundError:
             known = ", ".join(map(str, self.numbers())) or "none"
             raise InputError(
                 f"VERSION must be one of {self.name!r}, which has {known}; got: {number}"
             ) from None
-        result: dict[str, Any] = json.loads(content)
-        return result
+        rule = f"{self.path(number) / RECORD} must be the lineage of a version"
+        return parsed(_LINEAGE, content, rule).model_dump(exclude_unset=True)
 
     def standing(self) -> Standing:
-        """What is in production, and what was."""
+        """What is in production, and what was.
+
+        Raises:
+            InputError: somebody else has written the file that says it.
+        """
         try:
-            content = json.loads((self.folder / PRODUCTION).read_text(encoding="utf-8"))
+            content = (self.folder / PRODUCTION).read_bytes()
         except FileNotFoundError:
             return Standing()
-        return Standing(
-            [Promotion(**each) for each in content["promotions"]],
-            {int(number): reason for number, reason in content["kept_back"].items()},
-        )
+        rule = f"{self.folder / PRODUCTION} must be what the registry wrote"
+        kept = parsed(_KEPT, content, rule)
+        return Standing(kept.promotions, kept.kept_back)
 
     def find(self, digest: str) -> int | None:
         """The version whose model has this digest."""
@@ -235,11 +259,11 @@ class Model:
         return set(self.numbers()[-last:]) | {n for n in needed if n is not None}
 
     def remove(self, number: int, last: int) -> bool:
-        """Removes a version, unless it is in use or among those to keep; returns whether it did."""
+        """Removes a version, unless it is gone, in use, or among those to keep; returns whether it did."""
         with locked(self.folder):
             self._sweep()
-            if number in self.kept(last):
-                return False
+            if number in self.kept(last) or number not in self.numbers():
+                return False  # another job may have removed it
             path = self.path(number)
             with locked(path, wait=False) as free:
                 if not free:

@@ -12,6 +12,8 @@ import posixpath
 import shutil
 import tempfile
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +31,9 @@ _BROKEN = (
     "rnnfast.broken"  # an error handler: what cannot be decoded spoils its row, and no other one
 )
 codecs.register_error(_BROKEN, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
+
+# What zipfile says of an archive that is cut off, lies about its parts, or is packed as nobody can read.
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 Write = Callable[[IO[bytes]], None]
 
@@ -121,17 +126,23 @@ def zip_members(file: File) -> list[File]:
     """The files in a zip, those left out that systems put there; sorted by name.
 
     Raises:
-        InputError: it is no zip, or needs a password.
+        InputError: it is no zip, needs a password, or has two files of one name.
     """
     try:
         with file.random() as source, zipfile.ZipFile(source) as packed:
             members = packed.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, pa.ArrowInvalid) as error:
+    except (*BROKEN_ZIP, pa.ArrowInvalid) as error:
         raise InputError(f"{file} must be a whole zip file: {error}") from error
     locked = [member.filename for member in members if member.flag_bits & 1]
     if locked:
         raise InputError(f"{file} must be a zip file without a password, {locked[0]!r} has one")
     chosen = [m for m in members if not m.is_dir() and not _is_systems(m.filename)]
+    # By its name only the last one of several is to be had.
+    twice = [name for name, count in Counter(m.filename for m in chosen).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{file} must be a zip file of different names, {twice[0]!r} is there again"
+        )
     return [
         _made(
             file,
@@ -148,8 +159,15 @@ def _is_systems(name: str) -> bool:
 
 
 def _unzip(file: File, member: str, to: IO[bytes]) -> None:
-    with file.random() as source, zipfile.ZipFile(source) as packed, packed.open(member) as content:
-        shutil.copyfileobj(content, to, BLOCK)
+    try:
+        with (
+            file.random() as source,
+            zipfile.ZipFile(source) as packed,
+            packed.open(member) as content,
+        ):
+            shutil.copyfileobj(content, to, BLOCK)
+    except BROKEN_ZIP as error:
+        raise InputError(f"{file} must be a whole zip file, {member!r}: {error}") from error
 
 
 def unpacked_xz(file: File) -> File:

@@ -14,6 +14,7 @@ import pytest
 from jobs import Job, Running, content, is_running, kill, records
 
 from flows.executors import AHEAD
+from tests.faults import kills
 from tests.flows.homes import prefect_home
 
 pytest.importorskip("ray")
@@ -130,13 +131,24 @@ def test_workers_are_killed(
     show(engine, "worker", seen)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "moments"),
+    [
+        pytest.param("local", kills("scoring"), marks=pytest.mark.faults),
+        pytest.param("ray", MOMENTS),
+    ],
+)
 @pytest.mark.soak
 def test_jobs_are_killed(
-    engine: str, job: Job, undisturbed: dict[str, bytes], tmp_path: Path, draw: random.Random
+    engine: str,
+    moments: int,
+    job: Job,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
+    draw: random.Random,
 ) -> None:
     seen: Counter[str] = Counter()
-    for number in range(MOMENTS):
+    for number in range(moments):
         output = tmp_path / str(number)
         running = job.start(output, engine)
         wait_for_moment(running, draw, draw.randrange(-1, job.shards))

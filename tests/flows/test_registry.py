@@ -22,6 +22,7 @@ from flows.store.registry import (
     chosen_model,
     models,
 )
+from tests.faults import kills
 
 
 def make_run(folder: Path, mark: str) -> Path:
@@ -268,6 +269,7 @@ def kill_promoters(model: Model, runs: Path, times: int) -> None:
         for process in promoters:
             process.send_signal(signal.SIGKILL)
             process.communicate()
+            assert process.returncode == -signal.SIGKILL  # and no error before
         assert_whole(model)
         # The next one goes on: whatever was half-made goes.
         number = model.add(runs / "a", {"digest": f"after {turn}"}, leave_out="parts")
@@ -293,6 +295,7 @@ def test_promoters_that_are_killed(model: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.faults
 def test_many_promoters_that_are_killed(model: Model, tmp_path: Path) -> None:
     model.promote(1, "first")
-    kill_promoters(model, tmp_path, 10)
+    kill_promoters(model, tmp_path, kills("promotion") // 2)  # two at a time

@@ -16,6 +16,7 @@ from flows.orchestration import automations
 from flows.orchestration.interrupt import children
 from flows.store.registry import Model
 from rnnfast.scoring.scorers import load_scorer
+from tests.faults import kills
 from tests.flows.served import NEVER, Served, served_in
 
 pytestmark = pytest.mark.soak
@@ -85,20 +86,24 @@ def test_a_run_that_takes_too_long_is_cancelled(
         check(Model(one.folder / "models/reviews"))
 
 
+@pytest.mark.faults
 def test_serving_that_is_killed(tmp_path: Path) -> None:
     """Its server and its worker end with it, and then the runs; it can be started again in the same place."""
     with served_in(tmp_path / "served", NEVER, NEVER) as one:
-        run = one.start("train-reviews")
-        one.wait(lambda: one.state(run) == "RUNNING")
-        one.process.kill()
-        one.process.wait()
-        end = time.monotonic() + 60
-        while one.left():
-            assert time.monotonic() < end, one.left()
-            time.sleep(0.5)
-        one.begin()
-        one.wait(lambda: "Prefect: " in one.said())
-        one.wait(lambda: one.state(run) == "CRASHED", 240)
+        for turn in range(kills("serve")):
+            run = one.start("train-reviews")
+            one.wait(lambda run=run: one.state(run) == "RUNNING")
+            time.sleep(MOMENTS.uniform(0, 3))
+            one.process.kill()
+            one.process.wait()
+            end = time.monotonic() + 60
+            while one.left():
+                assert time.monotonic() < end, one.left()
+                time.sleep(0.1)
+            one.begin()
+            one.wait(lambda: "Prefect: " in one.said())
+            one.wait(lambda run=run: one.state(run) in ("CRASHED", "COMPLETED"), 240)
+            print(turn, one.state(run), flush=True)
         one.run("train-reviews")
         check(Model(one.folder / "models/reviews"))
 
