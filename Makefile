@@ -22,6 +22,9 @@
 # make gpu-check  on a machine with an NVIDIA GPU, torch and nvcc, of some minutes and without a package index: builds, tests,
 #              watches and measures, and leaves tables and JSON in OUT, build/gpu-check unless it is set
 # make gpu-wheels  ahead of that, where there is an index: what such a machine lacks, into build/wheels, for its Python 3.12
+# make hashes  hashes.txt, by which CI installs, anew from constraints.txt and the package index
+# make audit   known weaknesses of what constraints.txt pins; asks pypi.org
+# make sbom    a list of the parts of the environment, build/sbom.json, as CycloneDX has it
 # make env     the environment in .venv and the compiled extension, no more
 # make clean   takes away what the others made
 
@@ -31,7 +34,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CPP_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'tests/*.cpp')
 
-.PHONY: demo test soak faults serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize sanitize-cuda fuzz gpu-check gpu-wheels env build tools clean
+.PHONY: demo test soak faults serve lint docs pictures bench bench-random bench-text bench-pipeline bench-quality bench-startup bench-cuda sanitize sanitize-cuda fuzz gpu-check gpu-wheels hashes audit sbom env build tools clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -116,6 +119,17 @@ gpu-wheels: env
 	  $(addprefix --platform manylinux,2014_x86_64 _2_17_x86_64 _2_28_x86_64) --dest build/wheels \
 	  $(shell grep -E '^(pydantic|pydantic.core|annotated-types|typing-inspection|typing.extensions)==' constraints.txt)
 
+hashes: .venv-supply/installed
+	.venv-supply/bin/uv pip compile --quiet --no-deps --no-header --no-annotate --generate-hashes --python-version 3.11.9 \
+	  --output-file hashes.txt constraints.txt
+
+audit: .venv-supply/installed
+	.venv-supply/bin/pip-audit --strict --disable-pip --require-hashes --requirement hashes.txt
+
+sbom: env .venv-supply/installed
+	.venv-supply/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file build/sbom.json $(BIN)/python
+	@echo "build/sbom.json"
+
 env: build
 
 # Ninja knows what is up to date: nothing to do takes a few seconds.
@@ -126,6 +140,7 @@ build: .venv/installed
 .venv/installed: pyproject.toml constraints.txt | tools
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing what constraints.txt pins into .venv (a few minutes the first time) ..."
+	@test -z "$(HASHES)" || $(PIP) install --no-deps --require-hashes --requirement hashes.txt
 	@$(PIP) install --constraint constraints.txt setuptools wheel ninja torch
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[flows,ray,test]'
 	@touch $@
@@ -136,6 +151,11 @@ build: .venv/installed
 
 .venv/docs: pyproject.toml constraints.txt | .venv/installed
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	@touch $@
+
+.venv-supply/installed: | tools
+	@test -x .venv-supply/bin/python || $(PYTHON) -m venv .venv-supply
+	@.venv-supply/bin/python -m pip --disable-pip-version-check --quiet install uv==0.13.9 cyclonedx-bom==7.5.0 pip-audit==2.10.1
 	@touch $@
 
 .venv-bench/installed: benchmarks/requirements.txt constraints.txt | tools
@@ -153,4 +173,4 @@ tools:
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { echo "rnnfast needs the Python headers (Debian package: python3-dev)" >&2; exit 1; }
 
 clean:
-	rm -rf .venv .venv-bench build dist runs *.egg-info rnnfast/*.so
+	rm -rf .venv .venv-bench .venv-supply build dist runs *.egg-info rnnfast/*.so
