@@ -87,7 +87,8 @@ def test_equals_the_reference_to_the_last_digits_of_float64(
 
 @pytest.mark.parametrize(("cell", "projection"), CASES)
 @pytest.mark.parametrize(
-    ("steps", "batch"), [(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (4, 3), (1, 41), (3, 17), (7, 13)]
+    ("steps", "batch"),
+    [(1, 1), (1, 2), (1, 3), (1, 4), (2, 5), (4, 3), (2, 11), (1, 32), (1, 41), (3, 17), (7, 13)],
 )
 @pytest.mark.parametrize("kind", ["plain", "no bias", "lengths", "two threads"])
 def test_few_steps_equal_the_reference(
@@ -128,6 +129,7 @@ ACCURACY_SHAPES = [
     (1, 40, 100, 200),
     (3, 13, 300, 190),
     (4, 3, 50, 202),
+    (3, 10, 5, 284),
     (1, 3, 19, 165),
 ]
 """Time steps, batch, input, hidden: the length of every sum matters, and there are sums over each of them."""

@@ -47,44 +47,62 @@ struct Standing {
   int64_t blocks, H, columns;
 };
 
-/// at[m][j] = the sum over k of rows[m][k] w[k][first + j], for some vectors of columns. whole: all of them are there,
-/// else only `lanes` of the last one.
+/// Rows that are multiplied together with a matrix where it stands: their sums stay in registers.
+constexpr int kStandingRows = kTileRows * kTileVectors >= 20 ? 4 : kTileRows;
+
+/// One chain: at[m][j] += the sum over k < depth of rows[m][first + k] from[k * stride + j], for some vectors of
+/// columns; or, if `sets`, it is that. whole: all of them are there, else only `lanes` of the last one.
 template <int M, int V, bool whole, typename Real>
-void set_standing(Real* at, const Real* const* rows, const Standing<Real>& w, int64_t first, int64_t lanes) {
-  for (int64_t block = 0, before = 0; block < w.blocks; ++block, before += w.H) {
-    const Real* from = w.data + w.order[block] * w.H * w.columns + first;
-    for (int64_t begin = 0; begin < w.H; begin += kChain) {
-      const int64_t end = least(w.H, begin + kChain);
-      Vec<Real> sums[M][V] = {};
-      for (int64_t k = begin; k < end; ++k) {
-        RNNFAST_UNROLL
-        for (int v = 0; v < V; ++v) {
-          const Real* column = from + k * w.columns + v * kLanes<Real>;
-          const Vec<Real> weights = whole || v < V - 1 ? load(column) : load_some(column, lanes);
-          RNNFAST_UNROLL
-          for (int m = 0; m < M; ++m) sums[m][v] += rows[m][before + k] * weights;
-        }
-      }
-      const bool sets = block == 0 && begin == 0;
+void add_standing(Real* at, const Real* const* rows, int64_t first, int64_t depth, const Real* from, int64_t stride,
+                  int64_t lanes, bool sets) {
+  const Real* row[M];
+  RNNFAST_UNROLL
+  for (int m = 0; m < M; ++m) row[m] = rows[m] + first;
+  Vec<Real> sums[M][V] = {};
+  for (int64_t k = 0; k < depth; ++k) {
+    RNNFAST_UNROLL
+    for (int v = 0; v < V; ++v) {
+      const Real* column = from + k * stride + v * kLanes<Real>;
+      const Vec<Real> weights = whole || v < V - 1 ? load(column) : load_some(column, lanes);
       RNNFAST_UNROLL
-      for (int m = 0; m < M; ++m) {
-        RNNFAST_UNROLL
-        for (int v = 0; v < V; ++v) {
-          Real* to = at + m * kPanel<Real> + v * kLanes<Real>;
-          store(to, sets ? sums[m][v] : load(to) + sums[m][v]);
-        }
-      }
+      for (int m = 0; m < M; ++m) sums[m][v] += row[m][k] * weights;
+    }
+  }
+  RNNFAST_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RNNFAST_UNROLL
+    for (int v = 0; v < V; ++v) {
+      Real* to = at + m * kPanel<Real> + v * kLanes<Real>;
+      store(to, sets ? sums[m][v] : load(to) + sums[m][v]);
     }
   }
 }
 
-/// The same for all columns of a panel.
-template <int M, typename Real>
-void set_standing_panel(Real* at, const Real* const* rows, const Standing<Real>& w, int64_t first) {
-  int64_t rest = least(kPanel<Real>, w.columns - first);
-  if (rest == kPanel<Real>) return set_standing<M, kTileVectors, true>(at, rows, w, first, 0);
-  for (; rest > 0; rest -= kLanes<Real>, first += kLanes<Real>, at += kLanes<Real>)
-    set_standing<M, 1, false>(at, rows, w, first, least(kLanes<Real>, rest));
+/// The same for a height known only at run time, 1 to kStandingRows.
+template <int V, bool whole, int M = kStandingRows, typename Real>
+void add_standing_of(int64_t height, Real* at, const Real* const* rows, int64_t first, int64_t depth, const Real* from,
+                     int64_t stride, int64_t lanes, bool sets) {
+  if constexpr (M > 1)
+    if (height < M) return add_standing_of<V, whole, M - 1>(height, at, rows, first, depth, from, stride, lanes, sets);
+  add_standing<M, V, whole>(at, rows, first, depth, from, stride, lanes, sets);
+}
+
+/// at[m][j] = the sum over k of rows[m][k] w[k][first + j] for `count` rows and some vectors of columns. All rows go
+/// through a chain before the next one: the rows of the matrix stand apart, mostly each in a page of its own.
+template <int V, bool whole, typename Real>
+void set_standing(Real* at, const Real* const* rows, int64_t count, const Standing<Real>& w, int64_t first,
+                  int64_t lanes) {
+  const int64_t tiles = divide_up(count, kStandingRows), height = count / tiles, higher = count % tiles;
+  for (int64_t block = 0, before = 0; block < w.blocks; ++block, before += w.H) {
+    const Real* from = w.data + w.order[block] * w.H * w.columns + first;
+    for (int64_t begin = 0; begin < w.H; begin += kChain)
+      for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
+        const int64_t some = height + (tile < higher);
+        add_standing_of<V, whole>(some, at + row * kPanel<Real>, rows + row, before + begin, least(kChain, w.H - begin),
+                                  from + begin * w.columns, w.columns, lanes, block == 0 && begin == 0);
+        row += some;
+      }
+  }
 }
 
 /// What ProductTile and the like make of at most kFewVectors rows, with the matrix where it stands. from: null: zeros.
@@ -93,20 +111,15 @@ void cover_standing(Member* member, const Tile& tile, const Standing<Real>& w, c
                     int64_t rows) {
   if (rows <= 0) return;
   share(member, divide_up(w.columns, kPanel<Real>), [&](int64_t panel) {
-    const int64_t first = panel * kPanel<Real>, end = row + rows;
+    const int64_t first = panel * kPanel<Real>, rest = least(kPanel<Real>, w.columns - first);
     alignas(64) Real sums[kFewVectors * kPanel<Real>];
-    Real* at = sums;
-    if (!from) __builtin_memset(sums, 0, rows * kPanel<Real> * sizeof(Real));
-    for (int64_t r = row; from && r < end;) {
-      constexpr int most = kTileRows * kTileVectors >= 20 ? 4 : 2;
-      const int64_t some = end - r >= most ? most : 1;
-      if (some == most)
-        set_standing_panel<most>(at, from + r, w, first);
-      else
-        set_standing_panel<1>(at, from + r, w, first);
-      r += some;
-      at += some * kPanel<Real>;
-    }
+    if (!from)
+      __builtin_memset(sums, 0, rows * kPanel<Real> * sizeof(Real));
+    else if (rest == kPanel<Real>)
+      set_standing<kTileVectors, true>(sums, from + row, rows, w, first, 0);
+    else
+      for (int64_t j = 0; j < rest; j += kLanes<Real>)
+        set_standing<1, false>(sums + j, from + row, rows, w, first + j, least(kLanes<Real>, rest - j));
     tile.finish_panel(sums, row, rows, first);
   });
 }
