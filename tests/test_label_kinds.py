@@ -90,6 +90,22 @@ def test_figures_and_intervals_of_numbers() -> None:
     assert (high - number) == pytest.approx(kind.margin, rel=1e-3)
 
 
+def test_intervals_of_numbers_cover_devices_that_were_not_calibrated_on() -> None:
+    rng = np.random.default_rng(0)
+    inside = {"devices": [], "rows": []}  # type: dict[str, list[float]]
+    for _ in range(300):
+        errors = rng.normal(size=(11, 1)) + 0.3 * rng.normal(size=(11, 40))
+        known, new = errors[:10].ravel(), np.abs(errors[10])
+        devices = np.repeat(np.arange(10), 40)
+        for name, groups in (("devices", devices), ("rows", None)):
+            margin = PRICE.calibrated(known, 0 * known, groups).margin
+            assert margin is not None
+            inside[name].append(float((new <= margin).mean()))
+    assert np.mean(inside["rows"]) < 0.88 < 0.9 <= np.mean(inside["devices"])
+    one = PRICE.calibrated(known, 0 * known, np.zeros(len(known)))
+    assert one == PRICE.calibrated(known, 0 * known)
+
+
 @pytest.mark.parametrize("kind", [PAIR, STARS, TOPICS, PRICE], ids=lambda kind: kind.task)
 def test_losses_scores_and_floors(kind: LabelKind) -> None:
     truth, outputs = of_rows(kind)

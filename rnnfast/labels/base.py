@@ -67,8 +67,16 @@ class LabelKind(BaseModel):
         """The same with what the training rows say, given their truth."""
         return self
 
-    def calibrated(self, truth: np.ndarray, given: np.ndarray) -> Self:
-        """The same with what the validation rows say of a trained model."""
+    def calibrated(
+        self, truth: np.ndarray, given: np.ndarray, groups: np.ndarray | None = None
+    ) -> Self:
+        """The same with what the validation rows say of a trained model.
+
+        Args:
+            truth: of the rows.
+            given: for the rows.
+            groups: (N,) which device each row is of, where the rows to come are of other devices.
+        """
         return self
 
     def require_trainable(self, truth: np.ndarray) -> None:

@@ -65,8 +65,18 @@ class Numbers(LabelKind):
         scale = float(train.std())
         return self.model_copy(update={"mean": float(train.mean()), "scale": scale or 1.0})
 
-    def calibrated(self, truth: np.ndarray, given: np.ndarray) -> Self:
-        level = math.ceil((len(truth) + 1) * self.coverage)
+    def calibrated(
+        self, truth: np.ndarray, given: np.ndarray, groups: np.ndarray | None = None
+    ) -> Self:
+        """The same with the width that holds a share of the validation rows.
+
+        Rows of one device are alike, so of several devices each counts as one: the share is that of one device more,
+        of which nothing is known (Dunn et al., "Distribution-Free Prediction Sets for Two-Layer Hierarchical
+        Models", 2022).
+        """
+        devices = 1 if groups is None else len(np.unique(groups))
+        count = devices if devices > 1 else len(truth)
+        level = math.ceil((len(truth) + len(truth) / count) * self.coverage)
         sizes = np.sort(np.abs(truth - given.astype(np.float64)))
         return self.model_copy(update={"margin": float(sizes[min(level, len(sizes)) - 1])})
 

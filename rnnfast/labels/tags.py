@@ -76,7 +76,9 @@ class Tags(LabelKind):
         result: np.ndarray = whole.flatten().to_numpy().reshape(-1, len(self.names))
         return result
 
-    def calibrated(self, truth: np.ndarray, given: np.ndarray) -> Self:
+    def calibrated(
+        self, truth: np.ndarray, given: np.ndarray, groups: np.ndarray | None = None
+    ) -> Self:
         """The thresholds with the highest F1, drawn to one half where few rows have the tag."""
         cuts = [_threshold(truth[:, k], given[:, k]) for k in range(len(self.names))]
         return self.model_copy(update={"thresholds": tuple(cuts)})

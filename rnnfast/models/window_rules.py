@@ -136,7 +136,8 @@ def _suited_to_labels(facts: SeriesFacts, chosen: Mapping[str, Any]) -> dict[str
     - A window is as long as three of four stretches of a label are, at most LABELLED; of numbers half of such a
       stretch, so that a device has several.
     - Of long windows four readings are one step. The network reads them from both ends, and pools all its states.
-    - The hidden state is 64, and half of what it says is dropped in training.
+    - The hidden state is 64. Of classes and tags half of what it says is dropped in training; a number that all units
+      together give cannot miss half of them.
     """
     usual = facts.stretches[0] if facts.stretches else facts.longest
     most = usual // 2 if chosen.get("task") == "regress" else usual
@@ -145,12 +146,15 @@ def _suited_to_labels(facts: SeriesFacts, chosen: Mapping[str, Any]) -> dict[str
     if chosen.get("cell", "gru") in RECURRENT:
         long = lookback > 64 and lookback % 4 == 0
         found |= {"segment": 4 if long else 1, "bidirectional": True, "pooling": "mean+max"}
-    return found | {"dropout": 0.5}
+    return found | {"dropout": 0.0 if chosen.get("task") == "regress" else 0.5}
 
 
 def _training_for_labels(facts: SeriesFacts, model: Mapping[str, Any]) -> dict[str, Any]:
-    """The same to give labels: windows start a quarter of their length apart, and the optimizer takes _LABEL_STEPS."""
-    stride = max(1, model["lookback"] // 4)
+    """The same to give labels: windows start a quarter of their length apart, and the optimizer takes _LABEL_STEPS.
+
+    Where labels are numbers windows start a sixteenth apart, for each reading has another one.
+    """
+    stride = max(1, model["lookback"] // (16 if model["task"] == "regress" else 4))
     windows = max(1, facts.training // stride)
     while windows > WINDOWS * 4:
         stride, windows = 2 * stride, windows // 2

@@ -244,12 +244,14 @@ def finish_windows(
     found = part_windows(parts, VALIDATION_PART, model.config)
     target = prepared.target
     if found is not None:
-        windows, truth, _ = found
+        windows, truth, readings = found
         if target is None:
             _calibrate(model, windows)
         else:
             given = [target.given(each) for _, each in forecasts(model, windows)]
-            target = target.calibrated(truth.numpy(), np.concatenate(given))
+            starts = windows.starts(torch.arange(len(windows))).numpy()
+            devices = readings.groups[np.searchsorted(readings.runs[:, 1], starts, "right")]
+            target = target.calibrated(truth.numpy(), np.concatenate(given), devices)
     save_sensors_run(
         run,
         model,
