@@ -19,7 +19,9 @@ from flows.tables.times import require_form
 from rnnfast.models.choices import LabelTask, SplitChoice, Task
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
-NUMBERS_SHARE = 0.2  # to validate on, where windows have numbers: few devices say little of another one
+NUMBERS_SHARE = (
+    0.2  # to validate on, where windows have numbers: few devices say little of another one
+)
 
 
 class JobData(BaseModel):
