@@ -7,7 +7,7 @@ from typer.main import get_command
 from flows.__main__ import app
 from flows.cli.set_names import set_names
 
-WITH_SETTINGS = ("reviews", "sensors")
+WITH_SETTINGS = ("reviews", "sensors", "pretrain")
 
 
 def reference() -> str:

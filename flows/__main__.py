@@ -17,6 +17,7 @@ from flows.cli.clean import clean
 from flows.cli.compare import compare
 from flows.cli.doctor import doctor
 from flows.cli.inspect import inspect
+from flows.cli.pretrain import pretrain
 from flows.cli.reviews import reviews
 from flows.cli.score import score
 from flows.cli.sensors import sensors
@@ -34,7 +35,18 @@ app = typer.Typer(
     help="Batch jobs over reviews and sensor readings.",
     pretty_exceptions_enable=False,
 )
-for command in (inspect, reviews, sensors, score, compare, clean, serve, automations, doctor):
+for command in (
+    inspect,
+    reviews,
+    sensors,
+    pretrain,
+    score,
+    compare,
+    clean,
+    serve,
+    automations,
+    doctor,
+):
     app.command()(command)
 app.add_typer(models.app, name="models")
 

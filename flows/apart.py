@@ -9,7 +9,7 @@ from pyarrow import fs
 
 from flows import REPORT
 from flows.errors import InputError
-from flows.parameters import ReviewsData, SensorsData
+from flows.parameters import ReviewsData, SensorsData, TextsData
 from flows.store.storage import File, Folder, glob_signs, is_hidden, located, matches, redacted
 from flows.tables.inputs import find_files
 from rnnfast.training.run_folder import CONFIG, PROFILE, VOCABULARY, WEIGHTS
@@ -26,7 +26,7 @@ def shard_files(files: Iterable[File]) -> Iterator[str]:
         yield from (f"{key}.parquet", f"{key}.json", f"tally/{key}.json", f"rejected/{key}.jsonl")
 
 
-def require_data_apart(data: ReviewsData | SensorsData, output: Path) -> None:
+def require_data_apart(data: ReviewsData | SensorsData | TextsData, output: Path) -> None:
     """Raises InputError unless the files to train on are there, and apart from the folder of the run."""
     written = [*RUN_FILES, *(f"scores/{name}" for name in shard_files([]))]
     written.append(f"scores/test-{_DIGEST}.parquet")

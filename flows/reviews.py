@@ -60,7 +60,9 @@ def reviews(request: ReviewsRequest) -> Path:
             request.processes.require_use(settings.model.cell, settings.training.batch_size)
         # Transform: words, weights, figures.
         with run.stage("vocabulary"):
-            vocabulary = vocabulary_task(parts, settings.model, parts, request.execution)
+            vocabulary = vocabulary_task(
+                parts, settings.model, parts, request.execution, settings.init
+            )
         with run.stage("check"):
             checks, profile = check_task(
                 parts, prepared, vocabulary, settings.model, request.limits, request.gate

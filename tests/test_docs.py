@@ -32,6 +32,7 @@ BLOCK = re.compile(
 )
 MODULES = [
     *("nn.layers", "nn.acceleration", "text.vocabulary", "text.word_counts", "scoring.scorers"),
+    *("models.language", "training.streams"),
     *(f"series.{name}" for name in ("calendar", "grid", "order", "scaling", "splits", "windows")),
 ]
 # Python that needs a GPU, a trained run or a package that is not installed: compiled only.

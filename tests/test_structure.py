@@ -69,7 +69,7 @@ ROOMS = {
         {"apart"},
         {"steps"},
         {"orchestration"},
-        {"reviews", "sensors", "score", "clean"},
+        {"reviews", "sensors", "pretrain", "score", "clean"},
         {"cli"},
         {"__main__"},
     ),

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from rnnfast.models.config import ModelConfig
+from rnnfast.models.language import build_language_model
+from rnnfast.models.language_config import LanguageConfig
 from rnnfast.models.texts import build_model
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import build_window_model
@@ -21,6 +23,7 @@ from rnnfast.training.checkpoint import Checkpoint
 from rnnfast.training.loop import DivergedError, fit
 from rnnfast.training.rows import Futures, LabelledWindows, Reviews, Rows
 from rnnfast.training.settings import LoopSettings, TrainingSettings, WindowTraining
+from rnnfast.training.streams import TextStream
 from rnnfast.training.workers import Workers
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -62,6 +65,13 @@ def windows(**config: Any) -> Case:
     return model, Futures(found, model), WINDOWS
 
 
+def language() -> Case:
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, SIZE, 400, np.int32))
+    config = LanguageConfig(embedding_size=6, hidden_size=5, candidates=8, word_dropout=0.1)
+    settings = LoopSettings(epochs=2, batch_size=15)
+    return build_language_model(config, SIZE, streams=15), TextStream(ids, 7), settings
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "without noise": partial(reviews, dropout=0, word_dropout=0, channel_dropout=0),
     "rnn": reviews,
@@ -70,6 +80,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "mlp": partial(reviews, cell="mlp"),
     "cnn": partial(reviews, cell="cnn"),
     "segments": partial(windows, form="segments", segment=4, horizon=4, num_layers=2, dropout=0.3),
+    "language": language,
     "turned": partial(windows, task="classify", rotation=0.3, dropout=0.2),
 }
 Result = tuple[dict[str, Tensor], list[dict[str, Any]]]

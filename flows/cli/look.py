@@ -15,6 +15,7 @@ from flows.apart import require_apart, require_data_apart, require_outside_model
 from flows.datasets.series_files import KINDS, columns_of_run, read_raw
 from flows.errors import InputError
 from flows.parameters import (
+    PretrainRequest,
     ReviewsData,
     ScoreRequest,
     SensorsData,
@@ -59,6 +60,19 @@ def look_at_training(
             _require_rows(
                 find_files(pattern, argument, data.kinds, data.reading), columns, argument
             )
+
+
+def look_at_texts(request: PretrainRequest) -> None:
+    """Raises InputError where the texts of a language model, or the folder for its run, cannot be used."""
+    data = request.data
+    if data.archive is not None:
+        require_place(data.archive, data.mirror)
+    require_data_apart(data, request.output)
+    _require_place(request.output)
+    with _quietly():
+        for argument, pattern in data.own_files.items():
+            files = find_files(pattern, argument, data.kinds, data.reading)
+            _require_rows(files, data.columns, argument)
 
 
 def look_at_scoring(request: ScoreRequest) -> None:

@@ -1,6 +1,7 @@
 """rnnfast reviews."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from flows.cli.options import TrainingOptions
@@ -57,6 +58,12 @@ class ReviewsOptions(TrainingOptions):
             "and pairs of words (ngrams); auto takes rnn, or ngrams where the rest adds nothing."
         ),
     ] = "auto"
+    init: Annotated[
+        Path | None,
+        of_model(
+            help="Folder of a language model, from rnnfast pretrain, that the recurrent model starts from."
+        ),
+    ] = None
     yardstick: Annotated[
         bool, of_training(help="Also measure a linear model of words and pairs of words.")
     ] = False

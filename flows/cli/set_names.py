@@ -29,12 +29,15 @@ class SetName:
 
 
 def settings_of(command: str) -> tuple[type["BaseModel"], ...]:
-    """The settings of `reviews` or `sensors`: of data, model and training."""
-    from flows.parameters import ReviewsData, SensorsData
+    """The settings of `reviews`, `sensors` or `pretrain`: of data, model and training."""
+    from flows.parameters import ReviewsData, SensorsData, TextsData
     from rnnfast.models.config import ModelConfig
+    from rnnfast.models.language_config import LanguageConfig
     from rnnfast.models.window_config import WindowConfig
-    from rnnfast.training.settings import TrainingSettings, WindowTraining
+    from rnnfast.training.settings import LoopSettings, TrainingSettings, WindowTraining
 
+    if command == "pretrain":
+        return TextsData, LanguageConfig, LoopSettings
     if command == "reviews":
         return ReviewsData, ModelConfig, TrainingSettings
     return SensorsData, WindowConfig, WindowTraining

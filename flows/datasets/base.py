@@ -21,6 +21,7 @@ from rnnfast.labels.base import LabelKind
 from rnnfast.labels.classes import Classes
 
 GROUP_ROWS = 65_536  # of a row group that is written, at the most
+TEXT_BATCH = 8192  # in a batch of texts without labels
 GROUP_BYTES = 16 << 20  # of the rows that wait for their row group, in memory
 
 SCHEMA = pa.schema(
@@ -77,6 +78,16 @@ class Dataset:
     model: Mapping[str, Any] = field(default_factory=dict)
     # Part of the key of the cached tables: to be raised whenever `read` gives other rows.
     version: int = 1
+    # Texts without labels as well, but for those to test on, in batches; None: those of `read`.
+    read_texts: Callable[[Path | None], Iterator[pa.Array]] | None = None
+
+    def texts(self, archive: Path | None) -> Iterator[pa.Array]:
+        """All texts that are not for testing, with a label or without."""
+        if self.read_texts is not None:
+            yield from self.read_texts(archive)
+        else:
+            for batch in self.read(archive).train.to_batches(TEXT_BATCH):
+                yield batch["text"]
 
 
 @dataclass(frozen=True)

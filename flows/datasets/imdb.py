@@ -1,20 +1,22 @@
 """IMDB: 50,000 movie reviews, half of them for testing (Maas et al., ACL 2011).
 
-The members are read straight from the stream of the archive into Arrow: no file is unpacked. Left
-out on purpose: the 50,000 unlabelled reviews, the word list, and the stars (1 to 10) behind labels.
+The members are read straight from the stream of the archive into Arrow: no file is unpacked. The
+50,000 unlabelled reviews are for language models alone. Left out on purpose: the word list, and the stars
+(1 to 10) behind labels.
 """
 
 import gzip
 import re
 import tarfile
 import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.datasets.base import SCHEMA, Archive, Dataset, Splits
+from flows.datasets.base import SCHEMA, TEXT_BATCH, Archive, Dataset, Splits
 from flows.errors import ArchiveError
 from flows.progress import bar
 
@@ -25,6 +27,8 @@ LARGEST = (
 LABELS = ("negative", "positive")
 _REVIEW = re.compile(r"aclImdb/((train|test)/(neg|pos)/(\d+)_\d+)\.txt")
 _URLS = re.compile(r"aclImdb/(train|test)/urls_(neg|pos)\.txt")
+_TEXT = re.compile(r"aclImdb/train/(neg|pos|unsup)/\d+_\d+\.txt")
+_LABELLED = re.compile(f"{_REVIEW.pattern}|{_URLS.pattern}")
 _MOVIE = re.compile(rb"/(tt\d+)/")
 
 
@@ -35,7 +39,9 @@ def _refuse_unsafe(member: tarfile.TarInfo, archive: Path) -> None:
         problem = "points outside the archive"
     elif not (member.isreg() or member.isdir()):
         problem = "is a link or a device"
-    elif member.size > LARGEST and (_REVIEW.fullmatch(member.name) or _URLS.fullmatch(member.name)):
+    elif member.size > LARGEST and (
+        _LABELLED.fullmatch(member.name) or _TEXT.fullmatch(member.name)
+    ):
         problem = f"has {member.size:,} bytes, more than {LARGEST:,}"
     else:
         return
@@ -57,6 +63,45 @@ def read(archive: Path | None) -> Splits:
     assert archive is not None
     reviews: dict[str, list[tuple[str, bytes, int, int]]] = {"train": [], "test": []}
     movies: dict[tuple[str, int], list[bytes]] = {}
+    for member, content in _members(archive, _LABELLED):
+        if match := _REVIEW.fullmatch(member):
+            name, part, label, index = match.groups()
+            reviews[part].append((name, content, int(label == "pos"), int(index)))
+        elif match := _URLS.fullmatch(member):
+            part, label = match.groups()
+            movies[part, int(label == "pos")] = content.split(b"\n")
+    tables = {part: _table(archive, part, rows, movies) for part, rows in reviews.items()}
+    return Splits(tables["train"], tables["test"], LABELS)
+
+
+def read_texts(archive: Path | None) -> Iterator[pa.Array]:
+    """Reads the 75,000 texts that are not for testing, of which 50,000 have no label; as `read`."""
+    assert archive is not None
+    waiting = dict[str, bytes]()
+    for name, content in _members(archive, _TEXT):
+        waiting[name] = content
+        if len(waiting) == TEXT_BATCH:
+            yield _decoded(archive, waiting)
+            waiting.clear()
+    if waiting:
+        yield _decoded(archive, waiting)
+
+
+def _decoded(archive: Path, texts: Mapping[str, bytes]) -> pa.Array:
+    """Texts by the names of their members."""
+    try:
+        return pa.array(list(texts.values()), pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        bad = _first_not_utf8(texts.items())
+        raise ArchiveError(f"{archive}: {bad!r} must be UTF-8 text") from None
+
+
+def _members(archive: Path, wanted: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of the members whose names match, as they come.
+
+    Raises:
+        ArchiveError: the archive is broken, or has a member that is a link, points outside, or is huge.
+    """
     try:
         # tarfile's own "r|gz" takes a stream that is cut off for one that has ended.
         with (
@@ -68,14 +113,8 @@ def read(archive: Path | None) -> Splits:
             position = 0
             for number, member in enumerate(members):
                 _refuse_unsafe(member, archive)
-                if match := _REVIEW.fullmatch(member.name):
-                    name, part, label, index = match.groups()
-                    text = members.extractfile(member).read()  # type: ignore[union-attr]
-                    reviews[part].append((name, text, int(label == "pos"), int(index)))
-                elif match := _URLS.fullmatch(member.name):
-                    part, label = match.groups()
-                    lines = members.extractfile(member).read().split(b"\n")  # type: ignore[union-attr]
-                    movies[part, int(label == "pos")] = lines
+                if wanted.fullmatch(member.name):
+                    yield member.name, members.extractfile(member).read()  # type: ignore[union-attr]
                 # tarfile keeps every header it has seen; a stream has no use for them.
                 members.members = []  # type: ignore[attr-defined]
                 if number % 1000 == 0:
@@ -85,8 +124,6 @@ def read(archive: Path | None) -> Splits:
                 pass  # to the checksum at the end
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise ArchiveError(f"{archive} must be a whole .tar.gz archive: {error}") from error
-    tables = {part: _table(archive, part, rows, movies) for part, rows in reviews.items()}
-    return Splits(tables["train"], tables["test"], LABELS)
 
 
 def _table(
@@ -115,17 +152,18 @@ def _table(
     try:
         texts = pa.array([text for _, text, _, _ in rows], pa.binary()).cast(pa.string())
     except pa.ArrowInvalid:
-        raise ArchiveError(f"{archive}: {_first_not_utf8(rows)!r} must be UTF-8 text") from None
+        bad = _first_not_utf8((f"aclImdb/{name}.txt", text) for name, text, _, _ in rows)
+        raise ArchiveError(f"{archive}: {bad!r} must be UTF-8 text") from None
     ids = pa.array([name for name, _, _, _ in rows])
     return pa.table([ids, texts, labels, pa.array(groups, pa.string())], schema=SCHEMA)
 
 
-def _first_not_utf8(rows: list[tuple[str, bytes, int, int]]) -> str:
-    for name, text, _, _ in rows:
+def _first_not_utf8(texts: Iterable[tuple[str, bytes]]) -> str:
+    for name, text in texts:
         try:
             text.decode()
         except UnicodeDecodeError:
-            return f"aclImdb/{name}.txt"
+            return name
     raise AssertionError("every text is UTF-8")
 
 
@@ -138,4 +176,5 @@ DATASET = Dataset(
         sha256="c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
     ),
     read=read,
+    read_texts=read_texts,
 )

@@ -46,6 +46,27 @@ def show_training(
     _shown(show)
 
 
+def show_pretraining(
+    run: Path, metrics: Mapping[str, Any], pictures: Sequence[tuple[str, str]]
+) -> None:
+    """Shows a published language model: its figures, the course of its training, and where the report is.
+
+    Args:
+        run: its folder.
+        metrics: of the run.
+        pictures: the plots of its report, as text and SVG.
+    """
+
+    def show() -> None:
+        found = {**metrics["validation"], **metrics["words"]}
+        rows = [{"figure": name, "value": _short(value)} for name, value in found.items()]
+        create_table_artifact(rows, "pretrain-figures", "Figures of texts that were held out.")
+        text = _plotted(run.name, Folder.at(run, "--output"), pictures)
+        create_markdown_artifact(text, "pretrain-report", f"Plots of {run.name}")
+
+    _shown(show)
+
+
 def show_scoring(done: Summary, output: str) -> None:
     """Shows what a scoring run did, and how far its rows are from those of training.
 

@@ -29,6 +29,7 @@ NOT_BEGUN = timedelta(minutes=10)
 LONGEST = {
     "reviews": timedelta(hours=24),
     "sensors": timedelta(hours=24),
+    "pretrain": timedelta(hours=48),
     "score": timedelta(hours=6),
     "clean": timedelta(hours=1),
 }

@@ -8,6 +8,12 @@ from flows.parameters.execution import (
     Execution,
     Processes,
 )
+from flows.parameters.pretraining import (
+    LanguageRequest,
+    LanguageTraining,
+    PretrainRequest,
+    TextsData,
+)
 from flows.parameters.registration import Registration
 from flows.parameters.scoring import FileSelection, ScoreRequest
 from flows.parameters.settings import (
@@ -27,6 +33,9 @@ __all__ = [
     "FileSelection",
     "JobData",
     "LabelledData",
+    "LanguageRequest",
+    "LanguageTraining",
+    "PretrainRequest",
     "Processes",
     "Registration",
     "Request",
@@ -39,5 +48,6 @@ __all__ = [
     "SensorsModel",
     "SensorsRequest",
     "SensorsTraining",
+    "TextsData",
     "TrainingRequest",
 ]

@@ -1,6 +1,7 @@
 """What is asked for of a model and its training: a field that is left out follows from the preset and the data."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -69,6 +70,11 @@ class ReviewsModel(Request):
         "auto",
         description="The kind of model: rnn, gru, lstm, mlp, cnn or ngrams; auto: rnn with n-grams beside it, or "
         "n-grams alone, what is better on the validation rows.",
+    )
+    init: Path | None = Field(
+        None,
+        description="The folder of a language model, from `pretrain`, that word vectors and recurrent layers start "
+        "from; the sizes and the vocabulary are its own.",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 TextCell = Literal["rnn", "gru", "lstm", "mlp", "cnn", "ngrams"]
+LanguageCell = Literal["rnn", "gru", "lstm"]
 CellChoice = Literal["auto", "rnn", "gru", "lstm", "mlp", "cnn", "ngrams"]
 """What is asked for of a classifier of texts: a cell, or what is best on the validation rows."""
 WindowCell = Literal[

@@ -14,6 +14,7 @@ from rnnfast.models.choices import Preset, TextCell, WindowCell
 
 UNSPACED_SHARE = 0.05  # of the letters, from which on each character of such a script is a word
 _LEAST_WORDS, _MOST_WORDS = 200, 2000  # that are read of a text
+_LANGUAGE_STEPS = 4000  # of the optimizer, that a training of a language model has
 _STEPS = 1400  # of the optimizer, that a training of a classifier of texts has
 
 # Preset -> cell -> what differs from the defaults of ModelConfig and TrainingSettings.
@@ -147,3 +148,24 @@ def training_suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     batch = max(16, min(64, 1 << max(1, facts.rows // 64).bit_length() - 1))
     epochs = max(4, min(12, math.ceil(_STEPS * batch / facts.rows)))
     return {"batch_size": batch, "epochs": epochs, "patience": math.ceil(2 * epochs / 3)}
+
+
+TRAINING_FROM_LANGUAGE_MODEL = {"learning_rate": 4e-3, "vector_learning_rate": 1e-3}
+"""Fields of `TrainingSettings` of a classifier that starts from a language model, whose vectors are to be kept."""
+
+
+def training_suited_to_words(words: int, window: int) -> dict[str, Any]:
+    """Fields of `LoopSettings` that follow from how many words a language model is trained on.
+
+    There are 64 streams, or fewer where each would have less than 100 windows, but 8 at least. There are as many
+    epochs as give `_LANGUAGE_STEPS` steps, from 1 to 10.
+
+    >>> training_suited_to_words(17_000_000, window=64)
+    {'batch_size': 64, 'epochs': 1, 'learning_rate': 0.004}
+    >>> training_suited_to_words(200_000, window=64)
+    {'batch_size': 31, 'epochs': 10, 'learning_rate': 0.004}
+    """
+    windows = max(1, words // window)
+    streams = max(8, min(64, windows // 100))
+    epochs = max(1, min(10, math.ceil(_LANGUAGE_STEPS * streams / windows)))
+    return {"batch_size": streams, "epochs": epochs, "learning_rate": 4e-3}

@@ -25,6 +25,7 @@ from rnnfast.labels.target import Target
 from rnnfast.models.choices import TextCell
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.ensembles import TextEnsemble
+from rnnfast.models.language_config import LanguageConfig
 from rnnfast.nn.layers import GRU, LSTM, RNN
 from rnnfast.text.pairs import Pairs
 
@@ -82,7 +83,7 @@ class WordVectors(nn.Embedding):
     all of a text's vectors. The vector of the padding is zero and stays so, unless it is read.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig | LanguageConfig, vocabulary_size: int) -> None:
         padding_id = None if config.read_padding else 1
         super().__init__(vocabulary_size, config.embedding_size, padding_idx=padding_id)
         self.word_dropout = config.word_dropout

@@ -29,6 +29,7 @@ from rnnfast.models.choices import DeviceChoice, Precision, ScoringPrecision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.ensembles import TextEnsemble
 from rnnfast.models.folded import FoldedClassifier, why_not
+from rnnfast.models.language import LanguageModel
 from rnnfast.models.precision import (
     CPU,
     DeviceError,
@@ -49,6 +50,7 @@ from rnnfast.training.run_folder import (
     CONFIG,
     VOCABULARY,
     WEIGHTS,
+    LanguageRun,
     ReviewsRun,
     RunConfig,
     RunFolderError,
@@ -58,7 +60,7 @@ from rnnfast.training.run_folder import (
     read_config,
     read_part,
 )
-from rnnfast.training.settings import TrainingSettings, WindowTraining
+from rnnfast.training.settings import LoopSettings, TrainingSettings, WindowTraining
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,6 +102,20 @@ def save_run(
     vocabulary.save(Path(run_dir) / VOCABULARY)
 
 
+def save_language_run(
+    run_dir: str | Path,
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    *,
+    training: LoopSettings,
+    data: Mapping[str, Any],
+) -> None:
+    """Writes what a classifier starts from into a folder that exists; as `save_run`."""
+    content = LanguageRun(kind="language", model=model.config, training=training, data=dict(data))
+    _write(Path(run_dir), model, content)
+    vocabulary.save(Path(run_dir) / VOCABULARY)
+
+
 def save_sensors_run(
     run_dir: str | Path,
     model: WindowModel,
@@ -125,16 +141,23 @@ def save_sensors_run(
     _write(Path(run_dir), model, content)
 
 
-def _write(run_dir: Path, model: nn.Module, content: ReviewsRun | SensorsRun) -> None:
+def _write(run_dir: Path, model: nn.Module, content: ReviewsRun | SensorsRun | LanguageRun) -> None:
     """Writes weights and config; equal arguments give equal files: no time stamp, no path."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    # Where the streams of a language model were is of no use to anybody.
+    state = {
+        name: tensor.contiguous()
+        for name, tensor in model.state_dict().items()
+        if name != "carried"
+    }
     (run_dir / WEIGHTS).write_bytes(safetensors.torch.save(state))
     text = content.model_dump_json(indent=2, exclude=_absent(content))
     (run_dir / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
-def _absent(content: ReviewsRun | SensorsRun) -> dict[str, Any]:
+def _absent(content: ReviewsRun | SensorsRun | LanguageRun) -> dict[str, Any]:
     """What most models have no need of, so that they are written as ever, and keep their digests."""
+    if isinstance(content, LanguageRun):
+        return {}
     found: dict[str, Any] = {} if content.target is not None else {"target": True}
     return found | ({"model": {"members"}} if content.model.members == 1 else {})
 

@@ -5,6 +5,7 @@ from rnnfast.training.loop import DivergedError, Progress, fit
 from rnnfast.training.prediction import forecasts, predict
 from rnnfast.training.rows import Futures, LabelledWindows, Reviews
 from rnnfast.training.settings import LoopSettings, TrainingSettings, WindowTraining
+from rnnfast.training.streams import TextStream
 from rnnfast.training.workers import Workers
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LoopSettings",
     "Progress",
     "Reviews",
+    "TextStream",
     "TrainingSettings",
     "WindowTraining",
     "Workers",

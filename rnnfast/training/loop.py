@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from rnnfast.models.language import LanguageModel
 from rnnfast.models.precision import CPU, computing, device_of
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordVectors, WordWeights
+from rnnfast.nn.layers import Recurrent
 from rnnfast.training.ahead import ahead
 from rnnfast.training.checkpoint import Checkpoint, TrainingState
 from rnnfast.training.rows import LabelledWindows, Reviews, Rows, TakenRows
@@ -228,6 +231,8 @@ class _Loop:
         self.optimizer.zero_grad()
         own_loss.backward()
         loss = self.workers.add_up_gradients(self.model, own_loss)
+        if isinstance(self.model, LanguageModel):
+            self.workers.share_rows(self.model.carried, len(rows))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         factor = _rate_factor(self.settings, self.step, self.steps)
         self.step += 1
@@ -238,7 +243,8 @@ class _Loop:
                 f"{loss.item()}, gradient norm {norm.item()}; a lower learning_rate may help"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+            learns = len(self.history) >= group["from_epoch"]
+            group["lr"] = group["initial_lr"] * factor if learns else 0.0
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.model)
@@ -333,11 +339,13 @@ def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimize
     one that occurs in every batch, and is soon known by heart. With an epsilon above the size of
     such gradients its step is in proportion to what was seen of it.
     """
-    by_word = WordVectors | WordWeights
-    vectors = [p for m in model.modules() if isinstance(m, by_word) for p in m.parameters()]
-    others = [p for p in model.parameters() if all(p is not v for v in vectors)]
-    groups: list[dict[str, Any]] = [{"params": others, "lr": settings.learning_rate}]
+    groups: list[dict[str, Any]] = [
+        {"params": list(model.parameters()), "lr": settings.learning_rate}
+    ]
     if isinstance(settings, TrainingSettings):
+        by_word = WordVectors | WordWeights
+        vectors = [p for m in model.modules() if isinstance(m, by_word) for p in m.parameters()]
+        groups[0]["params"] = [p for p in model.parameters() if all(p is not v for v in vectors)]
         groups.append(
             {
                 "params": vectors,
@@ -345,9 +353,40 @@ def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimize
                 "eps": settings.vector_epsilon,
             }
         )
+        if settings.layer_decay < 1 or settings.unfreeze == "gradually":
+            groups = [part for group in groups for part in _by_layer(model, group, settings)]
     for group in groups:
         group["initial_lr"] = group["lr"]
+        group.setdefault("from_epoch", 0)
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def _by_layer(
+    model: nn.Module, group: dict[str, Any], settings: TrainingSettings
+) -> Iterator[dict[str, Any]]:
+    """A group of parameters of a model of reviews, a group for each layer: of layers below the head the rates differ.
+
+    After Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification" (2018).
+    """
+    depths = {id(p): _depth(model, name) for name, p in model.named_parameters()}
+    for depth in sorted(set(depths.values())):
+        own = [p for p in group["params"] if depths[id(p)] == depth]
+        if own:
+            rate = group["lr"] * settings.layer_decay**depth
+            start = depth if settings.unfreeze == "gradually" else 0
+            yield {**group, "params": own, "lr": rate, "from_epoch": start}
+
+
+def _depth(model: nn.Module, name: str) -> int:
+    """How many layers lie above that of a parameter: 0 of the head, most of the word vectors."""
+    layers = max(
+        (each.num_layers for each in model.modules() if isinstance(each, Recurrent)), default=0
+    )
+    if name.startswith("embedding."):
+        return layers + 1
+    if found := re.search(r"^rnn\..*_l(\d+)", name):
+        return layers - int(found[1])
+    return 0
 
 
 def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -20,9 +20,10 @@ from rnnfast.labels.tags import Tags
 from rnnfast.labels.target import Target
 from rnnfast.models.choices import Precision
 from rnnfast.models.config import ModelConfig
+from rnnfast.models.language_config import LanguageConfig
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.series.calendar_steps import CALENDAR
-from rnnfast.training.settings import TrainingSettings, WindowTraining
+from rnnfast.training.settings import LoopSettings, TrainingSettings, WindowTraining
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.txt"
 PROFILE = "profile.json"
@@ -128,6 +129,14 @@ class SensorsRun(RunConfig):
         return self.target or (Classes(names=self.series.labels) if self.series.labels else None)
 
 
+class LanguageRun(RunConfig):
+    """A run of a language model, which scores nothing: classifiers start from it."""
+
+    kind: Literal["language"]
+    model: LanguageConfig
+    training: LoopSettings
+
+
 class RunFolderError(ValueError):
     """A folder does not hold a whole run in a format that this version reads."""
 
@@ -142,12 +151,24 @@ def read_config(run_dir: str | Path) -> ReviewsRun | SensorsRun:
         kind = json.loads(read_part(run_dir, CONFIG)).get("kind", "reviews")
     except (ValueError, AttributeError, RecursionError):
         kind = "reviews"  # whose reader says what is wrong
+    if kind == "language":
+        raise RunFolderError(
+            f"{run_dir} must be the folder of a run that scores; it has a language model, which --init of reviews takes"
+        )
     is_of_sensors = kind == "sensors"
     for name in (WEIGHTS,) if is_of_sensors else (WEIGHTS, VOCABULARY):
         _require_part(run_dir, name)
     if is_of_sensors:
         return parse_config(run_dir, SensorsRun)
     return parse_config(run_dir, ReviewsRun)
+
+
+def read_language(run_dir: str | Path) -> LanguageRun:
+    """What the folder of a language model says of itself; raises RunFolderError where it is not one, or not whole."""
+    run_dir = Path(run_dir)
+    for name in (WEIGHTS, VOCABULARY):
+        _require_part(run_dir, name)
+    return parse_config(run_dir, LanguageRun)
 
 
 def read_part(run_dir: Path, name: str) -> bytes:

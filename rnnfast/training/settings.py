@@ -70,6 +70,18 @@ class TrainingSettings(LoopSettings):
         gt=0,
         description="Adam's epsilon for word vectors and weights; a larger one slows those of rare words.",
     )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Of a model that starts from a language model: the learning rate of each layer below the head, as "
+        "a share of that of the layer above.",
+    )
+    unfreeze: Literal["at once", "gradually"] = Field(
+        "at once",
+        description="Of a model that starts from a language model: whether all layers learn at once, or gradually, the "
+        "head first and one more layer with each epoch.",
+    )
 
 
 class WindowTraining(LoopSettings):

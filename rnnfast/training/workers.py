@@ -69,6 +69,17 @@ class Workers:
                 sent.wait()
         return loss
 
+    def share_rows(self, tensor: Tensor, rows: int) -> None:
+        """Fill in the first ``rows`` of a tensor, of which each worker has set its share of a batch's rows."""
+        if self.count == 1:
+            return
+        share, weight = self.share(rows)
+        whole = torch.zeros_like(tensor[:rows])
+        if weight:
+            whole[share] = tensor[:rows][share]
+        dist.all_reduce(whole)
+        tensor[:rows] = whole
+
     def add_up(self, *values: float) -> list[float]:
         """The sum of each value over the workers."""
         if self.count == 1:

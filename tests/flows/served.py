@@ -238,7 +238,8 @@ def _schedules(train: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
         "training": {"epochs": 3, "learning_rate": 0.02},
     }
     by_name["score-reviews"]["schedules"] = [score]
-    by_name["train-sensors"]["schedules"] = by_name["score-sensors"]["schedules"] = [NEVER]
+    for name in ("pretrain-reviews", "train-sensors", "score-sensors"):
+        by_name[name]["schedules"] = [NEVER]
     by_name["train-sensors"]["parameters"]["request"] |= {
         "data": {"dataset": "readings.csv"},
         "model": {"cell": "linear", "lookback": 12, "horizon": 2},

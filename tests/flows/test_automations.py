@@ -39,7 +39,7 @@ def test_they_are_put_there_once(client: Any, run_cli: RunCli) -> None:
     assert first.exit_code == 0, first.output
     found = client.read_automations()
     assert sorted(first.stdout.split("\n")) == sorted(["", *(each.name for each in found)])
-    assert len(found) == 9
+    assert len(found) == 10
     assert run_cli("automations").stdout == first.stdout
     assert client.read_automations() == found
 

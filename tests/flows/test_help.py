@@ -118,7 +118,7 @@ except SystemExit:
     assert not heavy & set(run("-c", code).stderr.split())
 
 
-@pytest.mark.parametrize("command", ["reviews", "sensors"])
+@pytest.mark.parametrize("command", ["reviews", "sensors", "pretrain"])
 def test_the_reference_and_the_command_show_every_name_of_set(
     run_cli: RunCli, command: str
 ) -> None:
@@ -131,10 +131,13 @@ def test_the_reference_and_the_command_show_every_name_of_set(
         assert f"\n{name} " in shown
         assert f"\n| `{name}` |" in page
         assert assigned([f"{name}=x"], command).count({name: "x"}) == 1
-    share = names["test_share"]
-    assert (share.default, share.values) == ("0.2", "number, above 0, below 1")
-    assert share.meaning.startswith("The share of the rows to test on")
-    assert names["split_by" if command == "reviews" else "order"].values in (
+    name, default, meaning = {
+        "pretrain": ("validation_share", "0.02", "The share of the texts")
+    }.get(command, ("test_share", "0.2", "The share of the rows to test on"))
+    share = names[name]
+    assert (share.default, share.values) == (default, "number, above 0, below 1")
+    assert share.meaning.startswith(meaning)
+    assert names["order" if command == "sensors" else "split_by"].values in (
         "auto, spaces, characters",
         "time, file",
     )

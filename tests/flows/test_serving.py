@@ -113,7 +113,10 @@ def test_a_schedule_fires_and_trains(served: Served, trained: dict[str, Any]) ->
 
 def test_what_is_scheduled(served: Served) -> None:
     found = {each["name"]: each for each in served.ask("deployments/filter")}
-    names = ["clean", "score-reviews", "score-sensors", "train-reviews", "train-sensors"]
+    names = [
+        *("clean", "pretrain-reviews", "score-reviews", "score-sensors"),
+        *("train-reviews", "train-sensors"),
+    ]
     assert sorted(found) == names
     for each in found.values():
         assert each["global_concurrency_limit"]["limit"] == 1
@@ -189,7 +192,7 @@ def test_automations_that_are_up_to_date_stay_as_they_are(served: Served) -> Non
     before = served.ask("automations/filter")
     with served.client() as client:
         put_automations(client, None)
-    assert len(before) == 9
+    assert len(before) == 10
     assert served.ask("automations/filter") == before
 
 

@@ -76,13 +76,13 @@ def open_encoded(
     With `balanced`, each class has the same say.
     """
     whole_width = config.read_padding or config.cell == "mlp"
-    labels = _mapped(folder / ENCODED_LABELS, _dtype_of(target))
+    labels = mapped(folder / ENCODED_LABELS, _dtype_of(target))
     if isinstance(target, Tags):
         labels = labels.view(-1, len(target.names))
     weights = target.weights(labels.numpy()) if balanced else None
     return Reviews(
-        _mapped(folder / IDS, torch.int32),
-        _mapped(folder / OFFSETS, torch.int64),
+        mapped(folder / IDS, torch.int32),
+        mapped(folder / OFFSETS, torch.int64),
         labels,
         config.sequence_length if whole_width else None,
         config.padding,
@@ -100,7 +100,7 @@ def _dtype_of(target: Target) -> torch.dtype:
     return torch.int8 if target.storage.bit_width == 8 else torch.int16
 
 
-def _mapped(path: Path, dtype: torch.dtype) -> torch.Tensor:
+def mapped(path: Path, dtype: torch.dtype) -> torch.Tensor:
     """A file as a tensor, of which the system reads what is asked for."""
     # Shared: of a private map, which could be written to, the system has to promise the memory.
     return torch.from_file(

@@ -15,10 +15,12 @@ Nothing here needs torch: a command shows what it would do before it loads that.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flows.errors import InputError
 from flows.parameters import (
+    PretrainRequest,
     ReviewsData,
     ReviewsModel,
     ReviewsRequest,
@@ -30,18 +32,26 @@ from flows.parameters import (
 )
 from flows.steps.prepare.series_source import with_task
 from rnnfast.models.config import RECURRENT, ModelConfig
+from rnnfast.models.language_config import LanguageConfig
 from rnnfast.models.presets import (
     PRESETS,
+    TRAINING_FROM_LANGUAGE_MODEL,
     WINDOW_PRESETS,
     TextFacts,
     suited_to_texts,
     training_suited_to_texts,
+    training_suited_to_words,
 )
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.window_rules import SeriesFacts, suited_to_series, training_for_series
-from rnnfast.training.settings import TrainingSettings, WindowTraining
+from rnnfast.text.reference import SplitBy
+from rnnfast.training.run_folder import RunFolderError, read_language
+from rnnfast.training.settings import LoopSettings, TrainingSettings, WindowTraining
 
 Settings = Mapping[str, Any]
+_SHARED = ("cell", "nonlinearity", "max_tokens", "min_frequency", "split_by", "embedding_size",
+           "hidden_size", "num_layers")  # fmt: skip
+"""What a classifier has as the language model that it starts from."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +64,21 @@ class ReviewsSettings:
         model: what is trained.
         training: how.
         choose: whether its n-grams are kept alone where the rest adds nothing.
+        init: folder of the language model that it starts from.
     """
 
     model: ModelConfig
     training: TrainingSettings
     choose: bool = False
+    init: Path | None = None
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """The settings of a training of a language model."""
+
+    model: LanguageConfig
+    training: LoopSettings
 
 
 @dataclass(frozen=True)
@@ -103,12 +123,15 @@ def reviews_settings(
         InputError: the preset has no such cell.
         ValidationError: what was asked for does not go together.
     """
-    cell = "rnn" if model.cell == "auto" else model.cell
+    start = _of_language_model(data, model) if model.init else {}
+    cell = start.get("cell", "rnn") if model.cell == "auto" else model.cell
     chosen = _of_preset(PRESETS, model.preset, cell)
     suited = {"cell": cell} | _layered(
         model.preset, chosen["model"], suited_to_texts(facts) if facts else {}, data.suggested
     )
-    if data.split_by != "auto":
+    if start:
+        suited |= start
+    elif data.split_by != "auto":
         suited["split_by"] = data.split_by
     elif facts and suited.get("split_by") == "characters":
         logger.info(
@@ -118,13 +141,55 @@ def reviews_settings(
         )
     config = ModelConfig(**suited | model.asked | {"cell": cell})
     of_rows = training_suited_to_texts(facts) if facts else {}
+    if start:
+        of_rows |= TRAINING_FROM_LANGUAGE_MODEL
     return ReviewsSettings(
         config,
         TrainingSettings(
             **_layered(model.preset, chosen["training"], of_rows, {}) | training.asked
         ),
         choose=model.cell == "auto" and config.wide,
+        init=model.init,
     )
+
+
+def _of_language_model(data: ReviewsData, model: ReviewsModel) -> dict[str, Any]:
+    """Fields of `ModelConfig` that a classifier has from the language model that it starts from.
+
+    Raises:
+        InputError: there is no such model, or another value of one of these was asked for.
+    """
+    assert model.init is not None
+    try:
+        run = read_language(model.init)
+    except RunFolderError as error:
+        raise InputError(f"--init: {error}") from error
+    start = run.model.model_dump(include=set(_SHARED)) | {"bidirectional": False}
+    asked = {name: value for name, value in model.asked.items() if value != "auto"}
+    if data.split_by != "auto":
+        asked["split_by"] = data.split_by
+    for name, value in start.items():
+        if name in asked and asked[name] != value:
+            option = {"cell": "--cell", "split_by": "--split-by"}.get(name, f"--set {name}")
+            raise InputError(
+                f"{option} must be {value} with --init {model.init}, as its language model has it, got: {asked[name]}"
+            )
+    return start
+
+
+def language_settings(request: PretrainRequest, split_by: SplitBy, words: int) -> LanguageSettings:
+    """The settings of a language model.
+
+    Args:
+        request: what was asked for.
+        split_by: what parts the words of the texts.
+        words: how many there are to train on.
+    """
+    model = LanguageConfig(
+        **request.model.asked | {"split_by": split_by, "cell": request.model.cell}
+    )
+    suited = training_suited_to_words(words, model.window)
+    return LanguageSettings(model, LoopSettings(**suited | request.training.asked))
 
 
 def sensors_settings(

@@ -23,8 +23,10 @@ from flows.tables.ranges import row_ranges
 from flows.tables.readers import BATCH_ROWS, RowRange, open_parquet, parquet_rows
 from flows.unfinished import at_end
 from rnnfast.models.config import ModelConfig
+from rnnfast.models.language_config import LanguageConfig
 from rnnfast.text.vocabulary import SplitBy, Vocabulary
 from rnnfast.text.word_counts import WordCounts
+from rnnfast.training.run_folder import VOCABULARY
 
 EXECUTION = Execution()
 SHARDS = 8  # of scoring that are counted together: a worker takes as long to start as some 200,000 rows do
@@ -34,7 +36,11 @@ LEAST_WORDS, MOST_WORDS = 65_536, 1_000_000  # that such a table has room for
 
 
 def build_vocabulary(
-    parts: Path, config: ModelConfig, folder: Path, execution: Execution = EXECUTION
+    parts: Path,
+    config: ModelConfig | LanguageConfig,
+    folder: Path,
+    execution: Execution = EXECUTION,
+    init: Path | None = None,
 ) -> Path:
     """Builds the vocabulary of `train.parquet` in the folder `parts`.
 
@@ -45,6 +51,7 @@ def build_vocabulary(
         execution: where the shards are counted, and how. With a memory limit each worker's table has room for as many
             distinct words as its share of the memory is enough for; a full one is written out and counted on, which
             costs time and changes nothing else.
+        init: folder of the language model whose vocabulary it is instead, without counting.
 
     Returns:
         The path of the vocabulary's file, in `folder`.
@@ -52,7 +59,10 @@ def build_vocabulary(
     Raises:
         InputError: the texts have no word, or the memory is too little.
     """
-    path = folder / "vocabulary.txt"
+    path = folder / VOCABULARY
+    if init is not None:
+        shutil.copyfile(init / VOCABULARY, path)
+        return path
     file = Folder.at(parts, "parts").file("train.parquet")
     with _counts(file, parts, config.split_by, execution) as counts:
         try:

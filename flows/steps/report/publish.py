@@ -110,11 +110,14 @@ def finish(
         The plots of the report.
     """
     # Here, since it draws: whoever looks at a folder alone does not wait for the libraries of that.
+    from rnnfast.reports.language import write_language_report
     from rnnfast.reports.training import write_report
 
     whole = {**metrics, "seconds": seconds}
     write_json(run / "metrics.json", whole)
-    return write_report(run / REPORT, read_json(run / CONFIG), whole)
+    config = read_json(run / CONFIG)
+    write = write_language_report if config.get("kind") == "language" else write_report
+    return write(run / REPORT, config, whole)
 
 
 def publish(run: Path, output: Path, overwrite: bool) -> Path:

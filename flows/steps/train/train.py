@@ -16,6 +16,7 @@ from flows.datasets.base import read_labels
 from flows.errors import InputError
 from flows.parameters import ONE_PROCESS, Processes
 from flows.progress import bar
+from flows.steps.prepare.download import sha256
 from flows.steps.prepare.encode import encode, open_encoded
 from flows.steps.prepare.series import PreparedSeries, part_windows, training_digest
 from flows.steps.prepare.settings import ReviewsSettings, SensorsSettings
@@ -35,6 +36,7 @@ from rnnfast.text.vocabulary import Vocabulary
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
 from rnnfast.training.prediction import BATCH, forecasts, model_outputs
 from rnnfast.training.rows import Futures, Reviews, Rows
+from rnnfast.training.run_folder import WEIGHTS
 from rnnfast.training.weighing import compared, part_outputs
 from rnnfast.training.wide import solve_wide
 
@@ -88,16 +90,18 @@ def train(
         InputError: the training diverged, or cannot be done by these processes.
         WorkerError: the processes failed.
     """
+    start = [sha256(settings.init / WEIGHTS)] if settings.init else []
     with encoded(parts, vocabulary, settings.model, target) as found:
         job = ReviewsJob(
             parts=found.folder,
-            data_digest=found.digest,
+            data_digest="-".join([found.digest, *start]),
             model=settings.model,
             training=settings.training,
             vocabulary_size=len(found.words),
             target=found.target,
+            init=settings.init,
         )
-        model, _, validation, history = _trained(job, cache, processes)
+        model, _, validation, history = trained(job, cache, processes)
         assert isinstance(validation, Reviews)
         parts_of_it = finish_reviews(model, settings, validation, found.words, source, run)
     return Trained(history, parts_of_it)
@@ -226,7 +230,7 @@ def train_windows(
         scale=tuple(prepared.scaler.scale.tolist()),
         target=prepared.target,
     )
-    model, rows, validation, history = _trained(job, cache, processes)
+    model, rows, validation, history = trained(job, cache, processes)
     assert isinstance(model, WindowModel)
     if isinstance(model, WideForecaster):
         assert isinstance(rows, Futures)
@@ -279,10 +283,15 @@ def _calibrate(model: WindowModel, windows: Windows) -> None:
     model.margins.copy_(torch.from_numpy(margins))
 
 
-def _trained(
+def trained(
     job: TrainingJob, cache: Path, processes: Processes
 ) -> tuple[nn.Module, Rows, Rows | None, History]:
-    """The trained model, its rows to train and to validate on, and the course of the training."""
+    """The trained model, its rows to train and to validate on, and the course of the training.
+
+    Raises:
+        InputError: the training diverged, or cannot be done by these processes.
+        WorkerError: the processes failed.
+    """
     model, rows, validation = job.begin()
     settings, cell = job.training, job.model.cell
     by_steps = trained_by_steps(model)
