@@ -79,15 +79,22 @@ def _models(registry: Path) -> Iterator[InProduction]:
 
 def _run(folder: Path) -> ShownRun:
     config, metrics = _read(folder / "config.json"), _read(folder / "metrics.json")
-    data, model = config.get("data") or {}, config.get("model") or {}
+    data = config.get("data") or {}
     return ShownRun(
         link=f"{RUNS}/{quote(folder.name)}/{REPORT}",
         name=folder.name,
         ended=_minute(_time(folder / REPORT)),
         data=str(data.get("dataset", "unknown")),
-        model=heading(model["cell"]) if "cell" in model else "unknown",
-        figure=key_figure(metrics.get("test") or {}),
+        model=_model(config),
+        figure=key_figure(metrics.get("test") or metrics.get("validation") or {}),
     )
+
+
+def _model(config: Mapping[str, Any]) -> str:
+    cell = (config.get("model") or {}).get("cell")
+    if cell is None:
+        return "unknown"
+    return f"{heading(cell)}, language model" if config.get("kind") == "language" else heading(cell)
 
 
 def _scores(root: Path, report: Path) -> Scores:
@@ -103,6 +110,8 @@ def key_figure(test: Mapping[str, Any]) -> str:
         return f"F1 {percent(test['micro_f1'])}, all labels right for {percent(test['subset_accuracy'])}"
     if "rank_correlation" in test:
         return f"mean absolute error {number(test['mae'])}, R² {number(test['r2'], 3)}"
+    if "perplexity" in test:
+        return f"perplexity {number(test['perplexity'], 1)}"
     if "mse" not in test:
         return "unknown"
     skill = f", skill {percent(test['skill'])}" if "skill" in test else ""

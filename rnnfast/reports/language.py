@@ -15,6 +15,8 @@ LANGUAGE_SECTIONS = (
 )
 """Anchor of a section, and its heading."""
 
+_UNUSED = ("regularization", "class_weights")  # settings of trainings of which this is none
+
 
 def write_language_report(path: Path, config: Part, metrics: Part) -> tuple[Picture, ...]:
     """Write the page of a language model to `path`, whole or not at all, and return its plots.
@@ -34,7 +36,7 @@ def write_language_report(path: Path, config: Part, metrics: Part) -> tuple[Pict
         sections=LANGUAGE_SECTIONS,
         parameters={
             "Model": config["model"],
-            "Training": config["training"],
+            "Training": {k: v for k, v in config["training"].items() if k not in _UNUSED},
             "Data": config["data"],
             "Seconds": metrics.get("seconds"),
             "Versions": config["versions"],

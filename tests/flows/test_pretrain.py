@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from typer.testing import Result
 
 from flows.datasets import imdb
+from flows.orchestration.overview import overview
 from flows.parameters import TextsData
 from flows.steps.prepare.corpus import PADDED_IDS, _portions, encode_corpus, prepare_texts
 from rnnfast.text.vocabulary import Vocabulary
@@ -30,7 +31,7 @@ def texts(tmp_path: Path) -> Path:
 @pytest.fixture
 def language(server: None, run_cli: RunCli, texts: Path, tmp_path: Path) -> Path:
     """The folder of a language model of these."""
-    output = tmp_path / "language"
+    output = tmp_path / "runs" / "language"
     result = run_cli(
         "pretrain", "--texts", texts, "--output", output, *SIZES,
         "--set", "validation_share=0.2", "--set", "window=8", "--epochs", 2,
@@ -48,6 +49,9 @@ def test_a_classifier_starts_from_a_language_model(
     assert len(metrics["samples"]) == 5
     page = (language / "report.html").read_text(encoding="utf-8")
     assert "Perplexity" in page
+    first_page = overview(tmp_path).decode()
+    assert "language model" in first_page
+    assert "perplexity " in first_page
     assert "carried" not in load_file(language / "model.safetensors")
 
     output = tmp_path / "run"
@@ -66,6 +70,10 @@ def test_a_classifier_starts_from_a_language_model(
         if name.startswith("rnn."):
             torch.testing.assert_close(after[name], before[name])
     torch.testing.assert_close(after["embedding.weight"][2:], before["embedding.weight"][2:])
+
+    data = json.loads((output / "config.json").read_text())["data"]
+    assert data["init"] == str(language)
+    assert len(data["init_sha256"]) == 64
 
     result = run_cli(*asked, "--cell", "lstm", "--output", tmp_path / "other")
     assert result.exit_code == 2

@@ -168,9 +168,14 @@ def finish_reviews(
         config=config,
         training=settings.training,
         labels=_calibrated(model, validation),
-        data=dict(source),
+        data=dict(source) | _started(settings.init),
     )
     return {"parts": figures} if figures else {}
+
+
+def _started(init: Path | None) -> dict[str, Any]:
+    """The language model that a training started from, for the record."""
+    return {"init": str(init), "init_sha256": sha256(init / WEIGHTS)} if init else {}
 
 
 def _calibrated(model: nn.Module, validation: Reviews) -> Target:
