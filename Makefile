@@ -2,7 +2,7 @@
 # make test    the tests, and at the end the ten slowest
 # make soak    jobs that are killed at random moments: trainings, promotions, scoring, its workers and machines; some 30 minutes,
 #              and as many as RNNFAST_SOAK_STARTS says, 1000 unless it is set, that start and end: some 3 hours more on two cores
-# make faults  scorings, trainings, promotions and serve, killed at random moments: 180 times, some two hours;
+# make faults  scorings, trainings, promotions, downloads and serve, killed at random moments: 200 times, some two hours;
 #              COUNTS="scoring=5 training=3 promotion=2 serve=1" says other numbers
 # make serve   Prefect's server with its UI, and a worker that runs the flows by the schedules of flows/prefect.yaml
 # make lint    ruff, mypy, clang-format, and the workflows of .github against their schema

@@ -2,7 +2,7 @@
 
 import os
 
-KILLS = {"scoring": 100, "training": 30, "promotion": 30, "serve": 20}
+KILLS = {"scoring": 100, "training": 30, "promotion": 30, "download": 20, "serve": 20}
 
 
 def kills(what: str) -> int:
