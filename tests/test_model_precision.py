@@ -12,7 +12,7 @@ from torch import nn
 from rnnfast.models import precision
 from rnnfast.models.config import ModelConfig
 from rnnfast.models.folded import FoldedClassifier
-from rnnfast.models.precision import CPU, DeviceError, computing, find_device
+from rnnfast.models.precision import CPU, DeviceError, computing, find_device, is_fast
 from rnnfast.models.texts import build_model
 from rnnfast.models.window_config import WindowConfig
 from rnnfast.models.windows import build_window_model
@@ -107,7 +107,10 @@ def test_recurrent_layers_compute_in_bfloat16_and_all_else_in_float32(cell: str)
         narrow.sum().backward()
     assert narrow.dtype == torch.float32
     assert (torch.float32, False) in seen
-    assert 0 < (narrow - exact).abs().max() < 0.05
+    assert (narrow - exact).abs().max() < 0.05
+    assert (narrow - exact).any() or not is_fast(
+        "bf16", CPU
+    )  # without units for it, float32 is kept
     assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
     torch.testing.assert_close(model(*batch[:2]), exact, rtol=0, atol=0)
 
@@ -128,7 +131,8 @@ def test_a_folded_model_in_bfloat16_says_nearly_the_same(variant: dict[str, Any]
     ids, lengths = torch.randint(0, 20, (50, 12), dtype=torch.int32), torch.randint(1, 13, (50,))
     exact, narrow = (FoldedClassifier(model, t)(ids, lengths) for t in (None, torch.bfloat16))
     assert narrow.dtype == torch.float32
-    assert 0 < (narrow - exact).abs().max() < 0.02
+    assert (narrow - exact).abs().max() < 0.02
+    assert (narrow - exact).any() or not is_fast("bf16", CPU)
 
 
 def test_training_in_bfloat16_comes_to_nearly_the_same_weights() -> None:
@@ -140,7 +144,7 @@ def test_training_in_bfloat16_comes_to_nearly_the_same_weights() -> None:
         )
         losses[name] = fit(model, rows, rows, settings)[-1]["validation_loss"]
         assert all(p.dtype == torch.float32 for p in model.parameters())
-    assert losses["fp32"] != losses["bf16"]
+    assert losses["fp32"] != losses["bf16"] or not is_fast("bf16", CPU)
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
 
 
@@ -197,7 +201,8 @@ def test_forecasts_in_bfloat16_are_nearly_those_in_float32() -> None:
         for p in ("fp32", "bf16")
     )
     assert narrow.dtype == torch.float32
-    assert 0 < (narrow - exact).abs().max() < 0.02
+    assert (narrow - exact).abs().max() < 0.02
+    assert (narrow - exact).any() or not is_fast("bf16", CPU)
     assert WindowTraining().precision == "fp32"
 
 

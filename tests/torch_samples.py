@@ -104,6 +104,9 @@ def test_autocast_on_the_cpu_gives_the_types_of_torch(
             expected = [each.dtype for each in tensors(theirs(x, hx))]
     except RuntimeError:  # it cannot compute in this type
         expected = [narrow] * len(exact)
+    if kind == "LSTM" and expected[0] not in (narrow, weights):
+        # Without units for it oneDNN's LSTM takes no float16, and torch falls back to float32.
+        expected = [narrow] * len(exact)
     assert [each.dtype for each in found] == expected
     for one, right in zip(found, exact, strict=True):
         torch.testing.assert_close(one.double(), right.double(), rtol=0.02, atol=0.02)

@@ -223,12 +223,12 @@ def test_a_run_that_is_accepted_may_leave_earlier_ones_as_they_are(
         ledger.write(ScoringRun(run, "", "", None, done=True, accepted=accepted, held=held))
         return [run.id for run in Ledger.of(output).unaccepted]
 
-    assert unaccepted("1", accepted=False) == ["1"]
-    assert unaccepted("2", "1") == ["1"]
-    assert unaccepted("3", accepted=False) == ["1", "3"]
-    assert unaccepted("4", "1", "3") == ["1", "3"]
-    assert unaccepted("5", "3") == ["3"]
-    assert unaccepted("6") == []
+    assert unaccepted("1-a", accepted=False) == ["1-a"]
+    assert unaccepted("2-a", "1-a") == ["1-a"]
+    assert unaccepted("3-a", accepted=False) == ["1-a", "3-a"]
+    assert unaccepted("4-a", "1-a", "3-a") == ["1-a", "3-a"]
+    assert unaccepted("5-a", "3-a") == ["3-a"]
+    assert unaccepted("6-a") == []
 
 
 def test_a_run_that_is_not_done_counts_for_nothing(tmp_path: Path) -> None:
