@@ -65,7 +65,8 @@ def test_each_item_once_on_all_workers(two: Executor, work: Telling) -> None:
     results = list(two.run(work, ((pow, 2, n) for n in range(40))))
     assert sorted(results) == [2**n for n in range(40)]
     assert len(work.calls.read_text().splitlines()) == 40
-    assert len(set(two.run(work, [(process, 0.5)] * 2))) == 2
+    # The second worker may still be starting when the first one is done with a short item.
+    assert any(len(set(two.run(work, [(process, seconds)] * 2))) == 2 for seconds in (0.5, 2, 8))
 
 
 def test_no_item_at_all(two: Executor, work: Telling) -> None:
