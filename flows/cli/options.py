@@ -153,12 +153,9 @@ class RulesOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
-    """What `reviews` and `sensors` share."""
+class StepsOptions(ReadingOptions, ScaleOptions):
+    """What all trainings by steps share."""
 
-    dataset: str = "sample"
-    cell: str = ""
-    yardstick: bool = False
     mirror: Annotated[
         str | None,
         of_data(
@@ -166,21 +163,6 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
             envvar="RNNFAST_MIRROR",
         ),
     ] = None
-    join_labels: Annotated[
-        bool | None,
-        of_data(
-            "--join-labels",
-            help="Take labels that differ only in case or spaces as one.",
-            show_default=False,
-        ),
-    ] = None
-    preset: Annotated[
-        Preset,
-        of_model(
-            help="Where the settings of model and training come from: what measured best (default), or the model "
-            "that people are taught (lecture)."
-        ),
-    ] = "default"
     settings: Annotated[
         list[str] | None,
         of_model(
@@ -199,6 +181,55 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
             callback=set_names.show,
         ),
     ] = False
+    seed: Annotated[
+        str | None,
+        of_training(metavar="N", help="Seed of weights, order and dropout; by default 0."),
+    ] = None
+    precision: Annotated[
+        TrainingPrecision | None,
+        of_training(
+            help="What the recurrent layers compute in: fp32, or bf16 with weights in float32; by default fp32.",
+            show_default=False,
+        ),
+    ] = None
+    nodes: Annotated[
+        str | None,
+        of_scale(metavar="N", help="Machines on which the same command is started; by default 1."),
+    ] = None
+    rendezvous: Annotated[
+        str | None,
+        of_scale(
+            metavar="HOST:PORT", help="Address of one of the machines, where all of them meet."
+        ),
+    ] = None
+    output: Annotated[
+        Path | None, of_run(help="Folder of the run; by default a new one below runs/.")
+    ] = None
+    overwrite: Annotated[bool, of_run(help="Replace the run at --output.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(StepsOptions, RulesOptions):
+    """What `reviews` and `sensors` share."""
+
+    dataset: str = "sample"
+    cell: str = ""
+    yardstick: bool = False
+    join_labels: Annotated[
+        bool | None,
+        of_data(
+            "--join-labels",
+            help="Take labels that differ only in case or spaces as one.",
+            show_default=False,
+        ),
+    ] = None
+    preset: Annotated[
+        Preset,
+        of_model(
+            help="Where the settings of model and training come from: what measured best (default), or the model "
+            "that people are taught (lecture)."
+        ),
+    ] = "default"
     epochs: Annotated[
         str | None,
         of_training(metavar="N", help="Passes over the training rows; by default as the preset."),
@@ -210,10 +241,6 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
     learning_rate: Annotated[
         str | None,
         of_training(metavar="X", help="Learning rate of the optimizer; by default as the preset."),
-    ] = None
-    seed: Annotated[
-        str | None,
-        of_training(metavar="N", help="Seed of weights, order and dropout; by default 0."),
     ] = None
     seeds: Annotated[
         str | None,
@@ -228,13 +255,6 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
             "--ensemble", help="Keep the mean of the models of all --seeds, instead of the first."
         ),
     ] = False
-    precision: Annotated[
-        TrainingPrecision | None,
-        of_training(
-            help="What the recurrent layers compute in: fp32, or bf16 with weights in float32; by default fp32.",
-            show_default=False,
-        ),
-    ] = None
     score_precision: Annotated[
         ScoringPrecision,
         of_training(
@@ -247,16 +267,6 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
         of_training(
             metavar="X",
             help="Accuracy or F1 that auto may cost, as a share, or by which share the MSE may rise; by default 0.001.",
-        ),
-    ] = None
-    nodes: Annotated[
-        str | None,
-        of_scale(metavar="N", help="Machines on which the same command is started; by default 1."),
-    ] = None
-    rendezvous: Annotated[
-        str | None,
-        of_scale(
-            metavar="HOST:PORT", help="Address of one of the machines, where all of them meet."
         ),
     ] = None
     register: Annotated[
@@ -276,7 +286,3 @@ class TrainingOptions(ReadingOptions, ScaleOptions, RulesOptions):
             help="Least gain over the version in production, as a share; by default 0.005.",
         ),
     ] = None
-    output: Annotated[
-        Path | None, of_run(help="Folder of the run; by default a new one below runs/.")
-    ] = None
-    overwrite: Annotated[bool, of_run(help="Replace the run at --output.")] = False

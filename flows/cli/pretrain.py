@@ -1,23 +1,22 @@
 """rnnfast pretrain."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli import set_names
-from flows.cli.options import DryRun, ReadingOptions, ScaleOptions
-from flows.cli.panels import of_data, of_model, of_run, of_scale, of_training, takes
+from flows.cli.options import DryRun, StepsOptions
+from flows.cli.panels import of_data, of_model, of_training, takes
 from flows.cli.set_names import assigned
 from flows.cli.settings import given, reading_of
 from flows.cli.terminal import pairs
-from rnnfast.models.choices import LanguageCell, SplitChoice, TrainingPrecision
+from flows.cli.training import new_folder
+from rnnfast.models.choices import LanguageCell, SplitChoice
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainOptions(ReadingOptions, ScaleOptions):
+class PretrainOptions(StepsOptions):
     """The options of the command."""
 
     texts: Annotated[
@@ -36,32 +35,7 @@ class PretrainOptions(ReadingOptions, ScaleOptions):
             "auto, as the texts are."
         ),
     ] = None
-    mirror: Annotated[
-        str | None,
-        of_data(
-            help="Folder or address to download data sets from; by default where they are published.",
-            envvar="RNNFAST_MIRROR",
-        ),
-    ] = None
     cell: Annotated[LanguageCell, of_model(help="The recurrent layer: rnn, gru or lstm.")] = "gru"
-    settings: Annotated[
-        list[str] | None,
-        of_model(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any other setting of data, model or training; may be repeated. --list-settings shows them.",
-            autocompletion=set_names.complete,
-        ),
-    ] = None
-    list_settings: Annotated[
-        bool,
-        of_model(
-            "--list-settings",
-            help="Show what --set takes, with defaults and values, and end.",
-            is_eager=True,
-            callback=set_names.show,
-        ),
-    ] = False
     epochs: Annotated[
         str | None,
         of_training(metavar="N", help="Passes over the texts; by default as many words ask for."),
@@ -73,30 +47,6 @@ class PretrainOptions(ReadingOptions, ScaleOptions):
     learning_rate: Annotated[
         str | None, of_training(metavar="X", help="Learning rate of the optimizer.")
     ] = None
-    seed: Annotated[
-        str | None, of_training(metavar="N", help="Seed of weights and dropout; by default 0.")
-    ] = None
-    precision: Annotated[
-        TrainingPrecision | None,
-        of_training(
-            help="What the recurrent layers compute in: fp32, or bf16 with weights in float32; by default fp32.",
-            show_default=False,
-        ),
-    ] = None
-    nodes: Annotated[
-        str | None,
-        of_scale(metavar="N", help="Machines on which the same command is started; by default 1."),
-    ] = None
-    rendezvous: Annotated[
-        str | None,
-        of_scale(
-            metavar="HOST:PORT", help="Address of one of the machines, where all of them meet."
-        ),
-    ] = None
-    output: Annotated[
-        Path | None, of_run(help="Folder of the run; by default a new one below runs/.")
-    ] = None
-    overwrite: Annotated[bool, of_run(help="Replace the run at --output.")] = False
     dry_run: DryRun = False
 
 
@@ -119,10 +69,7 @@ def pretrain(options: PretrainOptions) -> None:
     from flows.steps.prepare.settings import language_settings
     from flows.steps.report.publish import check_output
 
-    stem = "".join(c for c in Path(options.texts).name.split(".")[0] if c.isalnum() or c in "-_")
-    output = options.output or Path(
-        "runs", f"{stem or 'texts'}-language-{datetime.now():%Y%m%d-%H%M%S}"
-    )
+    output = options.output or new_folder(options.texts, "language")
     check_output(output, options.overwrite)
     of_data_, of_model_, of_training_ = assigned(options.settings, "pretrain")
     request = PretrainRequest(

@@ -57,7 +57,7 @@ def _request(
     from flows.parameters import Execution, Processes, TrainingRequest
     from flows.steps.report.publish import check_output
 
-    output = options.output or _new_folder(options.dataset, options.cell)
+    output = options.output or new_folder(options.dataset, options.cell)
     check_output(output, options.overwrite)
     fields = given(TrainingRequest, options) | {
         "output": output,
@@ -78,8 +78,8 @@ def _request(
     return kind(**fields)
 
 
-def _new_folder(dataset: str, cell: str) -> Path:
-    """Named after the data set, or its file without what a glob adds, the cell and the time."""
+def new_folder(dataset: str, cell: str) -> Path:
+    """Named after the data set, or its file without what a glob adds, the kind of model and the time."""
     stem = "".join(c for c in Path(dataset).name.split(".")[0] if c.isalnum() or c in "-_")
     return Path("runs", f"{stem or 'files'}-{cell}-{datetime.now():%Y%m%d-%H%M%S}")
 
