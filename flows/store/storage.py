@@ -31,6 +31,7 @@ from pyarrow import fs
 
 from flows.errors import InputError
 from flows.store.file_options import FOUND, FileOptions
+from flows.store.object_store import patient
 from flows.unfinished import at_end
 
 PACKED = (".gz", ".bz2", ".zst", ".lz4")
@@ -301,7 +302,7 @@ def located(address: str, argument: str) -> tuple[fs.FileSystem, str]:
         raise InputError(
             f"{argument} must be a path or a URI such as s3://bucket/folder, got {redacted(address)!r}: {reason}"
         ) from None
-    return system, (root.rstrip("/") + slash + path) or "/"
+    return patient(system), (root.rstrip("/") + slash + path) or "/"
 
 
 def _address(system: fs.FileSystem, path: str) -> str:

@@ -3,7 +3,7 @@
 After Dai and Le, "Semi-supervised Sequence Learning" (2015), and Howard and Ruder, "Universal Language Model
 Fine-tuning for Text Classification" (2018).
 
-Dimensions: B streams of text, T steps, E embedding, H hidden, V vocabulary, C candidates.
+Dimensions: B streams of text, T steps, E embedding, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from rnnfast.models.language_config import LanguageConfig
+from rnnfast.models.next_word import NextWord
 from rnnfast.models.texts import RecurrentClassifier, WideAndDeep, WordVectors, recurrent_layers
 
 END = 1
@@ -26,18 +27,15 @@ _ROWS = 512  # of V logits in memory at a time
 
 
 class LanguageModel(nn.Module):
-    """Embedding -> recurrent layers -> the embedding again, which gives a logit for each word.
-
-    The output layer is the matrix of word vectors, after Press and Wolf, "Using the Output Embedding to Improve
-    Language Models" (2017), with a linear map from H to E before it.
+    """Embedding -> recurrent layers -> ``NextWord``, which gives a logit for each word by the embedding again.
 
     Buffer: ``carried`` (B, layers, H), or (B, 2 * layers, H) of LSTM, the state in which the last window of each
     stream has ended.
 
     Example:
         >>> model = build_language_model(LanguageConfig(), vocabulary_size=100)
-        >>> features, state = model(torch.zeros(2, 7, dtype=torch.int32), model.start_state(2))
-        >>> features.shape, state.shape
+        >>> states, state = model(torch.zeros(2, 7, dtype=torch.int32), model.start_state(2))
+        >>> states.shape, state.shape
         (torch.Size([2, 7, 128]), torch.Size([2, 1, 128]))
     """
 
@@ -48,11 +46,7 @@ class LanguageModel(nn.Module):
         self.config = config
         self.embedding = WordVectors(config, vocabulary_size)
         self.rnn = recurrent_layers(config, config.embedding_size)
-        same = config.hidden_size == config.embedding_size
-        self.projection = nn.Linear(config.hidden_size, config.embedding_size)
-        if same:
-            nn.init.eye_(self.projection.weight)
-        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+        self.output = NextWord(config.hidden_size, config.embedding_size, vocabulary_size)
         parts = config.num_layers * (2 if config.cell == "lstm" else 1)
         self.register_buffer("carried", torch.zeros(streams, parts, config.hidden_size))
 
@@ -61,7 +55,7 @@ class LanguageModel(nn.Module):
         return self.carried.new_zeros(streams, *self.carried.shape[1:])
 
     def forward(self, ids: Tensor, state: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Features (B, T, E) of the words that come next, and the state after ids (B, T).
+        """The last layer's states (B, T, H) after each word, and the state after ids (B, T), as ``carried``.
 
         ``state`` is as ``carried``. ``seed`` chooses the recurrent weights that training drops.
         """
@@ -73,7 +67,7 @@ class LanguageModel(nn.Module):
         if self.training and self.config.dropout:
             channels = output.new_ones(len(ids), 1, output.shape[2])
             output = output * F.dropout(channels, self.config.dropout)
-        return self.projection(output), after.transpose(0, 1)
+        return output, after.transpose(0, 1)
 
     def _dropped(self, seed: int) -> dict[str, Tensor]:
         """The recurrent weights without a share of them; after Merity et al., "AWD-LSTM" (2018)."""
@@ -94,48 +88,26 @@ class LanguageModel(nn.Module):
         ``streams`` (B,) are their places in ``carried``, which moves on. All that is random but the noise of words
         and channels follows from ``seed``.
         """
-        features, after = self(ids[:, :-1], self.carried[streams], seed)
+        states, after = self(ids[:, :-1], self.carried[streams], seed)
         with torch.no_grad():
             self.carried[streams] = after.detach()
-        return self._sampled(features.flatten(0, 1), ids[:, 1:].flatten(), seed)
-
-    def _sampled(self, features: Tensor, truth: Tensor, seed: int) -> Tensor:
-        """The mean of -log p of the true words (M,), without logits of all words.
-
-        The sum over all words that normalises p is that over the most frequent ones, which are all there, the true
-        word, and an estimate of the rest by importance sampling: Bengio and Senecal (2003), with words drawn
-        log-uniformly by rank.
-        """
-        size, weight = len(self.bias), self.embedding.weight
-        if self.config.candidates >= size:
-            return F.cross_entropy(features @ weight.T + self.bias, truth.long())
-        head = self.config.candidates // 2
-        count = self.config.candidates - head
-        drawn = np.random.default_rng([seed, 2]).random(count)
-        rare = torch.from_numpy((head * (size / head) ** drawn).astype(np.int64)).clamp(
-            max=size - 1
+        loss: Tensor = self.output(
+            states.flatten(0, 1),
+            self.embedding.weight,
+            ids[:, 1:].flatten(),
+            self.config.candidates,
+            seed,
         )
-        expected = count * torch.log1p(1 / rare.double()) / np.log(size / head)
-        corrections = torch.cat([torch.zeros(head), expected.log().float()]).to(features.device)
-        words = torch.cat([torch.arange(head), rare]).to(features.device)
-        logits = features @ F.embedding(words, weight).T + (self.bias[words] - corrections)
-        # A sampled word that is the true one counts once, as itself.
-        hit = words[head:] == truth[:, None]
-        logits = torch.cat([logits[:, :head], logits[:, head:].masked_fill(hit, -torch.inf)], 1)
-        own = (features * F.embedding(truth, weight)).sum(1) + self.bias[truth]
-        apart = own.masked_fill(truth < head, -torch.inf)
-        return (torch.logaddexp(logits.logsumexp(1), apart) - own).mean()
+        return loss
 
     @torch.no_grad()
     def exact_loss(self, ids: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The sum () of -log p of ids (B, 1:T + 1) among all words, in float64, and the state after them."""
-        features, after = self(ids[:, :-1], state)
+        states, after = self(ids[:, :-1], state)
         total = torch.zeros((), dtype=torch.float64)
         truth = ids[:, 1:].flatten().long()
-        for rows, words in zip(
-            features.flatten(0, 1).split(_ROWS), truth.split(_ROWS), strict=True
-        ):
-            logits = rows @ self.embedding.weight.T + self.bias
+        for rows, words in zip(states.flatten(0, 1).split(_ROWS), truth.split(_ROWS), strict=True):
+            logits = self.output.logits(rows, self.embedding.weight)
             total += F.cross_entropy(logits, words, reduction="sum").double().cpu()
         return total, after
 
@@ -147,8 +119,8 @@ class LanguageModel(nn.Module):
         texts: list[list[int]] = [[] for _ in range(count)]
         ended = [False] * count
         for _ in range(length):
-            features, state = self(words, state)
-            logits = features[:, 0] @ self.embedding.weight.T + self.bias
+            states, state = self(words, state)
+            logits = self.output.logits(states[:, 0], self.embedding.weight)
             logits[:, 0] = -torch.inf
             words = torch.multinomial(logits.softmax(1), 1, generator=draw)
             for place, word in enumerate(words[:, 0].tolist()):
@@ -166,7 +138,7 @@ def build_language_model(
     """The untrained model; the same seed gives the same weights, and torch's random state is left as it was.
 
     Example:
-        >>> build_language_model(LanguageConfig(hidden_size=8), vocabulary_size=100).bias.shape
+        >>> build_language_model(LanguageConfig(hidden_size=8), vocabulary_size=100).output.bias.shape
         torch.Size([100])
     """
     with torch.random.fork_rng(devices=[]):

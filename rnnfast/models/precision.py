@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnfast.models.choices import DeviceChoice, Precision
+from rnnfast.models.next_word import NextWord
 from rnnfast.nn import ops
 from rnnfast.nn.freezing import unfreeze
 from rnnfast.nn.layers import Recurrent
@@ -78,13 +79,15 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 @contextmanager
 def computing(model: nn.Module, precision: Precision) -> Iterator[None]:
-    """In the block the recurrent layers of a model compute in a precision, as under autocast; all else in float32.
+    """In the block the recurrent layers of a model compute in a precision, and the output layer of a language model.
+
+    They do so as under autocast; all else is in float32.
 
     What a layer gives is float32 again. int8 is not for this: `rnnfast.quantize` makes a model of it.
     """
     with ExitStack() as undo:
         for layer in model.modules() if precision == "bf16" else ():
-            if isinstance(layer, Recurrent):
+            if isinstance(layer, Recurrent | NextWord):
                 casting = _Casting()
                 for handle in (
                     layer.register_forward_pre_hook(casting.enter),

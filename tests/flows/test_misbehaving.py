@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -36,6 +37,7 @@ download(Archive("data.bin", sys.argv[1], sys.argv[3]), Path(sys.argv[2]))
 BUSY = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your rate</Message></Error>"
 )
+STALL = 12.0  # seconds without a byte; a client waits for 3
 TEXTS = [f"review {i}" for i in range(200)]
 
 
@@ -69,10 +71,13 @@ class Proxy:
             if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
                 handler.send_header(name, value)
         handler.end_headers()
-        if fault == "cut":
+        if fault in ("cut", "stall"):
             content = content[: len(content) // 2]
             handler.close_connection = True
         handler.wfile.write(content)
+        if fault == "stall":
+            handler.wfile.flush()
+            time.sleep(STALL)
         connection.close()
 
 
@@ -110,11 +115,22 @@ def rows(address: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("fault", ["refuse", "throttle", "cut"])
+@pytest.mark.parametrize("fault", ["refuse", "throttle", "cut", "stall"])
 def test_an_object_store_that_fails_for_a_while(bucket: str, proxy: Proxy, fault: str) -> None:
     proxy.faults = [fault] * 2
     assert rows(f"{bucket}/a.csv") == TEXTS
     assert not proxy.faults
+
+
+def test_an_object_store_is_asked_again_with_growing_waits(bucket: str, proxy: Proxy) -> None:
+    [file] = find(f"{bucket}/a.csv", "--input", None)
+    again = pickle.loads(pickle.dumps(file))  # as another process has it
+    assert again == file
+    proxy.faults, proxy.asked = ["throttle"] * 4, []
+    assert again.random().read() == "\n".join(["text", *TEXTS, ""]).encode()
+    assert not proxy.faults
+    # By chance up to 15 s in all, hardly ever below 1 s; with Arrow's own 0.2 s each it is 0.8 s.
+    assert proxy.asked[-1] - proxy.asked[0] > 0.9
 
 
 @pytest.mark.soak

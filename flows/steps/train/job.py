@@ -95,7 +95,7 @@ class LanguageJob(_Job):
         for some in ids[0].split(_COUNTED):
             counts += torch.bincount(some, minlength=size)
         with torch.no_grad():
-            model.bias.copy_((counts + 1).double().log() - (counts + 1).sum().double().log())
+            model.output.bias.copy_((counts + 1).double().log() - (counts + 1).sum().double().log())
         train, validation = (TextStream(each, self.model.window, settings.seed) for each in ids)
         return model, train, validation
 
