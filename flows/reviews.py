@@ -12,19 +12,23 @@ from flows.steps.prepare.check_data import check_reviews_data
 from flows.steps.prepare.checks import report_checks
 from flows.steps.prepare.reviews import prepare
 from flows.steps.prepare.settings import reviews_settings
+from flows.steps.prepare.unlabelled import TO_COUNT, prepare_unlabelled
 from flows.steps.prepare.vocabulary import build_vocabulary
 from flows.steps.report.describe import describe
 from flows.steps.report.metrics import metrics_of
 from flows.steps.report.reviews import baselines, evaluate, measured_beside, validate
 from flows.steps.report.spread import measured_seeds
 from flows.steps.train.precision import choose_precision
+from flows.steps.train.pseudo_labels import learn_again, rows_again, with_training
 from flows.steps.train.seeds import average_reviews, of_seeds
 from flows.steps.train.train import train
 
 prepare_task = as_task(prepare)
+unlabelled_task = as_task(prepare_unlabelled)
 vocabulary_task = as_task(build_vocabulary)
 check_task = as_task(check_reviews_data)
 train_task = as_task(train)
+again_task = as_task(learn_again)
 seeds_task = as_task(measured_seeds)
 average_task = as_task(average_reviews)
 beside_task = as_task(measured_beside)
@@ -58,10 +62,15 @@ def reviews(request: ReviewsRequest) -> Path:
             prepared = prepare_task(data, archive, run.cache, parts)
             settings = reviews_settings(data, *asked, prepared.facts)
             request.processes.require_use(settings.model.cell, settings.training.batch_size)
+            if data.pseudo_labels is not None:
+                texts = unlabelled_task(data, prepared.target, parts)
+                rows = rows_again(prepared.facts.rows, texts, data.sure_share)
+                again = reviews_settings(data, *asked, replace(prepared.facts, rows=rows))
         # Transform: words, weights, figures.
         with run.stage("vocabulary"):
+            words = parts / TO_COUNT if data.pseudo_labels is not None else parts
             vocabulary = vocabulary_task(
-                parts, settings.model, parts, request.execution, settings.init
+                words, settings.model, parts, request.execution, settings.init
             )
         with run.stage("check"):
             checks, profile = check_task(
@@ -85,8 +94,26 @@ def reviews(request: ReviewsRequest) -> Path:
                 )
                 for of_seed, folder in seeds
             ]
-        spread = seeds_task(parts, seeds, measured_beside, request.ensemble)
         worth = trained.parts
+        if data.pseudo_labels is not None:
+            with run.stage("pseudo-labels"):
+                [learned, *_] = [
+                    again_task(
+                        parts,
+                        vocabulary,
+                        with_training(of_seed, again.training),
+                        prepared.source,
+                        folder,
+                        run.cache,
+                        data.sure_share,
+                        request.processes,
+                        request.execution.device_here,
+                    )
+                    for of_seed, folder in seeds
+                ]
+            trained = learned.trained or trained
+            worth = trained.parts | learned.figures
+        spread = seeds_task(parts, seeds, measured_beside, request.ensemble)
         if request.ensemble:
             with run.stage("average"):
                 worth = average_task(

@@ -44,6 +44,13 @@ class ReviewsOptions(TrainingOptions):
         str | None,
         of_data(help="A file, glob or folder with the test rows; by default they are split off."),
     ] = None
+    pseudo_labels: Annotated[
+        str | None,
+        of_data(
+            help="A file, glob or folder with texts without labels: the model labels them, and learns again with those "
+            "that it is surest of."
+        ),
+    ] = None
     split_by: Annotated[
         SplitChoice | None,
         of_data(

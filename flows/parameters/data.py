@@ -147,6 +147,17 @@ class ReviewsData(LabelledData):
         "auto",
         description="What separates words: spaces, or characters for scripts without spaces; auto looks at the texts.",
     )
+    pseudo_labels: str | None = Field(
+        None,
+        description="Files with texts without labels: the model labels them, and learns again with those that it is "
+        "surest of.",
+    )
+    sure_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The share of these texts, from 0 to 1, that it learns from: the surest of each class.",
+    )
 
     kinds: ClassVar[tuple[str, ...]] = tuple(READERS)
 
@@ -158,10 +169,12 @@ class ReviewsData(LabelledData):
     @property
     def own_files(self) -> dict[str, str]:
         """The addresses of the user's own files, by the option that gives them."""
-        if self.is_named:
-            return {}
-        tests = {} if self.test_dataset is None else {"--test-dataset": self.test_dataset}
-        return {"--dataset": self.dataset, **tests}
+        found = {
+            "--dataset": None if self.is_named else self.dataset,
+            "--test-dataset": None if self.is_named else self.test_dataset,
+            "--pseudo-labels": self.pseudo_labels,
+        }
+        return {option: address for option, address in found.items() if address is not None}
 
     @property
     def is_named(self) -> bool:
@@ -182,6 +195,10 @@ class ReviewsData(LabelledData):
     def columns(self) -> Columns:
         """The columns of the user's own files."""
         return Columns(self.text_column, self.label_column, self.group_column, self.id_column)
+
+    def columns_of(self, option: str) -> Columns:
+        """The columns of the files that an option of `own_files` gives."""
+        return Columns(self.text_column) if option == "--pseudo-labels" else self.columns
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ReviewsData":

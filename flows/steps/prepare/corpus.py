@@ -26,9 +26,12 @@ from flows.parameters import TextsData
 from flows.progress import bar, rows_bar
 from flows.steps.prepare.duplicates import text_digests
 from flows.steps.prepare.encode import ENCODING_BATCH, IDS
+from flows.store.file_options import FileOptions
 from flows.store.storage import File
+from flows.tables.columns import Columns
 from flows.tables.files import read_batches
 from flows.tables.inputs import find_files
+from flows.tables.readers import READERS
 from flows.wording import counted
 from rnnfast.models.language import END
 from rnnfast.models.presets import UNSPACED_SHARE
@@ -77,7 +80,7 @@ def prepare_texts(data: TextsData, archive: Path | None, parts: Path) -> Prepare
             )
             for part in ("train", "validation")
         )
-        for texts, rejected in _named(data, archive) if data.is_named else _of_files(data):
+        for texts, rejected in _texts(data, archive):
             rows["rejected_rows"] += rejected
             if not len(texts):
                 continue
@@ -109,18 +112,33 @@ def _count(texts: pa.Array, unspaced: float) -> int:
     return int(pc.sum(pc.list_value_length(pc.utf8_split_whitespace(texts))).as_py() or 0)
 
 
-def _named(data: TextsData, archive: Path | None) -> Iterator[tuple[pa.Array, int]]:
-    """The texts of a data set that has a name, but for its test texts, and that none was rejected."""
-    for texts in DATASETS[data.texts].texts(archive):
-        yield texts, 0
+def _texts(data: TextsData, archive: Path | None) -> Iterator[tuple[pa.Array, int]]:
+    """The texts, but for test texts of a data set that has a name, and how many rows had none."""
+    if data.is_named:
+        for texts in DATASETS[data.texts].texts(archive):
+            yield texts, 0
+    else:
+        yield from texts_of_files(data.texts, "--texts", data.text_column, data.reading)
 
 
-def _of_files(data: TextsData) -> Iterator[tuple[pa.Array, int]]:
-    """The texts of files of one's own, and how many rows had none."""
-    files: list[File] = find_files(data.texts, "--texts", data.kinds, data.reading)
+def texts_of_files(
+    pattern: str, argument: str, text_column: str, reading: FileOptions
+) -> Iterator[tuple[pa.Array, int]]:
+    """The texts of files of one's own, and how many rows had none.
+
+    Args:
+        pattern: a file, folder or glob.
+        argument: what the command line calls it.
+        text_column: the column of the texts.
+        reading: how the files are read.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
+    files: list[File] = find_files(pattern, argument, tuple(READERS), reading)
     with rows_bar("reading texts", sum(file.size for file in files)) as advance:
         for file in files:
-            for batch in read_batches(file, data.columns, file.name, only=("text",)):
+            for batch in read_batches(file, Columns(text_column), file.name, only=("text",)):
                 yield batch.table["text"].combine_chunks(), len(batch.rejected)
                 advance(len(batch.table), 0)
             advance(0, file.size)
