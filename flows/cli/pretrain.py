@@ -12,7 +12,7 @@ from flows.cli.set_names import assigned
 from flows.cli.settings import given, reading_of
 from flows.cli.terminal import pairs
 from flows.cli.training import new_folder
-from rnnfast.models.choices import LanguageCell, SplitChoice
+from rnnfast.models.choices import LanguageCell, LanguagePreset, SplitChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,13 @@ class PretrainOptions(StepsOptions):
             "auto, as the texts are."
         ),
     ] = None
+    preset: Annotated[
+        LanguagePreset,
+        of_model(
+            help="Where the settings of model and training come from: a model that is trained in minutes (default), or "
+            "a larger one that classifiers gain more from (best)."
+        ),
+    ] = "default"
     cell: Annotated[LanguageCell, of_model(help="The recurrent layer: rnn, gru or lstm.")] = "gru"
     epochs: Annotated[
         str | None,

@@ -13,7 +13,7 @@ from flows.parameters.settings import Request, asks_for
 from flows.store.file_options import FOUND, FileOptions
 from flows.tables.columns import Columns
 from flows.tables.readers import READERS
-from rnnfast.models.choices import LanguageCell, SplitChoice
+from rnnfast.models.choices import LanguageCell, LanguagePreset, SplitChoice
 from rnnfast.models.language_config import LanguageConfig
 from rnnfast.training.settings import LoopSettings
 
@@ -77,6 +77,11 @@ class LanguageRequest(Request):
 
     decided = frozenset({"split_by"})  # see `TextsData`
 
+    preset: LanguagePreset = Field(
+        "default",
+        description="Where the settings of model and training come from: a model that is trained in minutes (default), "
+        "or a larger one that classifiers gain more from (best).",
+    )
     cell: LanguageCell = Field("gru", description="The recurrent layer: rnn, gru or lstm.")
 
 

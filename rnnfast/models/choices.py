@@ -17,6 +17,8 @@ WindowCell = Literal[
 WindowCellChoice = Literal["auto", WindowCell]
 """A cell, or auto: a recurrent one, whose place the best of what stands beside it takes where that is better."""
 Preset = Literal["default", "lecture"]
+LanguagePreset = Literal["default", "best"]
+"""Of a language model: what is trained in minutes, or what classifiers have gained most from."""
 LabelTask = Literal["classify", "tag", "regress"]
 """What labels are: one of some classes, several at once, or a number."""
 Task = Literal["forecast", "classify", "tag", "regress"]

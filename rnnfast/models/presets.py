@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from rnnfast.models.choices import Preset, TextCell, WindowCell
+from rnnfast.models.choices import LanguagePreset, Preset, TextCell, WindowCell
 
 UNSPACED_SHARE = 0.05  # of the letters, from which on each character of such a script is a word
 _LEAST_WORDS, _MOST_WORDS = 200, 2000  # that are read of a text
@@ -149,6 +149,21 @@ def training_suited_to_texts(facts: TextFacts) -> dict[str, Any]:
     epochs = max(4, min(12, math.ceil(_STEPS * batch / facts.rows)))
     return {"batch_size": batch, "epochs": epochs, "patience": math.ceil(2 * epochs / 3)}
 
+
+LANGUAGE_PRESETS: dict[LanguagePreset, dict[str, dict[str, Any]]] = {
+    "default": {"model": {}, "training": {}},
+    # Large for its texts: passes are few, so little has to keep it from learning them by heart.
+    "best": {
+        "model": {
+            "embedding_size": 256,
+            "hidden_size": 512,
+            "dropout": 0.1,
+            "channel_dropout": 0.05,
+            "recurrent_dropout": 0.05,
+        },
+        "training": {"epochs": 2, "learning_rate": 2e-3, "averaging": 0.0},
+    },
+}
 
 TRAINING_FROM_LANGUAGE_MODEL = {"learning_rate": 4e-3, "vector_learning_rate": 1e-3}
 """Fields of `TrainingSettings` of a classifier that starts from a language model, whose vectors are to be kept."""

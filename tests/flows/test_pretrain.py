@@ -11,8 +11,9 @@ from typer.testing import Result
 
 from flows.datasets import imdb
 from flows.orchestration.overview import overview
-from flows.parameters import TextsData
+from flows.parameters import PretrainRequest, TextsData
 from flows.steps.prepare.corpus import PADDED_IDS, _portions, encode_corpus, prepare_texts
+from flows.steps.prepare.settings import LanguageSettings, language_settings
 from rnnfast.text.vocabulary import Vocabulary
 
 RunCli = Callable[..., Result]
@@ -151,3 +152,17 @@ def test_the_test_texts_of_imdb_are_not_read(pack: Callable[..., Path], tmp_path
         for text in batch.to_pylist()
     ]
     assert sorted(found) == ["train/neg", "train/pos", "train/unsup"]
+
+
+def test_a_preset_gives_what_was_not_asked_for(tmp_path: Path) -> None:
+    def settled(**asked: object) -> LanguageSettings:
+        request = PretrainRequest(output=tmp_path / "run", model={"preset": "best", **asked})
+        return language_settings(request, "spaces", 17_000_000)
+
+    best = settled()
+    assert (best.model.hidden_size, best.training.epochs) == (512, 2)
+    assert best.training.batch_size == 64  # by the number of words
+    assert settled(hidden_size=64).model.hidden_size == 64
+    usual = language_settings(PretrainRequest(output=tmp_path / "run"), "spaces", 17_000_000)
+    assert usual.model.hidden_size == 128
+    assert usual.training.epochs == 1

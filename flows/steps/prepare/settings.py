@@ -34,6 +34,7 @@ from flows.steps.prepare.series_source import with_task
 from rnnfast.models.config import RECURRENT, ModelConfig
 from rnnfast.models.language_config import LanguageConfig
 from rnnfast.models.presets import (
+    LANGUAGE_PRESETS,
     PRESETS,
     TRAINING_FROM_LANGUAGE_MODEL,
     WINDOW_PRESETS,
@@ -185,10 +186,11 @@ def language_settings(request: PretrainRequest, split_by: SplitBy, words: int) -
         split_by: what parts the words of the texts.
         words: how many there are to train on.
     """
+    chosen = LANGUAGE_PRESETS[request.model.preset]
     model = LanguageConfig(
-        **request.model.asked | {"split_by": split_by, "cell": request.model.cell}
+        **chosen["model"] | request.model.asked | {"split_by": split_by, "cell": request.model.cell}
     )
-    suited = training_suited_to_words(words, model.window)
+    suited = training_suited_to_words(words, model.window) | chosen["training"]
     return LanguageSettings(model, LoopSettings(**suited | request.training.asked))
 
 
