@@ -19,7 +19,7 @@ import posixpath
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -100,8 +100,7 @@ class File:
 
     def is_unchanged(self) -> bool:
         """Whether it is still there with this size and time."""
-        info = self.system.get_file_info(self.path)
-        return info.size == self.size and (info.mtime_ns or 0) == self.modified
+        return not changed([self])
 
     def between(self, begin: int, end: int) -> pa.Buffer:
         """The bytes of its content, unpacked, from one place to another."""
@@ -167,6 +166,18 @@ def find(
         if kinds is not None and file.kind not in kinds:
             raise InputError(f"{argument} must name {_listing(kinds)} files, got {str(file)!r}")
     return files
+
+
+def changed(files: Sequence[File]) -> list[File]:
+    """Those of some files of one file system that are gone, or have another size or time than they had."""
+    if not files:
+        return []
+    infos = files[0].system.get_file_info([file.path for file in files])
+    return [
+        file
+        for file, info in zip(files, infos, strict=True)
+        if info.size != file.size or (info.mtime_ns or 0) != file.modified
+    ]
 
 
 def base_folder(pattern: str, argument: str) -> str:

@@ -63,6 +63,10 @@ def whole_file(file: File) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise InputError(
+                f"{file} must stay as it is while it is read, it was removed"
+            ) from error
         # Arrow's own errors of a broken stream have no number, those of the system do.
         if isinstance(error, OSError) and error.errno is not None:
             raise

@@ -174,6 +174,31 @@ def test_a_model_that_changes_while_it_scores(
         score_files(run_dir, str(inputs), TEXTS, tmp_path / "out", execution=ALONE)
 
 
+@pytest.mark.parametrize("change", ["cut", "grown", "removed"])
+def test_a_file_that_changes_while_it_is_read(
+    run_dir: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    output, pattern = tmp_path / "out", str(inputs / "*/*.csv")
+    later, original = inputs / "b" / "x.csv", Scorer.score
+    whole = later.read_bytes()
+
+    def while_it_scores(self: Scorer, *arguments: object) -> np.ndarray:
+        if change == "removed":
+            later.unlink(missing_ok=True)
+        else:
+            later.write_bytes(whole[:-4] if change == "cut" else whole + b"good,4\n")
+        return original(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "score", while_it_scores)
+        with pytest.raises(InputError, match=r"b/x\.csv (has changed|must stay as it is)"):
+            score_files(run_dir, pattern, TEXTS, output, execution=ALONE)
+    assert not (output / MANIFEST).exists()
+    assert not (output / SUCCESS).exists()
+    later.write_bytes(whole)
+    assert score_files(run_dir, pattern, TEXTS, output).rows == 4
+
+
 @pytest.mark.parametrize(
     ("limit", "workers"), [("100MB", None), ("1.5GB", 1), ("2.5GB", 2), ("1TB", 7), (None, 7)]
 )

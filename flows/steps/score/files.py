@@ -1,7 +1,7 @@
 """Scores files of reviews or of readings with the model of a run: plans the shards, has them done, and lists them."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +17,7 @@ from flows.steps.score.job import Judge, Judged, ScoringJob, Summary, scoring_jo
 from flows.steps.score.new import progress_new, require_ledger, score_new
 from flows.store.ledger import LEDGER, Ledger
 from flows.store.outputs import MANIFEST
-from flows.store.storage import File, base_folder, common_folder, redacted
+from flows.store.storage import File, base_folder, changed, common_folder, redacted
 from flows.tables.inputs import find_files
 from flows.unfinished import at_end
 from rnnfast.evaluation.checks import worst
@@ -149,6 +149,16 @@ def _found(job: ScoringJob, request: ScoreRequest) -> list[File]:
     return chosen
 
 
+def _require_unchanged(files: Sequence[File]) -> None:
+    """Raises InputError where a file is no longer what was planned: rows may be missing, or be halves."""
+    if found := changed(files):
+        more = f", and {len(found) - 1:,} more" if len(found) > 1 else ""
+        raise InputError(
+            f"--input must stay as it is while it is read, {found[0]} has changed{more}; run it again, "
+            "which keeps the scores of all rows that are the same"
+        )
+
+
 def _run(job: ScoringJob, files: list[File], execution: Execution, judge: Judge) -> Summary:
     """Has all shards of the files done, lists them, and has what was counted of them judged."""
     started = perf_counter()
@@ -166,6 +176,7 @@ def _run(job: ScoringJob, files: list[File], execution: Execution, judge: Judge)
             if summary.rows == 0:
                 found = f"{summary.rejected} rejected ones" if summary.rejected else "no row"
                 raise InputError(f"--input must hold a row that can be scored, it has {found}")
+            _require_unchanged(files)
             others = outputs.finish(summary.records, summary.account.as_json())
     if others:
         logger.warning(
