@@ -230,7 +230,7 @@ struct NarrowForward {
 
   static const char* run(const Forward<Store>& f, const float* weights, const RowGroup& rows, float* scratch,
                          Member* member) {
-    const TileUnit unit(rows.size);
+    TileUnit unit(rows.size);
     const int64_t x_words = words_for(f.I);
     const float *xh[2][kGroupRows], *only_h[2][kGroupRows], *wide_words[kGroupRows];
     Operand *x[2][kGroupRows], *h_of[2][kGroupRows], *wide[kGroupRows];
@@ -262,9 +262,11 @@ struct NarrowForward {
     });
     const bool streams = may_stream(f);
     const int64_t last = rows.length[0];
-    int64_t taken = 0;  // rows whose x_t was made an operand during the step before
+    int64_t shaped = rows.size;  // the rows that the registers were made for
+    int64_t taken = 0;           // those whose x_t was made an operand during the step before
     int turn = 0;
     for_steps(rows, f.reverse, [&](const Step& step) {
+      if (step.active != shaped) unit.shape(shaped = step.active);
       for (int64_t r = 0; r < step.linked; ++r) h[r] = y[r];
       place(h, f.h0, f.P, rows, step.linked, step.active);
       place(input, f.input, step.t, rows, step.active);
