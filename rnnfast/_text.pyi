@@ -48,13 +48,14 @@ class Pairs:
     def __init__(self, keys: np.ndarray, words: int) -> None: ...
     def find(
         self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, threads: int
-    ) -> tuple[np.ndarray, np.ndarray]: ...
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     def sum(
         self,
         ids: np.ndarray,
         starts: np.ndarray,
         lengths: np.ndarray,
         weights: np.ndarray,
+        by_counts: bool,
         result: np.ndarray,
         threads: int,
     ) -> None: ...

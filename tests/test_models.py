@@ -1,4 +1,5 @@
 import copy
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -54,6 +55,7 @@ VARIANTS = [
     {"cell": "mlp"},
     {"cell": "rnn", "wide": True},
     {"cell": "ngrams"},
+    {"cell": "ngrams", "ngram_counts": True},
 ]
 
 
@@ -132,7 +134,9 @@ def test_read_padding_makes_padding_a_word(padding: Padding) -> None:
     torch.testing.assert_close(model(ids, lengths), expected)
 
 
-@pytest.mark.parametrize("variant", [v for v in VARIANTS[:-1] if "wide" not in v], ids=str)
+@pytest.mark.parametrize(
+    "variant", [v for v in VARIANTS if "wide" not in v and v["cell"] != "ngrams"], ids=str
+)
 def test_every_parameter_learns_and_the_padding_does_not(variant: dict[str, object]) -> None:
     model = build_model(config(**variant), SIZE).eval()
     model(*rows()).square().sum().backward()
@@ -252,6 +256,22 @@ def test_the_logit_of_ngrams_follows_its_formula() -> None:
         held = [*set(words), *(SIZE + known.index(pair) for pair in pairs)]
         length = np.linalg.norm(scale[held])
         assert logit == pytest.approx(weight[held] @ scale[held] / length + 0.3, rel=1e-4)
+
+
+def test_the_logit_of_ngrams_by_counts_follows_its_formula() -> None:
+    model = NGrams(config(cell="ngrams", ngram_counts=True), SIZE)
+    learn_ngrams(model)
+    # Three pairs that are known, a word four times and a pair three times, an unknown word, padding.
+    first, second = divmod(model.pairs[0].item(), SIZE)
+    words = [first, second, first, second, 0, first, second, first]
+    ids, known = torch.tensor([[*words, 1]]), model.pairs.tolist()
+    pairs = [a * SIZE + b for a, b in pairwise(words) if a * SIZE + b in known]
+    counted = Counter([w for w in words if w > 1] + [SIZE + known.index(each) for each in pairs])
+    assert sorted(counted.values())[-2:] == [3, 4]
+    held, value = [*counted], 1 + np.log([*counted.values()])
+    features = model.scale.numpy()[held] * value
+    expected = model.weight.numpy()[held] @ features / np.linalg.norm(features) + 0.3
+    assert model(ids, torch.tensor([8])).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_ngrams_follow_their_buffers_and_are_copied_with_them() -> None:

@@ -1,5 +1,8 @@
 """Words and pairs of texts, held against what torch finds by sorting."""
 
+from collections import Counter
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -26,13 +29,13 @@ def pairs_of(ids: Tensor, start: int, length: int) -> Tensor:
 
 def expected_features(
     ids: Tensor, starts: Tensor, lengths: Tensor, keys: Tensor
-) -> list[list[int]]:
-    """The features of each text, in rising order."""
+) -> list[Counter[int]]:
+    """The features of each text, and how often each is there."""
     found = []
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         words = ids[start : start + length].long()
         known = [keys.tolist().index(k) for k in pairs_of(ids, start, length).tolist() if k in keys]
-        found.append(sorted({*words[words > 1].tolist(), *(WORDS + p for p in known)}))
+        found.append(Counter([*words[words > 1].tolist(), *(WORDS + p for p in known)]))
     return found
 
 
@@ -52,47 +55,80 @@ def test_the_most_frequent_pairs_are_known(dtype: torch.dtype, most: int) -> Non
 def test_each_feature_of_a_text_is_found_once(dtype: torch.dtype) -> None:
     ids, starts, lengths = texts(50, dtype)
     pairs = Pairs.learn(ids, starts, lengths, words=WORDS, most=40)
-    offsets, columns = pairs.find(ids, starts, lengths)
+    offsets, columns, values = pairs.find(ids, starts, lengths)
     found = [part.tolist() for part in np.split(columns, offsets[1:-1])]
     assert offsets[0] == 0
     assert len(found) == 50
-    assert [sorted(each) for each in found] == expected_features(ids, starts, lengths, pairs.keys)
+    expected = expected_features(ids, starts, lengths, pairs.keys)
+    assert [sorted(each) for each in found] == [sorted(each) for each in expected]
+    assert values.dtype == np.float32
+    counts = [
+        counted[feature] for counted, own in zip(expected, found, strict=True) for feature in own
+    ]
+    np.testing.assert_allclose(values, 1 + np.log(counts), rtol=1e-6)
+    assert max(counts) > 5
+    # In the order in which they first occur: the words are met before the pairs that they begin.
+    for start, length, own in zip(starts.tolist(), lengths.tolist(), found, strict=True):
+        words = [w for w in dict.fromkeys(ids[start : start + length].tolist()) if w > 1]
+        assert [feature for feature in own if feature < WORDS] == words
 
 
-def test_sums_are_those_of_the_features() -> None:
+@pytest.mark.parametrize("by_counts", [False, True])
+def test_sums_are_those_of_the_features(by_counts: bool) -> None:
     ids, starts, lengths = texts(60)
     pairs = Pairs.learn(ids, starts, lengths, words=WORDS, most=40)
     weights = torch.randn(len(pairs), 4, generator=torch.Generator().manual_seed(1))
     weights[:, 0] = weights[:, 0].square()
-    offsets, columns = pairs.find(ids, starts, lengths)
     expected = torch.zeros(60, 3)
-    for row in range(60):
-        held = weights[columns[offsets[row] : offsets[row + 1]]].double().sum(0)
-        expected[row] = held[1:] / held[0].sqrt() if held[0] > 0 else 0.0
-    torch.testing.assert_close(pairs.sum(ids, starts, lengths, weights), expected)
+    for row, counted in enumerate(expected_features(ids, starts, lengths, pairs.keys)):
+        counts = torch.tensor([*counted.values()], dtype=torch.float64)[:, None]
+        value = 1 + counts.log() if by_counts else torch.ones_like(counts)
+        held = weights[[*counted]].double()
+        norm = (held[:, :1] * value.square()).sum().sqrt()
+        expected[row] = (held[:, 1:] * value).sum(0) / norm if norm > 0 else 0.0
+    found = pairs.sum(ids, starts, lengths, weights, by_counts=by_counts)
+    torch.testing.assert_close(found, expected)
+
+
+def test_counts_change_nothing_where_nothing_is_there_twice() -> None:
+    ids = torch.arange(2, WORDS)
+    starts, lengths = torch.tensor([0, 3]), torch.tensor([3, 7])
+    pairs = Pairs.learn(ids, starts, lengths, words=WORDS, most=40)
+    weights = torch.rand(len(pairs), 3, generator=torch.Generator().manual_seed(1))
+    once, counted = (pairs.sum(ids, starts, lengths, weights, by_counts=by) for by in (False, True))
+    assert torch.equal(once, counted)
 
 
 def test_a_text_without_a_word_has_no_feature_and_sums_to_0() -> None:
     ids, starts, lengths = torch.tensor([0, 1, 0, 5]), torch.tensor([0, 3]), torch.tensor([3, 1])
     pairs = Pairs(torch.tensor([5 * WORDS + 5]), WORDS)
-    assert [each.tolist() for each in pairs.find(ids, starts, lengths)] == [[0, 0, 1], [5]]
-    sums = pairs.sum(ids, starts, lengths, torch.ones(len(pairs), 2))
-    assert sums.tolist() == [[0.0], [1.0]]
+    assert [each.tolist() for each in pairs.find(ids, starts, lengths)] == [
+        [0, 0, 1],
+        [5],
+        [1.0],
+    ]
+    for by_counts in (False, True):
+        sums = pairs.sum(ids, starts, lengths, torch.ones(len(pairs), 2), by_counts=by_counts)
+        assert sums.tolist() == [[0.0], [1.0]]
 
 
-def test_a_row_is_the_same_bit_for_bit_in_any_company_and_for_any_number_of_threads() -> None:
+@pytest.mark.parametrize("by_counts", [False, True])
+def test_a_row_is_the_same_bit_for_bit_in_any_company_and_for_any_number_of_threads(
+    by_counts: bool,
+) -> None:
     ids, starts, lengths = texts(300)
     pairs = Pairs.learn(ids, starts, lengths, words=WORDS, most=40)
     weights = torch.rand(len(pairs), 2, generator=torch.Generator().manual_seed(1))
-    together = pairs.sum(ids, starts, lengths, weights)
+    sums = partial(pairs.sum, weights=weights, by_counts=by_counts)
+    together = sums(ids, starts, lengths)
     before = torch.get_num_threads()
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
             some = torch.tensor([299, 7, 7, 120])
-            alone = pairs.sum(ids, starts[some], lengths[some], weights)
+            alone = sums(ids, starts[some], lengths[some])
             assert torch.equal(alone, together[some])
-            assert torch.equal(pairs.sum(ids, starts, lengths, weights), together)
+            assert torch.equal(sums(ids, starts, lengths), together)
             found = pairs.find(ids, starts, lengths)
             torch.set_num_threads(2)
             for one, other in zip(found, pairs.find(ids, starts, lengths), strict=True):
@@ -109,7 +145,7 @@ def test_hashes_that_collide_are_told_apart() -> None:
     pairs = Pairs(keys, words)
     ids = torch.stack([keys // words, keys % words], 1).contiguous()
     starts = torch.arange(len(keys)) * 2
-    _, columns = pairs.find(ids, starts, torch.full((len(keys),), 2))
+    _, columns, _ = pairs.find(ids, starts, torch.full((len(keys),), 2))
     found = columns[columns >= words]
     np.testing.assert_array_equal(found, words + np.arange(len(keys)))
     unknown = torch.tensor([[250, 251], [299, 2]])

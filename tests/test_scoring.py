@@ -21,10 +21,11 @@ WORDS = Vocabulary(["[UNK]", "pad", "good", "bad", "not"])
 TEXTS = ["Good!", "not good", "bad bad bad bad bad bad bad", "", "something else"]
 
 
-def make_run(folder: Path, cell: str = "rnn", seed: int = 0) -> Path:
+def make_run(folder: Path, cell: str = "rnn", seed: int = 0, **changes: object) -> Path:
     config = ModelConfig.model_validate(
         {"cell": cell, "embedding_size": 4, "hidden_size": 8, "sequence_length": 6}
         | ({"max_pairs": 10} if cell == "ngrams" else {})
+        | changes
     )
     folder.mkdir()
     save_run(
@@ -62,6 +63,44 @@ def test_a_run_from_before_word_weights_scores_as_it_did(tmp_path: Path) -> None
     del config["model"]["word_weights"], config["model"]["distinct_words"]
     (run / "config.json").write_text(json.dumps(config))
     np.testing.assert_array_equal(Scorer.load(run).score(TEXTS), expected)
+
+
+def test_a_run_from_before_counts_scores_as_it_did_and_keeps_its_digest(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "ngrams")
+    assert "ngram_counts" not in (run / "config.json").read_text()
+    before = Scorer.load(run)
+    assert not before.config.ngram_counts
+    config = json.loads((run / "config.json").read_text())
+    config["model"]["ngram_counts"] = False
+    (run / "config.json").write_text(json.dumps(config))
+    assert Scorer.load(run).digest == before.digest
+    config["model"]["ngram_counts"] = True
+    (run / "config.json").write_text(json.dumps(config))
+    assert Scorer.load(run).digest != before.digest
+
+
+@pytest.mark.parametrize("cell", ["ngrams", "rnn"])
+def test_counts_are_saved_and_scored_as_the_model_does(tmp_path: Path, cell: str) -> None:
+    run = make_run(tmp_path / "run", cell, wide=cell == "rnn", ngram_counts=True, max_pairs=10)
+    weights = safetensors.torch.load_file(run / "model.safetensors")
+    prefix = "wide." if cell == "rnn" else ""
+    size = len(WORDS) + 10
+    weights |= {
+        f"{prefix}scale": torch.linspace(1, 2, size),
+        f"{prefix}weight": torch.arange(size) / 9,
+    }
+    weights[f"{prefix}pairs"][0] = WORDS["bad"] * len(WORDS) + WORDS["bad"]
+    safetensors.torch.save_file(weights, run / "model.safetensors")
+    scorer = Scorer.load(run)
+    assert scorer.config.ngram_counts
+    with torch.inference_mode():
+        expected = scorer.model(*vectorize(TEXTS, WORDS, 6)).sigmoid().numpy()
+    np.testing.assert_allclose(scorer.score(TEXTS), expected, rtol=1e-6)
+    # "bad" five times says something else than once, and the log-odds are those of the scores.
+    once, often = scorer.score(["bad good", "bad bad bad good"])
+    assert abs(once - often) > 1e-3
+    odds = scorer.log_odds(["bad good", "bad bad bad good"])
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx([once, often], rel=1e-5)
 
 
 @pytest.mark.parametrize("wide", [False, True])

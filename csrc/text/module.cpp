@@ -169,22 +169,22 @@ PYBIND11_MODULE(_text, module) {
              int64_t threads) {
             Features found;
             with_texts(ids, starts, lengths, [&](const auto& texts) { found = pairs.find(texts, threads); });
-            return py::make_tuple(array_of(found.offsets), array_of(found.columns));
+            return py::make_tuple(array_of(found.offsets), array_of(found.columns), array_of(found.values));
           },
           py::arg("ids"), py::arg("starts"), py::arg("lengths"), py::arg("threads"))
       .def(
           "sum",
           [](const Pairs& pairs, const py::buffer& ids, const py::buffer& starts, const py::buffer& lengths,
-             const py::buffer& weights, const py::buffer& result, int64_t threads) {
+             const py::buffer& weights, bool by_counts, const py::buffer& result, int64_t threads) {
             const py::buffer_info from = weights.request();
             py::buffer_info to = result.request(true);
             with_texts(ids, starts, lengths, [&](const auto& texts) {
-              pairs.sum(texts, static_cast<const float*>(from.ptr), from.shape[1] - 1, static_cast<float*>(to.ptr),
-                        threads);
+              pairs.sum(texts, static_cast<const float*>(from.ptr), from.shape[1] - 1, by_counts,
+                        static_cast<float*>(to.ptr), threads);
             });
           },
-          py::arg("ids"), py::arg("starts"), py::arg("lengths"), py::arg("weights"), py::arg("result"),
-          py::arg("threads"));
+          py::arg("ids"), py::arg("starts"), py::arg("lengths"), py::arg("weights"), py::arg("by_counts"),
+          py::arg("result"), py::arg("threads"));
   module.def(
       "frequent_pairs",
       [](const py::buffer& ids, const py::buffer& starts, const py::buffer& lengths, int64_t words, int64_t most) {

@@ -51,6 +51,59 @@ void in_shares(int64_t size, int64_t threads, Work work) {
   for (std::future<void>& other : others) other.get();
 }
 
+// Which features the present one of some texts holds.
+class Held {
+ public:
+  explicit Held(int64_t features) : last_text_(features) {}
+
+  void next_text() { ++text_; }
+
+  // Whether the feature is met for the first time in this text.
+  bool is_new(int64_t feature) {
+    if (last_text_[feature] == text_) return false;
+    last_text_[feature] = text_;
+    return true;
+  }
+
+ private:
+  std::vector<uint32_t> last_text_;  // of each feature; texts are counted from 1
+  uint32_t text_ = 0;
+};
+
+// The features of one text after the other, and how often each is there.
+class Counted {
+ public:
+  struct Feature {
+    int32_t number;
+    int32_t count;
+  };
+
+  explicit Counted(int64_t features) : held_(features), places_(features) {}
+
+  void next_text() {
+    held_.next_text();
+    features_.clear();
+  }
+
+  void add(int64_t feature) {
+    if (held_.is_new(feature)) {
+      places_[feature] = static_cast<int32_t>(features_.size());
+      features_.push_back({static_cast<int32_t>(feature), 0});
+    }
+    ++features_[places_[feature]].count;
+  }
+
+  // In the order in which they first occur.
+  const std::vector<Feature>& features() const { return features_; }
+
+ private:
+  Held held_;
+  std::vector<int32_t> places_;  // of each feature that this text holds, among these
+  std::vector<Feature> features_;
+};
+
+double value_of(int32_t count) { return count == 1 ? 1.0 : 1.0 + std::log(static_cast<double>(count)); }
+
 }  // namespace
 
 Pairs::Pairs(const int64_t* keys, int64_t count, int64_t words)
@@ -65,14 +118,8 @@ Pairs::Pairs(const int64_t* keys, int64_t count, int64_t words)
 }
 
 template <class Id, class Found>
-void Pairs::for_each(const Id* ids, int64_t length, std::vector<uint32_t>& last_text, uint32_t text,
-                     Found found) const {
+void Pairs::for_each(const Id* ids, int64_t length, Found found) const {
   const size_t mask = slots_.size() - 1;
-  const auto once = [&](int64_t feature) {
-    if (last_text[feature] == text) return;
-    last_text[feature] = text;
-    found(feature);
-  };
   for (int64_t first = 0; first < length; first += kAtATime) {
     const int64_t count = std::min(kAtATime, length - first);
     uint64_t hashes[kAtATime];  // of the pair that begins at each place
@@ -83,11 +130,11 @@ void Pairs::for_each(const Id* ids, int64_t length, std::vector<uint32_t>& last_
     }
     for (int64_t t = 0; t < count; ++t) {
       const Id* const here = ids + first + t;
-      if (*here >= kFirstWord) once(*here);
+      if (*here >= kFirstWord) found(*here);
       if (t >= pairs || !is_pair(here)) continue;
       for (size_t at = place_of(hashes[t]) & mask; slots_[at].number != kNone; at = (at + 1) & mask) {
         if (slots_[at].mark != mark_of(hashes[t]) || keys_[slots_[at].number] != key_of(here, words_)) continue;
-        once(words_ + slots_[at].number);
+        found(words_ + slots_[at].number);
         break;
       }
     }
@@ -98,44 +145,74 @@ template <class Id>
 Features Pairs::find(const IdTexts<Id>& texts, int64_t threads) const {
   Features result;
   result.offsets.resize(texts.size + 1);
-  std::vector<std::vector<int32_t>> parts(std::max<int64_t>(1, std::min(threads, texts.size)));
+  std::vector<Features> parts(std::max<int64_t>(1, std::min(threads, texts.size)));
   in_shares(texts.size, threads, [&](int64_t first, int64_t last) {
     // The share whose first text this is.
     size_t part = 0;
     while (texts.size * static_cast<int64_t>(part) / static_cast<int64_t>(parts.size()) != first) ++part;
-    std::vector<int32_t>& columns = parts[part];
-    std::vector<uint32_t> last_text(features());
+    Features& own = parts[part];
+    Counted counted(features());
     for (int64_t i = first; i < last; ++i) {
-      const size_t before = columns.size();
-      for_each(texts.ids + texts.starts[i], texts.lengths[i], last_text, static_cast<uint32_t>(i - first + 1),
-               [&](int64_t feature) { columns.push_back(static_cast<int32_t>(feature)); });
-      result.offsets[i + 1] = static_cast<int64_t>(columns.size() - before);
+      counted.next_text();
+      for_each(texts.ids + texts.starts[i], texts.lengths[i], [&](int64_t feature) { counted.add(feature); });
+      for (const Counted::Feature& each : counted.features()) {
+        own.columns.push_back(each.number);
+        own.values.push_back(static_cast<float>(value_of(each.count)));
+      }
+      result.offsets[i + 1] = static_cast<int64_t>(counted.features().size());
     }
   });
   for (int64_t i = 0; i < texts.size; ++i) result.offsets[i + 1] += result.offsets[i];
-  result.columns = std::move(parts.front());
+  result.columns = std::move(parts.front().columns);
+  result.values = std::move(parts.front().values);
   result.columns.reserve(result.offsets.back());
-  for (size_t part = 1; part < parts.size(); ++part)
-    result.columns.insert(result.columns.end(), parts[part].begin(), parts[part].end());
+  result.values.reserve(result.offsets.back());
+  for (size_t part = 1; part < parts.size(); ++part) {
+    result.columns.insert(result.columns.end(), parts[part].columns.begin(), parts[part].columns.end());
+    result.values.insert(result.values.end(), parts[part].values.begin(), parts[part].values.end());
+  }
   return result;
 }
 
 template <class Id>
-void Pairs::sum(const IdTexts<Id>& texts, const float* weights, int64_t outputs, float* result, int64_t threads) const {
+void Pairs::sum(const IdTexts<Id>& texts, const float* weights, int64_t outputs, bool by_counts, float* result,
+                int64_t threads) const {
   in_shares(texts.size, threads, [&](int64_t first, int64_t last) {
-    std::vector<uint32_t> last_text(features());
     std::vector<double> sums(1 + outputs);
-    for (int64_t i = first; i < last; ++i) {
-      std::fill(sums.begin(), sums.end(), 0.0);
-      for_each(texts.ids + texts.starts[i], texts.lengths[i], last_text, static_cast<uint32_t>(i - first + 1),
-               [&](int64_t feature) {
-                 const float* const weight = weights + feature * (1 + outputs);
-                 for (int64_t k = 0; k <= outputs; ++k) sums[k] += weight[k];
-               });
-      const double norm = std::sqrt(sums[0]);
-      for (int64_t k = 0; k < outputs; ++k)
-        result[i * outputs + k] = norm > 0 ? static_cast<float>(sums[k + 1] / norm) : 0.0f;
+    const auto weight_of = [&](int64_t feature) { return weights + feature * (1 + outputs); };
+    // Texts of a share, each of whose sums add_up(text) makes.
+    const auto each_text = [&](auto add_up) {
+      for (int64_t i = first; i < last; ++i) {
+        std::fill(sums.begin(), sums.end(), 0.0);
+        add_up(i);
+        const double norm = std::sqrt(sums[0]);
+        for (int64_t k = 0; k < outputs; ++k)
+          result[i * outputs + k] = norm > 0 ? static_cast<float>(sums[k + 1] / norm) : 0.0f;
+      }
+    };
+    if (!by_counts) {
+      Held held(features());
+      each_text([&](int64_t i) {
+        held.next_text();
+        for_each(texts.ids + texts.starts[i], texts.lengths[i], [&](int64_t feature) {
+          if (!held.is_new(feature)) return;
+          const float* const weight = weight_of(feature);
+          for (int64_t k = 0; k <= outputs; ++k) sums[k] += weight[k];
+        });
+      });
+      return;
     }
+    Counted counted(features());
+    each_text([&](int64_t i) {
+      counted.next_text();
+      for_each(texts.ids + texts.starts[i], texts.lengths[i], [&](int64_t feature) { counted.add(feature); });
+      for (const Counted::Feature& each : counted.features()) {
+        const double value = value_of(each.count);
+        const float* const weight = weight_of(each.number);
+        sums[0] += weight[0] * value * value;
+        for (int64_t k = 1; k <= outputs; ++k) sums[k] += weight[k] * value;
+      }
+    });
   });
 }
 
@@ -180,8 +257,8 @@ std::vector<int64_t> frequent_pairs(const IdTexts<Id>& texts, int64_t words, int
 
 template Features Pairs::find(const IdTexts<int32_t>&, int64_t) const;
 template Features Pairs::find(const IdTexts<int64_t>&, int64_t) const;
-template void Pairs::sum(const IdTexts<int32_t>&, const float*, int64_t, float*, int64_t) const;
-template void Pairs::sum(const IdTexts<int64_t>&, const float*, int64_t, float*, int64_t) const;
+template void Pairs::sum(const IdTexts<int32_t>&, const float*, int64_t, bool, float*, int64_t) const;
+template void Pairs::sum(const IdTexts<int64_t>&, const float*, int64_t, bool, float*, int64_t) const;
 template std::vector<int64_t> frequent_pairs(const IdTexts<int32_t>&, int64_t, int64_t);
 template std::vector<int64_t> frequent_pairs(const IdTexts<int64_t>&, int64_t, int64_t);
 

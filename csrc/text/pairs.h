@@ -1,4 +1,4 @@
-// The words and the known pairs of neighbouring words that texts hold, each once: the features of a linear model.
+// The words and the known pairs of neighbouring words that texts hold: the features of a linear model.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,13 @@ struct IdTexts {
   int64_t size;            // N
 };
 
-// The features of texts, one text after the other: those of text i are columns[offsets[i]] to columns[offsets[i + 1]].
+// The features of texts, one text after the other, each once: those of text i are columns[offsets[i]] to
+// columns[offsets[i + 1]], in the order in which they first occur. A value is 1 + ln(n) of a feature that is there n
+// times.
 struct Features {
   std::vector<int64_t> offsets;  // [N + 1]
   std::vector<int32_t> columns;
+  std::vector<float> values;
 };
 
 class Pairs {
@@ -35,10 +38,12 @@ class Pairs {
   template <class Id>
   Features find(const IdTexts<Id>& texts, int64_t threads) const;
 
-  // Of each text sum(w_k(f)) / sqrt(sum(s(f))) over its features f, 0 where it has none, to result [N,K]. weights is
-  // [V + P, 1 + K]: s, then w_0 to w_(K-1). A text's result is the same whatever others there are.
+  // Of each text sum(w_k(f) * v) / sqrt(sum(s(f) * v^2)) over its features f, 0 where it has none, to result [N,K].
+  // v is the feature's value by_counts, else 1. weights is [V + P, 1 + K]: s, then w_0 to w_(K-1). A text's result is
+  // the same whatever others there are.
   template <class Id>
-  void sum(const IdTexts<Id>& texts, const float* weights, int64_t outputs, float* result, int64_t threads) const;
+  void sum(const IdTexts<Id>& texts, const float* weights, int64_t outputs, bool by_counts, float* result,
+           int64_t threads) const;
 
  private:
   // The number of a pair, and of its key's hash the half that did not choose the place.
@@ -47,10 +52,9 @@ class Pairs {
     int32_t number;
   };
 
-  // Calls found(feature) for each feature of a text, once, in the order of the text. `last_text` is, of each feature,
-  // the last text that held it; texts are counted from 1.
+  // Calls found(feature) for each word and known pair of a text, in its order, as often as they are there.
   template <class Id, class Found>
-  void for_each(const Id* ids, int64_t length, std::vector<uint32_t>& last_text, uint32_t text, Found found) const;
+  void for_each(const Id* ids, int64_t length, Found found) const;
 
   std::vector<int64_t> keys_;
   std::vector<Slot> slots_;  // a power of two, at most half of them taken

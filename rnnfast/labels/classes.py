@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _MOST_INT8 = 127
 _STEPS = 60  # of the solver: more change no figure
+# The gradient of the mean loss at which the solver stops, of up to ten classes. Of more each has fewer rows, and a
+# smaller share of the gradient from the start.
+_TOLERANCE, _FEW = 1e-3, 10
 
 
 class Classes(LabelKind):
@@ -133,7 +136,8 @@ class Classes(LabelKind):
         if self.is_pair:
             fitted = LogisticRegression(solver="liblinear", dual=True, **given).fit(matrix, truth)
             return Linear(fitted.coef_, fitted.intercept_)
-        fitted = LogisticRegression(solver="lbfgs", tol=1e-3, max_iter=_STEPS, **given)
+        tolerance = _TOLERANCE * min(1, _FEW / len(self.names))
+        fitted = LogisticRegression(solver="lbfgs", tol=tolerance, max_iter=_STEPS, **given)
         fitted.fit(matrix, truth)
         weight = np.zeros((len(self.names), matrix.shape[1]))
         bias = np.full(len(self.names), fitted.intercept_.min() - 10.0)

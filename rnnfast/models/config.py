@@ -79,6 +79,10 @@ class ModelConfig(BaseModel):
     max_pairs: int = Field(
         300_000, ge=1, description="How many pairs of words n-grams know at the most."
     )
+    ngram_counts: bool = Field(
+        False,
+        description="Whether n-grams read how often a text has a word or pair, not only whether it has it.",
+    )
     dropout: float = Field(
         0.5, ge=0, lt=1, description="The share of features that training drops, from 0 to 1."
     )
@@ -105,4 +109,6 @@ class ModelConfig(BaseModel):
         for name in ("read_padding", "word_weights", "wide"):
             if getattr(self, name) and self.cell not in RECURRENT:
                 raise ValueError(f"{name} must be false for cell {self.cell!r}, got: true")
+        if self.ngram_counts and not (self.wide or self.cell == "ngrams"):
+            raise ValueError(f"ngram_counts must be false for cell {self.cell!r} alone, got: true")
         return self

@@ -243,10 +243,11 @@ class ConvolutionalClassifier(nn.Module):
 
 
 class NGrams(nn.Module):
-    """A linear model of which words and pairs of neighbouring words a text holds.
+    """A linear model of which words and pairs of neighbouring words a text holds, and with ``ngram_counts`` how often.
 
     A text is the set F of its features, words (id > 1) and known pairs of words; each output is
-    ``sum_F(weight * scale) / sqrt(sum_F(scale^2)) + bias``, on the CPU, without a gradient.
+    ``sum_F(weight * scale * value) / sqrt(sum_F((scale * value)^2)) + bias``, on the CPU, without a gradient. The value
+    is 1, or by counts 1 + ln(n) of what is there n times, so that a second time adds less than the first.
     ``rnnfast.training.loop.fit`` fits it by scikit-learn.
 
     Buffers: ``pairs`` (P,) int64, the known pairs as ``first * V + second`` in rising order, filled
@@ -276,7 +277,8 @@ class NGrams(nn.Module):
         starts = torch.arange(len(ids)) * ids.shape[1]
         if self.config.padding == "before":
             starts += ids.shape[1] - lengths
-        sums = pairs.sum(ids.contiguous(), starts, lengths.contiguous(), weights)
+        texts = ids.contiguous(), starts, lengths.contiguous()
+        sums = pairs.sum(*texts, weights, by_counts=self.config.ngram_counts)
         return _few(sums) + self.bias
 
     def know(self, pairs: Pairs) -> None:

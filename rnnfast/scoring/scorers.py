@@ -159,7 +159,9 @@ def _absent(content: ReviewsRun | SensorsRun | LanguageRun) -> dict[str, Any]:
     if isinstance(content, LanguageRun):
         return {}
     found: dict[str, Any] = {} if content.target is not None else {"target": True}
-    return found | ({"model": {"members"}} if content.model.members == 1 else {})
+    usual = {"members": 1, "ngram_counts": False}
+    left = {name for name, value in usual.items() if getattr(content.model, name, value) == value}
+    return found | ({"model": left} if left else {})
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,29 +25,35 @@ TOKENS = 1 << 24
 24 bytes a token."""
 
 
-def _solve_ngrams(model: NGrams, train: Reviews, settings: LoopSettings) -> None:
-    """A linear model of distinct words and pairs, the L2 norm of each text's features set to one.
+def solve_ngrams(
+    model: NGrams, train: Reviews, settings: LoopSettings, tokens: int = TOKENS
+) -> None:
+    """A linear model of words and pairs, the L2 norm of each text's features set to one.
 
     A feature counts by two scales at once: the evidence that its rows give (of classes its log-count ratio), which
     knows the labels, and its inverse document frequency, which keeps what they have not shown yet. Each has a mean
     square of one over the features of all texts; the sum of the squares is the square of the scale, as if each text had
-    the features of both.
+    the features of both. Both ask which rows hold a feature, not how often.
+
+    Of rows with more `tokens` a part is read, evenly spread.
     """
     # Needed by this model alone and slow to import.
     from scipy.sparse import csr_matrix
     from sklearn.preprocessing import normalize
 
-    rows = torch.arange(0, len(train), -(-train.units // TOKENS))
+    rows = torch.arange(0, len(train), -(-train.units // tokens))
     texts = train.ids, train.offsets[rows], train.lengths(rows)
     pairs = Pairs.learn(*texts, words=model.vocabulary_size, most=model.config.max_pairs)
-    offsets, columns = pairs.find(*texts)
+    offsets, columns, values = pairs.find(*texts)
     truth, target = train.labels[rows].numpy(), train.target
     shape = len(rows), len(pairs)
-    held = csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape=shape)
+    held = csr_matrix((np.ones_like(values), columns, offsets), shape=shape)
     sums = np.stack([held.T @ side for side in target.sides(truth).T])
     total = np.bincount(columns, minlength=len(pairs))
     scale = _scale(target.evidence(sums, total), total, len(rows))
     held.data = scale[columns]
+    if model.config.ngram_counts:
+        held.data *= values
     options = LinearOptions(
         penalty=settings.regularization, seed=settings.seed, balanced=train.weights is not None
     )
@@ -120,7 +126,7 @@ def _solve_statistics(
 
 
 SOLVERS: dict[type[nn.Module], Callable[[Any, Any, Any], None]] = {
-    NGrams: _solve_ngrams,
+    NGrams: solve_ngrams,
     LinearAutoregression: _solve_autoregression,
     WindowStatistics: _solve_statistics,
 }

@@ -65,12 +65,14 @@ class ReviewsSettings:
         model: what is trained.
         training: how.
         choose: whether its n-grams are kept alone where the rest adds nothing.
+        choose_counts: whether the validation rows say if its n-grams read how often a text has a word.
         init: folder of the language model that it starts from.
     """
 
     model: ModelConfig
     training: TrainingSettings
     choose: bool = False
+    choose_counts: bool = False
     init: Path | None = None
 
 
@@ -150,6 +152,7 @@ def reviews_settings(
             **_layered(model.preset, chosen["training"], of_rows, {}) | training.asked
         ),
         choose=model.cell == "auto" and config.wide,
+        choose_counts=(config.wide or cell == "ngrams") and "ngram_counts" not in model.asked,
         init=model.init,
     )
 

@@ -60,7 +60,7 @@ def average_reviews(
     """
     scorers = [Scorer.load(folder) for folder in folders]
     models = [scorer.model for scorer in scorers]
-    config = settings.model.model_copy(update={"members": len(models)})
+    config = scorers[0].config.model_copy(update={"members": len(models)})
     with encoded(parts, vocabulary, settings.model, target) as found:
         model = build_model(config, len(found.words), outputs=found.target.outputs)
         deep = model

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from rnnfast.models.window_model import WindowModel
 from rnnfast.scoring.scorers import save_run, save_sensors_run
 from rnnfast.series.windows import Windows
 from rnnfast.text.vocabulary import Vocabulary
+from rnnfast.training.counting import gain_of_counts
 from rnnfast.training.loop import DivergedError, Progress, fit, trained_by_steps
 from rnnfast.training.prediction import BATCH, forecasts, model_outputs
 from rnnfast.training.rows import Futures, Reviews, Rows
@@ -42,6 +43,7 @@ from rnnfast.training.wide import solve_wide
 
 History = list[dict[str, Any]]
 
+_SURE = 2.0  # standard errors from which on counts are read
 CALIBRATION = 1 << 24  # readings of the validation part to calibrate intervals on, at the most
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ def train(
     Args:
         parts: folder with `train.parquet` and `validation.parquet`.
         vocabulary: file of the vocabulary.
-        settings: of model and training, and whether the model's n-grams are kept alone where the rest adds nothing.
+        settings: of model and training, and what is left to the validation rows: whether the model's n-grams read
+            counts, and whether they are kept alone where the rest adds nothing.
         source: where the rows come from, for the record.
         run: folder to save the model in.
         cache: a checkpoint is kept here while the model is trained, and found when this is called
@@ -92,6 +95,8 @@ def train(
     """
     start = [sha256(settings.init / WEIGHTS)] if settings.init else []
     with encoded(parts, vocabulary, settings.model, target) as found:
+        if settings.choose_counts:
+            settings = replace(settings, model=_by_counts_or_not(settings, found))
         job = ReviewsJob(
             parts=found.folder,
             data_digest="-".join([found.digest, *start]),
@@ -144,6 +149,20 @@ def encoded(
             for part in (TRAIN_PART, VALIDATION_PART)
         ]
         yield EncodedParts(folder, "-".join(digests), words, config, target)
+
+
+def _by_counts_or_not(settings: ReviewsSettings, found: EncodedParts) -> ModelConfig:
+    """The configuration with counts where n-grams that read them are right more often by more than chance, logged."""
+    train, validation = (found.rows(part) for part in (TRAIN_PART, VALIDATION_PART))
+    gain = gain_of_counts(train, validation, found.config, len(found.words), settings.training)
+    counts = gain > _SURE
+    logger.info(
+        "n-grams that know how often a text has a word are %s by %.1f standard errors on validation: %s",
+        "better" if gain > 0 else "no better",
+        abs(gain),
+        "counts are read" if counts else "counts are not read",
+    )
+    return settings.model.model_copy(update={"ngram_counts": counts})
 
 
 def finish_reviews(
@@ -209,8 +228,8 @@ def _compared(
 
 def _of_ngrams(config: ModelConfig) -> ModelConfig:
     """The configuration of a model's n-grams alone."""
-    shared = ("max_tokens", "min_frequency", "split_by", "sequence_length", "padding", "max_pairs")
-    return ModelConfig(cell="ngrams", **config.model_dump(include=set(shared)))
+    shared = {"max_tokens", "min_frequency", "split_by", "sequence_length", "padding", "max_pairs"}
+    return ModelConfig(cell="ngrams", **config.model_dump(include=shared | {"ngram_counts"}))
 
 
 def train_windows(
