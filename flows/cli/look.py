@@ -55,15 +55,11 @@ def look_at_training(
     require_data_apart(data, request.output)
     _require_place(request.output)
     with _quietly():
+        columns = data.columns if isinstance(data, ReviewsData) else chosen_columns(data)[0]
         for argument, pattern in data.own_files.items():
-            columns: tables.Selection = (
-                data.columns_of(argument)
-                if isinstance(data, ReviewsData)
-                else chosen_columns(data)[0]
-            )
-            _require_rows(
-                find_files(pattern, argument, data.kinds, data.reading), columns, argument
-            )
+            files = find_files(pattern, argument, data.kinds, data.reading)
+            own = data.columns_of(argument) if isinstance(data, ReviewsData) else columns
+            _require_rows(files, own, argument)
 
 
 def look_at_texts(request: PretrainRequest) -> None:

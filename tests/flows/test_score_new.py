@@ -360,7 +360,7 @@ def test_a_file_that_is_gone_when_it_is_scored(
         return original(what, *arguments)
 
     monkeypatch.setattr(owner, function, gone)
-    with pytest.raises(InputError, match=r"1 of 2 new ones cannot, .*; a\.csv: .*No such file"):
+    with pytest.raises(InputError, match=r"1 of 2 new ones cannot, .*; a\.csv: .*it was removed"):
         score()
     assert rows(tmp_path) == ids("b.csv", 1)
     assert score().nothing
