@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_PLACES = (
-    256  # whose logits are in memory at a time: with 1,024 candidates they stay in the L2 cache
-)
+# Whose logits are in memory at a time: with 1,024 candidates they stay in the L2 cache.
+_PLACES = 256
 
 
 @dataclass(frozen=True)

@@ -21,5 +21,10 @@ def text_digests(texts: pa.ChunkedArray) -> np.ndarray:
 def in_both(rest: np.ndarray, test: np.ndarray) -> np.ndarray:
     """For each digest of `test`, whether it is in `rest` as well, which is sorted where it is."""
     rest.sort()
-    places = np.minimum(np.searchsorted(rest, test), max(len(rest) - 1, 0))
-    return rest[places] == test if len(rest) else np.zeros(len(test), bool)
+    return among(rest, test)
+
+
+def among(known: np.ndarray, digests: np.ndarray) -> np.ndarray:
+    """For each of some digests whether it is among the known ones, which are sorted."""
+    places = np.minimum(np.searchsorted(known, digests), max(len(known) - 1, 0))
+    return known[places] == digests if len(known) else np.zeros(len(digests), bool)

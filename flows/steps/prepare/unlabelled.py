@@ -13,7 +13,7 @@ from flows.datasets.base import TEXT_BATCH, open_reviews
 from flows.errors import InputError
 from flows.parameters import ReviewsData
 from flows.steps.prepare.corpus import TEXT_SCHEMA, texts_of_files
-from flows.steps.prepare.duplicates import in_both, text_digests
+from flows.steps.prepare.duplicates import among, text_digests
 from flows.wording import counted
 from rnnfast.labels.classes import Classes
 from rnnfast.labels.target import Target
@@ -46,7 +46,7 @@ def prepare_unlabelled(data: ReviewsData, target: Target, parts: Path) -> int:
         raise InputError(
             f"--pseudo-labels must be left out with --task {target.task}: it is for classes, of which one is the surest"
         )
-    known = np.concatenate([_digests(parts / f"{part}.parquet") for part in _PARTS])
+    known = np.sort(np.concatenate([_digests(parts / f"{part}.parquet") for part in _PARTS]))
     kept = left_out = 0
     (parts / TO_COUNT).mkdir()
     with (
@@ -60,7 +60,7 @@ def prepare_unlabelled(data: ReviewsData, target: Target, parts: Path) -> int:
         for texts, rejected in texts_of_files(
             data.pseudo_labels, "--pseudo-labels", data.text_column, data.reading
         ):
-            is_new = ~in_both(known, text_digests(pa.chunked_array([texts])))
+            is_new = ~among(known, text_digests(pa.chunked_array([texts])))
             found = texts.filter(pa.array(is_new & (np.asarray(pc.utf8_length(texts)) > 0)))
             for writer in (own, all_):
                 writer.write_table(pa.table([found], schema=TEXT_SCHEMA))

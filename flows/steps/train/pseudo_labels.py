@@ -126,15 +126,16 @@ def _label(parts: Path, scorer: Scorer, sure_share: float, folder: Path) -> int:
     """Writes `train.parquet`, the rows to learn from again; returns how many of them the model has labelled."""
     target = scorer.target
     assert isinstance(target, Classes)
-    given = []
+    parts_given = []
     with (
         open_reviews(parts / UNLABELLED) as file,
         rows_bar("labelling texts", file.metadata.num_rows) as advance,
     ):
         for batch in file.iter_batches(SCORING_BATCH, columns=["text"]):
-            given.append(scorer.score(batch["text"]))
+            parts_given.append(scorer.score(batch["text"]))
             advance(len(batch), len(batch))
-    called, sure = target.called(np.concatenate(given)), _surest(np.concatenate(given))
+    given = np.concatenate(parts_given)
+    called, sure = target.called(given), _by_class(given).max(1)
     chosen = np.zeros(len(called), bool)
     for name in np.unique(called):
         own = np.flatnonzero(called == name)
@@ -167,10 +168,9 @@ def _repeats(rows: int, labelled: int) -> int:
     return max(1, min(_REPEATS, round(wanted)))
 
 
-def _surest(given: np.ndarray) -> np.ndarray:
-    """The probability of the likeliest class (N,)."""
-    result: np.ndarray = np.maximum(given, 1 - given) if given.ndim == 1 else given.max(1)
-    return result
+def _by_class(given: np.ndarray) -> np.ndarray:
+    """The probability of each class (N, K), also of two, of which the second one's is given."""
+    return np.stack([1 - given, given], 1) if given.ndim == 1 else given
 
 
 def _loss(path: Path, scorer: Scorer) -> float:
@@ -179,8 +179,7 @@ def _loss(path: Path, scorer: Scorer) -> float:
     with open_reviews(path) as file:
         for batch in file.iter_batches(SCORING_BATCH, columns=["text", "label"]):
             given, truth = scorer.score(batch["text"]), scorer.target.truth(batch["label"])
-            each = np.stack([1 - given, given], 1) if given.ndim == 1 else given
-            p = each[np.arange(len(truth)), truth].astype(np.float64)
+            p = _by_class(given)[np.arange(len(truth)), truth].astype(np.float64)
             total -= np.log(p.clip(min=1e-12)).sum()
             rows += len(truth)
     return float(total / rows)
